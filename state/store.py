@@ -1,0 +1,140 @@
+"""One RocksDB for each partition: a cache of the state changelog that makes restarts fast."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteBufferManager
+
+from state import layout
+from state.windows import NEVER
+
+
+class StoreError(RuntimeError):
+    """The local store cannot be opened or written."""
+
+
+class SharedMemory:
+    """One block cache and one write-buffer budget for all partitions of a worker."""
+
+    def __init__(self, megabytes: int) -> None:
+        size = megabytes * 1024 * 1024
+        self.cache = Cache(size)
+        self.buffers = WriteBufferManager.new_write_buffer_manager_with_cache(size // 2, False, self.cache)
+
+
+class Store:
+    """Keys and values of one partition, as ``layout`` describes them. Not thread-safe: one writer owns it."""
+
+    def __init__(self, path: Path, memory: SharedMemory) -> None:
+        """Open or create. Raises StoreError when another process holds it or the files are damaged."""
+        self.path = path
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_write_buffer_manager(memory.buffers)
+        options.set_compression_type(DBCompressionType.lz4())
+        options.set_max_background_jobs(2)
+        options.set_max_open_files(512)
+        options.set_keep_log_file_num(2)
+        table = BlockBasedOptions()
+        table.set_block_cache(memory.cache)
+        table.set_bloom_filter(10, False)
+        table.set_block_size(16 * 1024)
+        options.set_block_based_table_factory(table)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db: Any = Rdict(str(path), options)  # its stubs do not know raw mode: keys and values are bytes
+        except Exception as error:
+            raise StoreError(f"cannot open the local state at {path}: {error}") from error
+
+    def get(self, key: bytes) -> bytes | None:
+        value: bytes | None = self._db.get(key)
+        return value
+
+    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
+        """Values in the order of the keys; None where there is none."""
+        if not keys:
+            return []
+        values: list[bytes | None] = self._db.get(keys)
+        return values
+
+    def write(
+        self, puts: Iterable[tuple[bytes, bytes | None]], offset: int, fired: Iterable[bytes] = ()
+    ) -> None:
+        """Write one atomic batch: records (None deletes), their timers, and the changelog offset to continue from.
+
+        ``fired`` are timer keys to remove. Raises StoreError.
+        """
+        batch = WriteBatch(raw_mode=True)
+        put, delete = batch.put, batch.delete
+        for key, value in puts:
+            if value is None:
+                delete(key)
+                continue
+            put(key, value)
+            if key[0] == 117 and layout.has_timer(value):  # b"u"
+                put(layout.timer_key(layout.due_of(value), key[1:]), b"")
+        for key in fired:
+            delete(key)
+        put(layout.OFFSET_KEY, layout.encode_offset(offset))
+        try:
+            self._db.write(batch)
+        except Exception as error:
+            raise StoreError(f"cannot write the local state at {self.path}: {error}") from error
+
+    @property
+    def changelog_offset(self) -> int:
+        """The changelog offset to continue from; 0 for a new store."""
+        value = self.get(layout.OFFSET_KEY)
+        return layout.decode_offset(value) if value else 0
+
+    @property
+    def meta(self) -> layout.Meta:
+        """The position record: positions, watermark and exact counts."""
+        value = self.get(layout.POSITION_KEY)
+        return layout.decode_meta(value) if value else layout.Meta()
+
+    def keys(self, prefix: bytes, start: bytes | None = None) -> Iterator[bytes]:
+        """Keys with a prefix, in order, from ``start`` on."""
+        for key in self._db.keys(from_key=start or prefix):
+            if not key.startswith(prefix):
+                return
+            yield key
+
+    def items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in self._db.items(from_key=prefix):
+            if not key.startswith(prefix):
+                return
+            yield key, value
+
+    def due_timers(self, now: float, start: float, most: int) -> list[bytes]:
+        """Timer keys due at ``now`` or before, oldest first, at most ``most``.
+
+        ``start``: no timer is earlier than that (skips the tombstones of fired ones).
+        """
+        found: list[bytes] = []
+        for key in self.keys(b"t", layout.timer_key(max(0.0, start), b"")):
+            if layout.timer_parts(key)[0] > now or len(found) == most:
+                break
+            found.append(key)
+        return found
+
+    def first_timer(self, start: float = 0.0) -> float:
+        """The earliest timer from ``start`` on, in seconds; NEVER when there is none."""
+        for key in self.keys(b"t", layout.timer_key(max(0.0, start), b"")):
+            return layout.timer_parts(key)[0]
+        return NEVER
+
+    def count(self, prefix: bytes) -> int:
+        return sum(1 for _ in self.keys(prefix))
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def wipe(path: Path) -> None:
+    """Remove a partition's local files; the changelog restores them."""
+    shutil.rmtree(path, ignore_errors=True)

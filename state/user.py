@@ -1,0 +1,179 @@
+"""What is known of one user, and how an event is folded into it. Pure: time comes with the event."""
+
+from __future__ import annotations
+
+import zlib
+from functools import lru_cache
+from typing import Final, Protocol
+
+import msgspec
+
+from state import decay, edges, windows
+from state.windows import SCALES, Tally, TallyPlan
+
+CATEGORY_BUCKETS: Final = 64
+DEDUPE_SECONDS: Final = 86_400.0
+DEDUPE_EVENTS: Final = 1_000
+#: how much an event of a kind says about the taste for its category
+INTEREST: Final = {"view": 1.0, "click": 2.0, "purchase": 5.0, "comment": 3.0}
+SPEND: Final = "$spend"
+DWELL: Final = "$dwell"
+
+# what a fold did, as bits
+DUPLICATE: Final = 1
+LATE: Final = 2
+TEXT: Final = 4
+EDGES: Final = 8
+
+
+class Action(Protocol):
+    """What the fold reads of an event."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def time(self) -> float: ...
+    @property
+    def category(self) -> str: ...
+    @property
+    def item(self) -> str: ...
+    @property
+    def amount(self) -> float: ...
+    @property
+    def dwell(self) -> float: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+
+
+class PendingText(msgspec.Struct, array_like=True, gc=False):
+    """A text that waits for its vector: inside the state, so that it survives a crash."""
+
+    id: str
+    time: float
+    text: str
+    arrived: float = 0.0
+    """When the broker took the record, in seconds."""
+
+
+class PendingLabel(msgspec.Struct, array_like=True, gc=False):
+    """Feedback that waits until the user has a vector."""
+
+    segment: str
+    member: bool
+    weight: float
+
+
+class Membership(msgspec.Struct, array_like=True):
+    """The user is in a segment since a time, with the score and the definition's version of then."""
+
+    since: float
+    score: float
+    version: int
+    sequence: int
+    leaving: float | None = None
+    """The score that would have ended it, were the minimum stay over."""
+
+
+class UserState(msgspec.Struct, array_like=True):
+    """One user's record. New fields go to the end and have defaults (msgpack arrays grow)."""
+
+    time: float = 0.0
+    """Latest event time or fired timer: what the state is evaluated at."""
+    first: float = 0.0
+    count: int = 0
+    """Events counted (duplicates not)."""
+    sequence: int = 0
+    """Of the last membership change."""
+    decayed: dict[str, list[float]] = {}
+    categories: dict[int, list[float]] = {}
+    tallies: dict[str, Tally] = {}
+    seen: dict[int, float] = {}
+    """Hash of event id → event time, in order of arrival."""
+    edges: dict[str, float] = {}
+    groups: dict[str, float] = {}
+    pending: list[PendingText] = []
+    labels: list[PendingLabel] = []
+    texts: int = 0
+    members: dict[str, Membership] = {}
+    due: float = windows.NEVER
+    """When the next timer of this user fires."""
+    plan: int = 0
+    """Fingerprint of the definitions that the memberships were last checked against."""
+    encode_at: int = 1
+    """Re-encode when ``count`` gets here."""
+    dirty: int = 0
+    """``count`` when a text or an edge last asked for re-encoding."""
+    queued: bool = False
+    """The user stands in the encode queue."""
+    scored: int = 0
+    """Epoch of the heads that last scored this user."""
+
+
+@lru_cache(maxsize=65_536)
+def category_bucket(category: str) -> int:
+    """The hashed place of a category, 0 … CATEGORY_BUCKETS - 1."""
+    return zlib.crc32(category.encode()) % CATEGORY_BUCKETS
+
+
+def fold(
+    state: UserState, action: Action, event_id: str, id_hash: int, plan: TallyPlan, arrived: float = 0.0
+) -> int:
+    """Fold one event into ``state``; returns the bits DUPLICATE, LATE, TEXT, EDGES.
+
+    All counts are commutative. A duplicate (same id hash within 24 h or the last 1,000 events) changes nothing.
+    """
+    seen = state.seen
+    if id_hash in seen:
+        return DUPLICATE
+    time = action.time
+    seen[id_hash] = time
+    if len(seen) > DEDUPE_EVENTS:
+        del seen[next(iter(seen))]
+    did = 0
+    if time >= state.time:
+        state.time = time
+    else:
+        did = LATE
+    if state.count == 0 or time < state.first:
+        state.first = time
+    state.count += 1
+    kind = action.kind
+    decay.add_pair(state.decayed, kind, time, 1.0)
+    category = action.category
+    if category:
+        interest = INTEREST.get(kind)
+        if interest is not None:
+            decay.add_slow(state.categories, category_bucket(category), time, interest)
+    if action.amount:
+        decay.add_pair(state.decayed, SPEND, time, action.amount)
+    if action.dwell:
+        decay.add_pair(state.decayed, DWELL, time, action.dwell)
+    for spec in plan.touched(kind, category):
+        measure = spec.measure
+        amount = 1 if measure == "count" else round(getattr(action, measure) * SCALES[measure])
+        windows.add(state.tallies, spec, time, amount, state.time)
+    if kind == "comment":
+        state.texts += 1
+        state.pending.append(PendingText(event_id, time, action.text, arrived))
+        return did | TEXT
+    if kind in ("follow", "unfollow"):
+        if edges.set_edge(state.edges, action.target, time, kind == "follow"):
+            return did | EDGES
+    elif kind in ("join", "leave"):
+        edges.set_edge(state.groups, action.group, time, kind == "join")
+    return did
+
+
+def forget_old_ids(state: UserState) -> None:
+    """Drop ids older than the dedupe window (arrival order is close to time order, so only the front is looked at)."""
+    seen = state.seen
+    horizon = state.time - DEDUPE_SECONDS
+    while seen:
+        oldest = next(iter(seen))
+        if seen[oldest] >= horizon:
+            return
+        del seen[oldest]

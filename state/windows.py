@@ -1,0 +1,114 @@
+"""Counts in sliding windows of event time, in buckets.
+
+A window of W seconds is kept in buckets of ``width`` seconds aligned to the epoch. An event at time t counts until
+its bucket's end plus W: at least W seconds, at most W + width (width is at most W / 24). All values are integers
+(counts, micro-units of money, milliseconds), so any order of arrival gives the same tally, to the bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+NEVER = float("inf")
+MICRO = 1_000_000
+_WIDTHS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400)
+#: measure → factor that makes it a whole number
+SCALES = {"count": 1, "amount": MICRO, "dwell": 1_000}
+
+
+def width_for(window: float) -> int:
+    """The bucket width in seconds for a window: the largest listed one that is at most a 24th of it."""
+    fitting = [width for width in _WIDTHS if width * 24 <= window]
+    return fitting[-1] if fitting else _WIDTHS[0]
+
+
+@dataclass(frozen=True)
+class TallySpec:
+    """What one tally counts: a measure of one kind of event, of one category or any, in one window (seconds)."""
+
+    kind: str
+    measure: str
+    window: int
+    category: str = ""
+    key: str = field(init=False)
+    width: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.measure not in SCALES:
+            raise ValueError(f"measure {self.measure!r} is not one of {', '.join(SCALES)}")
+        if self.window < 1:
+            raise ValueError("a window must be at least one second")
+        object.__setattr__(self, "key", f"{self.kind}|{self.measure}|{self.window}|{self.category}")
+        object.__setattr__(self, "width", width_for(self.window))
+
+
+class Tally(msgspec.Struct, array_like=True, gc=False):
+    """A running total over the window and its buckets; ``head`` is the oldest bucket."""
+
+    total: int
+    head: int
+    buckets: dict[int, int]
+
+
+def add(tallies: dict[str, Tally], spec: TallySpec, time: float, amount: int, now: float) -> None:
+    """Add ``amount`` (already scaled) at event time ``time``; ``now`` is the latest event time of the user."""
+    width = spec.width
+    bucket = int(time // width)
+    if (bucket + 1) * width + spec.window <= now:
+        return  # its time in the window is over already
+    tally = tallies.get(spec.key)
+    if tally is None:
+        tallies[spec.key] = Tally(amount, bucket, {bucket: amount})
+        return
+    tally.total += amount
+    buckets = tally.buckets
+    if bucket in buckets:
+        buckets[bucket] += amount
+    else:
+        buckets[bucket] = amount
+        if bucket < tally.head or len(buckets) == 1:
+            tally.head = bucket
+
+
+def total_at(tally: Tally | None, spec: TallySpec, now: float) -> int:
+    """The total at ``now``; buckets whose time ran out are dropped."""
+    if tally is None:
+        return 0
+    buckets = tally.buckets
+    while buckets and (tally.head + 1) * spec.width + spec.window <= now:
+        tally.total -= buckets.pop(tally.head)
+        if buckets:
+            tally.head = min(buckets)
+    return tally.total
+
+
+def next_expiry(tally: Tally | None, spec: TallySpec) -> float:
+    """When the oldest bucket leaves the window (seconds since the epoch); NEVER when the tally is empty."""
+    if tally is None or not tally.buckets:
+        return NEVER
+    return float((tally.head + 1) * spec.width + spec.window)
+
+
+class TallyPlan:
+    """Which tallies an event touches: the union of what all definitions ask for."""
+
+    def __init__(self, specs: frozenset[TallySpec]) -> None:
+        self.specs = {spec.key: spec for spec in sorted(specs, key=lambda spec: spec.key)}
+        self._any: dict[str, tuple[TallySpec, ...]] = {}
+        self._of_category: dict[tuple[str, str], tuple[TallySpec, ...]] = {}
+        for spec in self.specs.values():
+            if spec.category:
+                at = (spec.kind, spec.category)
+                self._of_category[at] = (*self._of_category.get(at, ()), spec)
+            else:
+                self._any[spec.kind] = (*self._any.get(spec.kind, ()), spec)
+
+    def touched(self, kind: str, category: str) -> tuple[TallySpec, ...]:
+        """The tallies that an event of ``kind`` in ``category`` adds to."""
+        general = self._any.get(kind, ())
+        if category and self._of_category:
+            special = self._of_category.get((kind, category), ())
+            return (*general, *special) if special else general
+        return general

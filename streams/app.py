@@ -1,0 +1,205 @@
+"""The one place where the worker is wired together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from encoders.artifact import load_encoders
+from encoders.heads import PublishedHead
+from state.store import SharedMemory
+from streams.kafka.admin import partition_count
+from streams.kafka.agents import Host, make_faust
+from streams.kafka.heads import HeadsFollower
+from streams.kafka.lane import EncodeLane
+from streams.kafka.partition import Partition
+from streams.kafka.writer import FencedError, PartitionWriter
+from streams.ops.lag import LagMonitor, PartitionLag
+from streams.ops.metrics import Metrics
+from streams.ops.server import WebServer, build_web
+from streams.service import Service, watch_lag
+from streams.settings import Settings
+from streams.steps.models import Models, make_models
+from streams.steps.segments import Plan, load_plan
+from streams.steps.turn import Place
+from streams.wire.decode import Limits
+from streams.wire.topics import Topics
+
+log = logging.getLogger(__name__)
+
+
+class WorkerError(RuntimeError):
+    """The worker cannot go on; the message says why."""
+
+
+def make_place(settings: Settings, partition: int, partitions: int) -> Place:
+    """Where a partition's turns happen, from the settings."""
+    return Place(
+        topics=Topics(settings.app, settings.topic_prefix),
+        partition=partition,
+        partitions=partitions,
+        limits=Limits(
+            max_record_bytes=settings.max_record_bytes,
+            max_text_chars=settings.max_text_chars,
+            min_event_time=settings.min_event_time,
+            max_ahead_seconds=settings.max_ahead_seconds,
+        ),
+        wall_clock=settings.clock == "wall",
+        followees=settings.followees,
+        graph_epsilon=settings.graph_epsilon,
+        drift_events=settings.encode_drift_events,
+    )
+
+
+def load_models(settings: Settings, plan: Plan) -> Models:
+    """Encoders and description vectors."""
+    encoders = load_encoders(
+        settings.text_model, settings.encoder_artifact, settings.device, settings.torch_threads
+    )
+    return make_models(encoders, plan)
+
+
+class Worker:
+    """One process of the service. Built whole, then run; nothing is wired anywhere else."""
+
+    def __init__(self, settings: Settings, checkpoint: Callable[[str], None] = lambda _step: None) -> None:
+        """Loads the models and asks the broker for the topics' partitions. Raises DefinitionError, WorkerError."""
+        self.settings = settings
+        self.plan = load_plan(settings.segments_file)
+        self.topics = Topics(settings.app, settings.topic_prefix)
+        conf = settings.librdkafka()
+        self._partitions = partition_count(conf, self.topics.sources)
+        self.metrics = Metrics()
+        self._models = load_models(settings, self.plan)
+        self._memory = SharedMemory(settings.rocksdb_cache_mb)
+        self._checkpoint = checkpoint
+        # one thread for each partition that may be in a turn; they wait for Kafka and RocksDB more than they compute
+        self._turns = ThreadPoolExecutor(max_workers=8, thread_name_prefix="turn")
+        self._encoding = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
+        self.faust = make_faust(settings)
+        self.lane = EncodeLane(
+            lambda: self._models, self.plan.needs_vectors, settings.encode_batch, self.metrics, self._encoding
+        )
+        self._follower = HeadsFollower(conf, self.topics.heads, self._take_heads)
+        self.host = Host(self.faust, self.topics, self.metrics, self._make_partition)
+        self.service = Service(
+            settings.worker_name, self.plan, self._partitions, self.host, self.lane, self.metrics,
+            lambda: self._models, self._follower,
+        )  # fmt: skip
+        self._lag = LagMonitor(conf, settings.app, self.metrics)
+        self.web = WebServer(build_web(self.service, self.metrics))
+        self._stop = asyncio.Event()
+
+    def _make_partition(self, number: int, host: Host) -> Partition:
+        writer = PartitionWriter(
+            self.settings,
+            self.plan,
+            make_place(self.settings, number, self._partitions),
+            self._memory,
+            lambda: self._models,
+            checkpoint=self._checkpoint,
+        )
+        return Partition(
+            writer=writer,
+            lane=self.lane,
+            metrics=self.metrics,
+            executor=self._turns,
+            batch_records=self.settings.batch_records,
+            on_restored=host.restored,
+            on_pressure=host.pressure,
+            on_changes=self.service.note_changes,
+            on_failed=self._failed,
+        )
+
+    def _take_heads(self, heads: dict[str, PublishedHead]) -> None:
+        """Called by the follower's thread: the snapshot is replaced as a whole."""
+        self._models = self._models.with_heads(heads)
+        for group, head in heads.items():
+            self.metrics.head_version.labels(group=group).set(head.version)
+            if (accuracy := head.metrics().get("accuracy")) is not None:
+                self.metrics.head_accuracy.labels(group=group).set(accuracy)
+
+    def _failed(self, partition: Partition, error: BaseException) -> None:
+        """A partition without its writer means that its users stand still: end, so that another worker takes over."""
+        kind = "was fenced" if isinstance(error, FencedError) else "failed"
+        self.service.failure = f"partition {partition.number} {kind}: {error}"
+        self._stop.set()
+
+    def stop(self) -> None:
+        """Ask the worker to end; finishes the turns under way."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until stopped. Raises WorkerError when a partition failed."""
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self.stop)
+        self._follower.start()
+        await self.web.start(self.settings.web_host, self.settings.web_port)
+        log.info("page, metrics and health at http://%s:%d", self.settings.web_host, self.web.port)
+        tasks = [
+            asyncio.create_task(self.lane.run(), name="encode-lane"),
+            asyncio.create_task(watch_lag(self.service, self._look, self.settings.lag_interval), name="lag"),
+        ]
+        for task in tasks:
+            task.add_done_callback(self._task_ended)
+        try:
+            await self.faust.start()
+            await self._stop.wait()
+        finally:
+            log.info("stopping")
+            for task in tasks:
+                task.cancel()
+            await self.host.stop()
+            await self.faust.stop()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.web.stop()
+            self._follower.stop()
+            self._lag.close()
+            self._turns.shutdown()
+            self._encoding.shutdown()
+        if self.service.failure:
+            raise WorkerError(self.service.failure)
+
+    def _look(self) -> list[PartitionLag]:
+        return self._lag.observe(self.service.positions(), time.time())
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the task %s ended", task.get_name(), exc_info=error)
+            self.service.failure = f"the task {task.get_name()} ended: {error}"
+            self._stop.set()
+
+
+def run_worker(settings: Settings) -> None:
+    """Run one worker until SIGTERM or SIGINT. Raises WorkerError, DefinitionError."""
+    import uvloop  # noqa: PLC0415 - only a worker needs it
+
+    step = os.environ.get("SEGMENTS_TEST_KILL_AT", "")
+
+    async def main() -> None:
+        worker = Worker(settings, checkpoint=kill_at(step) if step else lambda _step: None)
+        await worker.run()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+
+def kill_at(wanted: str) -> Callable[[str], None]:
+    """For crash tests: ``step`` or ``step:n`` ends the process with SIGKILL when the step is reached the n-th time."""
+    step, _, nth = wanted.partition(":")
+    left = int(nth or 1)
+
+    def checkpoint(reached: str) -> None:
+        nonlocal left
+        if reached == step:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return checkpoint

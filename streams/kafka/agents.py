@@ -1,0 +1,150 @@
+"""Faust: group membership, assignment and delivery. One agent routes batches to the partitions' writers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import faust
+from faust.types import TP, StreamT
+
+from streams.kafka.partition import Partition
+from streams.kafka.transport import Consumer, RecordBatch
+from streams.ops.metrics import Metrics
+from streams.settings import Settings
+from streams.wire.topics import Topics
+
+log = logging.getLogger(__name__)
+
+FETCH_BYTES = 4 * 1024 * 1024
+
+
+def make_faust(settings: Settings) -> faust.App:
+    """The Faust app: no tables, no web of its own, no topics made by it."""
+    servers = [server.strip() for server in settings.bootstrap.split(",")]
+    credentials = _credentials(settings)
+    directory = settings.state_dir / "faust"
+    directory.mkdir(parents=True, exist_ok=True)
+    return faust.App(
+        settings.app,
+        broker=[f"segments-batch://{server}" for server in servers],
+        broker_credentials=credentials,
+        autodiscover=False,
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        store="memory://",
+        datadir=str(directory),
+        stream_wait_empty=False,
+        # a worker that waits for its first batch or restores for long is not stuck
+        stream_processing_timeout=3_600.0,
+        broker_commit_interval=1.0,
+        broker_session_timeout=settings.session_timeout,
+        broker_heartbeat_interval=max(0.3, settings.session_timeout / 3.0),
+        broker_request_timeout=max(90.0, settings.session_timeout),
+        broker_max_poll_interval=600.0,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=FETCH_BYTES,
+    )
+
+
+def _credentials(settings: Settings) -> Any:
+    import ssl  # noqa: PLC0415 - only where TLS or SASL is asked for
+
+    protocol = settings.kafka_security_protocol
+    if protocol == "PLAINTEXT":
+        return None
+    context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile or None) if "SSL" in protocol else None
+    if protocol == "SSL":
+        return faust.SSLCredentials(context=context)
+    return faust.SASLCredentials(
+        username=settings.kafka_sasl_username,
+        password=settings.kafka_sasl_password.get_secret_value(),
+        mechanism=settings.kafka_sasl_mechanism,
+        ssl_context=context,
+    )
+
+
+class Host:
+    """The partitions of this worker: made on assignment, stopped on revocation."""
+
+    def __init__(self, app: faust.App, topics: Topics, metrics: Metrics, make: Callable[[int, Host], Partition]) -> None:
+        self.partitions: dict[int, Partition] = {}
+        self._app = app
+        self._topics = topics
+        self._metrics = metrics
+        self._make = make
+        cast(Any, app).holds_new_partitions = True  # read by the transport: nothing is fetched before the restore
+        app.on_partitions_assigned.connect(self._assigned)
+        app.on_partitions_revoked.connect(self._revoked)
+        channel = app.topic(
+            *topics.sources, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+        )
+        app.agent(channel, name="sources")(self._route)
+
+    @property
+    def consumer(self) -> Consumer:
+        return cast(Consumer, self._app.consumer)
+
+    async def _route(self, stream: StreamT[Any]) -> None:
+        # noack: a batch is acked when its partition has committed it (step 5)
+        async for event in cast(Any, stream).noack().events():
+            batch = cast(RecordBatch, event.value)
+            partition = self.partitions.get(batch.partition)
+            if partition is None:
+                continue  # revoked meanwhile; its new owner reads these records from the stored position
+            self._metrics.events.labels(topic=batch.topic).inc(len(batch))
+            partition.arrive(batch.topic, batch.records, event.ack)
+
+    async def _assigned(self, *arguments: Any, **_: Any) -> None:
+        assigned: Iterable[TP] = arguments[1]  # (the app, the partitions)
+        numbers = sorted({tp.partition for tp in assigned if tp.topic == self._topics.events})
+        await self._stop_all()
+        for number in numbers:
+            self.partitions[number] = self._make(number, self)
+            self.partitions[number].start()
+        self._metrics.assigned_partitions.set(len(numbers))
+        log.info("assigned partitions: %s", ", ".join(map(str, numbers)) or "none")
+
+    async def _revoked(self, *_arguments: Any, **_: Any) -> None:
+        # an eager rebalance revokes all
+        await self._stop_all()
+
+    async def _stop_all(self) -> None:
+        partitions, self.partitions = self.partitions, {}
+        for partition in partitions.values():
+            await partition.stop()
+
+    async def stop(self) -> None:
+        await self._stop_all()
+
+    # callbacks of partitions
+
+    async def restored(self, partition: Partition) -> None:
+        """Continue at the stored positions, whatever the group's committed offsets say."""
+        while not self.consumer.flow_active:
+            # Faust still seeks to the committed offsets; ours come after that
+            await asyncio.sleep(0.02)
+            if self.partitions.get(partition.number) is not partition:
+                return
+        if self.partitions.get(partition.number) is not partition:
+            return
+        stored = partition.writer.meta.positions
+        tps = self._tps([partition.number])
+        positions = {tp: stored[tp.topic] for tp in tps if tp.topic in stored}
+        await self.consumer.seek_and_release(positions, [tp for tp in tps if tp not in positions])
+
+    def pressure(self, partition: Partition, high: bool) -> None:
+        """The partition has more than it can process at once: fetch nothing more for it until it has less."""
+        if self.partitions.get(partition.number) is not partition:
+            return
+        tps = self._tps([partition.number])
+        if high:
+            self.consumer.hold(tps)
+        else:
+            self.consumer.release(tps)
+
+    def _tps(self, numbers: Iterable[int]) -> list[TP]:
+        return [TP(topic, number) for number in numbers for topic in self._topics.sources]

@@ -1,0 +1,217 @@
+"""The deterministic mode: the same writer and steps as the service, driven so that two runs are equal throughout.
+
+Records are read up to the end offsets of the start, in batches cut at multiples of a fixed number of offsets, and
+after each batch everything that follows from it (encode lane, graph, labels, training) is worked off before the next.
+Faust is not involved; the partition's producer still fences a running worker.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from encoders.heads import PublishedHead
+from streams.kafka.writer import Done, PartitionWriter, Work
+from streams.settings import Settings
+from streams.steps import encode
+from streams.steps.models import Models
+from streams.steps.turn import Record
+from streams.wire.decode import decode_label
+from streams.wire.refused import RefusedError
+from streams.wire.topics import Topics
+
+_READ = 5_000
+
+
+@dataclass(frozen=True)
+class AuditRecord:
+    """A consumed record, as the steps read it."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+
+
+class TopicReader:
+    """Committed records of one partition of one topic, in order, up to an end that is asked when reading starts."""
+
+    def __init__(self, settings: Settings, topic: str, partition: int, start: int) -> None:
+        self._consumer = Consumer(
+            {
+                **settings.librdkafka(),
+                "group.id": f"{settings.app}-audit",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 10,
+            }
+        )
+        self._topic, self._partition = topic, partition
+        self._next = start
+        self._consumer.assign([TopicPartition(topic, partition, start)])
+
+    def to_end(self) -> Iterator[Record]:
+        """Records up to the present end; call it again for what came later."""
+        low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, self._partition), timeout=30.0)
+        if low >= high:
+            return
+        # the end is told once, after transaction markers, which take offsets but are not delivered
+        while self._next < high:
+            for message in self._consumer.consume(_READ, timeout=1.0):
+                error = message.error()
+                if error is None:
+                    self._next = (message.offset() or 0) + 1
+                    yield _record(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    self._next = max(self._next, message.offset() or 0)
+                elif not error.retriable():
+                    raise RuntimeError(f"cannot read {self._topic}: {error}")
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+def _record(message: Message) -> AuditRecord:
+    _, timestamp = message.timestamp()
+    headers = message.headers() or []
+    pairs = headers.items() if isinstance(headers, dict) else headers
+    return AuditRecord(
+        message.offset() or 0,
+        timestamp,
+        message.key(),
+        message.value(),
+        [(name, value.encode() if isinstance(value, str) else value) for name, value in pairs],
+    )
+
+
+class Audit:
+    """Works one partition off, deterministically. ``models`` is a mutable cell, because heads are published meanwhile."""
+
+    def __init__(
+        self, settings: Settings, writer: PartitionWriter, models: ModelsCell, full: bool, batch_offsets: int
+    ) -> None:
+        self._settings = settings
+        self._writer = writer
+        self._models = models
+        self._full = full
+        self._batch_offsets = batch_offsets
+        self._topics = Topics(settings.app, settings.topic_prefix)
+        self._inner: dict[str, TopicReader] = {}
+        self._waiting: dict[str, None] = {}
+        self._refreshes: dict[str, None] = {}
+
+    def run(self, progress: Callable[[int], None] = lambda _count: None) -> int:
+        """From the stored positions to the present ends; returns the number of event records processed."""
+        self._writer.open(lambda _count: None, lambda: False)
+        users, followees = self._writer.waiting()
+        self._waiting.update(dict.fromkeys(users))
+        self._refreshes.update(dict.fromkeys(followees))
+        number = self._writer.place.partition
+        readers = {
+            topic: TopicReader(self._settings, topic, number, self._writer.meta.positions.get(topic, 0))
+            for topic in self._topics.sources
+        }
+        self._inner = {topic: readers[topic] for topic in (self._topics.graph, self._topics.examples)}
+        heads = TopicReader(self._settings, self._topics.heads, 0, 0)
+        try:
+            return self._run(readers, heads, progress)
+        finally:
+            for reader in (*readers.values(), heads):
+                reader.close()
+            self._writer.close()
+
+    def _run(self, readers: dict[str, TopicReader], heads: TopicReader, progress: Callable[[int], None]) -> int:
+        labels = list(readers[self._topics.labels].to_end())
+        count = 0
+        self._drain(heads)
+        for batch in cut(readers[self._topics.events].to_end(), self._batch_offsets):
+            self._do(Work(sources=[(self._topics.events, batch)]))
+            count += len(batch)
+            self._drain(heads)
+            # feedback joins by its own time, not by when it arrived: that differs from run to run
+            due = list(itertools.takewhile(self._is_due, labels))
+            labels = labels[len(due) :]
+            if due:
+                self._do(Work(sources=[(self._topics.labels, due)]))
+                self._drain(heads)
+            progress(count)
+        if labels:
+            self._do(Work(sources=[(self._topics.labels, labels)]))
+            self._drain(heads)
+        return count
+
+    def _is_due(self, record: Record) -> bool:
+        try:
+            label = decode_label(record.value, record.timestamp / 1000.0, self._writer.place.limits)
+        except RefusedError:
+            return True  # it becomes a dead letter with the next batch
+        return label.time <= self._writer.meta.watermark
+
+    def _do(self, work: Work) -> None:
+        self._note(self._writer.process(work))
+        while self._writer.timer_clock() >= self._writer.next_timer:
+            self._note(self._writer.process(Work(timers=True)))
+
+    def _note(self, done: Done) -> None:
+        self._waiting.update(dict.fromkeys((*done.effects.offers, *done.again)))
+        self._refreshes.update(dict.fromkeys(done.effects.refreshes))
+
+    def _drain(self, heads: TopicReader) -> None:
+        """Until nothing follows any more: the encode lane, messages to ourselves, refreshes, heads."""
+        while True:
+            if self._waiting:
+                taken = list(self._waiting)[: self._settings.encode_batch]
+                for user in taken:
+                    del self._waiting[user]
+                self._encode(taken, refresh=False, refreshed=[])
+                continue
+            inner = [(topic, list(reader.to_end())) for topic, reader in self._inner.items()]
+            if sources := [(topic, records) for topic, records in inner if records]:
+                self._do(Work(sources=sources))
+                self._take_heads(heads)
+                continue
+            if not self._refreshes:
+                return
+            followee = next(iter(self._refreshes))
+            del self._refreshes[followee]
+            users = self._writer.followers(followee, "", self._settings.cached_users)
+            self._encode(users, refresh=True, refreshed=[followee])
+
+    def _encode(self, users: list[str], refresh: bool, refreshed: list[str]) -> None:
+        jobs = self._writer.make_jobs(users, refresh)
+        encode.compute(self._models.now, jobs, self._full)
+        self._do(Work(jobs=jobs, refreshed=refreshed))
+
+    def _take_heads(self, heads: TopicReader) -> None:
+        newest = {
+            (record.key or b"").decode(): PublishedHead.from_bytes(record.value)
+            for record in heads.to_end()
+            if record.value
+        }
+        if newest:
+            self._models.now = self._models.now.with_heads(newest)
+
+
+@dataclass
+class ModelsCell:
+    """The present models."""
+
+    now: Models
+
+
+def cut(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
+    """Batches whose boundaries are multiples of ``size`` in offsets, however the records were fetched."""
+    batch: list[Record] = []
+    for record in records:
+        if batch and record.offset // size != batch[0].offset // size:
+            yield batch
+            batch = []
+        batch.append(record)
+    if batch:
+        yield batch

@@ -1,0 +1,282 @@
+"""A partition on this worker: restores, then takes turns; the asynchronous side of its writer."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from streams.kafka.lane import EncodeLane, PartitionGoneError
+from streams.kafka.writer import AbortedError, Done, FencedError, PartitionWriter, Work
+from streams.ops.metrics import Metrics
+from streams.steps import encode
+from streams.steps.turn import Emitted, Record
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: how often timers are looked at when nothing else wakes the partition; they must fire within a second
+TIMER_INTERVAL = 0.2
+#: after an aborted transaction, seconds before the same work is tried again
+_RETRY_AFTER = (0.1, 0.5, 2.0, 5.0)
+
+
+class State(enum.StrEnum):
+    """Where a partition is in its life on this worker."""
+
+    RESTORING = "restoring"
+    RUNNING = "running"
+    FENCED = "fenced"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass
+class _Arrival:
+    topic: str
+    records: list[Record]
+    ack: Callable[[], None]
+
+
+class Partition:
+    """Queues what arrives and hands it to the writer, one turn at a time, in an executor thread."""
+
+    def __init__(
+        self,
+        writer: PartitionWriter,
+        lane: EncodeLane,
+        metrics: Metrics,
+        executor: Executor,
+        batch_records: int,
+        on_restored: Callable[[Partition], Awaitable[None]],
+        on_pressure: Callable[[Partition, bool], None],
+        on_changes: Callable[[list[Emitted]], None],
+        on_failed: Callable[[Partition, BaseException], None],
+    ) -> None:
+        self.writer = writer
+        self.state = State.RESTORING
+        self.restored = 0
+        self._lane = lane
+        self._metrics = metrics
+        self._executor = executor
+        self._batch_records = batch_records
+        self._on_restored = on_restored
+        self._on_pressure = on_pressure
+        self._on_changes = on_changes
+        self._on_failed = on_failed
+        self._arrivals: deque[_Arrival] = deque()
+        self._queued = 0
+        self._held = False
+        self._encoded: deque[tuple[list[encode.Job], list[str], asyncio.Future[None]]] = deque()
+        self._wake = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._stopping = False
+        self._turn_began = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def number(self) -> int:
+        return self.writer.place.partition
+
+    @property
+    def queued(self) -> int:
+        """Records that arrived and wait for their turn."""
+        return self._queued
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long the turn under way has taken so far; 0 between turns."""
+        return time.monotonic() - self._turn_began if self._turn_began else 0.0
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name=f"partition-{self.number}")
+
+    async def stop(self) -> None:
+        """Finish the turn under way, then close the store."""
+        self._stopping = True
+        self._wake.set()
+        if self._task is not None and self._task is not asyncio.current_task():
+            await asyncio.wait([self._task])
+
+    def arrive(self, topic: str, records: list[Record], ack: Callable[[], None]) -> None:
+        """Records of one of the source topics; ``ack`` is called when they are committed."""
+        self._arrivals.append(_Arrival(topic, records, ack))
+        self._queued += len(records)
+        if not self._held and self._queued > 2 * self._batch_records:
+            self._held = True
+            self._on_pressure(self, True)
+        self._wake.set()
+
+    # what the encode lane calls
+
+    async def make_jobs(self, users: list[str], refresh: bool) -> list[encode.Job]:
+        return await self._reading(lambda: self.writer.make_jobs(users, refresh))
+
+    async def followers(self, followee: str, after: str, most: int) -> list[str]:
+        return await self._reading(lambda: self.writer.followers(followee, after, most))
+
+    async def submit(self, jobs: list[encode.Job], refreshed: list[str]) -> None:
+        """Hand encoded users to the writer; returns when they are committed."""
+        if self.state is not State.RUNNING or self._stopping:
+            raise PartitionGoneError
+        if not jobs and not refreshed:
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._encoded.append((jobs, refreshed, done))
+        self._wake.set()
+        await done
+
+    async def read(self, look: Callable[[PartitionWriter], T]) -> T:
+        """Read committed state between two turns. Raises PartitionGoneError."""
+        return await self._reading(lambda: look(self.writer))
+
+    async def _reading(self, look: Callable[[], T]) -> T:
+        async with self._turn:
+            if self.state is not State.RUNNING or self._stopping:
+                raise PartitionGoneError
+            return await asyncio.get_running_loop().run_in_executor(self._executor, look)
+
+    # its life
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await self._restore(loop)
+            while not self._stopping:
+                work, acks, waiters = self._gather()
+                if not work:
+                    await self._sleep()
+                    continue
+                done = await self._commit(loop, work)
+                for ack in acks:
+                    ack()
+                for waiter in waiters:
+                    if not waiter.done():
+                        waiter.set_result(None)
+                self._after(done)
+            self.state = State.STOPPED
+        except FencedError as error:
+            self.state = State.FENCED
+            log.warning("partition %d: %s", self.number, error)
+            self._on_failed(self, error)
+        except Exception as error:
+            self.state = State.FAILED
+            if not self._stopping:
+                log.exception("partition %d failed", self.number)
+                self._on_failed(self, error)
+        finally:
+            self._lane.drop(self)
+            for _, _, waiter in self._encoded:
+                if not waiter.done():
+                    waiter.set_exception(PartitionGoneError())
+            async with self._turn:
+                await loop.run_in_executor(self._executor, self.writer.close)
+
+    async def _restore(self, loop: asyncio.AbstractEventLoop) -> None:
+        started = time.perf_counter()
+
+        def progress(count: int) -> None:
+            self.restored += count
+            self._metrics.restore_records.inc(count)
+
+        count = await loop.run_in_executor(self._executor, self.writer.open, progress, lambda: self._stopping)
+        users, followees = await loop.run_in_executor(self._executor, self.writer.waiting)
+        log.info(
+            "partition %d: %d changelog records restored in %.2f s, %d users wait for encoding",
+            self.number, count, time.perf_counter() - started, len(users),
+        )  # fmt: skip
+        self.state = State.RUNNING
+        self._lane.offer(self, users)
+        self._lane.offer_refresh(self, followees)
+        await self._on_restored(self)
+
+    def _gather(self) -> tuple[Work, list[Callable[[], None]], list[asyncio.Future[None]]]:
+        """What the next turn does: all that waits, up to the batch size (small when idle, large under backlog)."""
+        work = Work()
+        acks: list[Callable[[], None]] = []
+        waiters: list[asyncio.Future[None]] = []
+        room = self._batch_records
+        while self._arrivals and room > 0:
+            arrival = self._arrivals.popleft()
+            if len(arrival.records) > room and work.sources:
+                self._arrivals.appendleft(arrival)
+                break
+            work.sources.append((arrival.topic, arrival.records))
+            acks.append(arrival.ack)
+            room -= len(arrival.records)
+            self._queued -= len(arrival.records)
+        if self._held and self._queued < self._batch_records:
+            self._held = False
+            self._on_pressure(self, False)
+        while self._encoded:
+            jobs, refreshed, waiter = self._encoded.popleft()
+            work.jobs.extend(jobs)
+            work.refreshed.extend(refreshed)
+            waiters.append(waiter)
+        work.timers = self.writer.timer_clock() >= self.writer.next_timer
+        return work, acks, waiters
+
+    async def _sleep(self) -> None:
+        """Until something arrives, or it is time to look at the timers."""
+        self._wake.clear()
+        if self._arrivals or self._encoded or self._stopping:
+            return
+        try:
+            async with asyncio.timeout(TIMER_INTERVAL):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _commit(self, loop: asyncio.AbstractEventLoop, work: Work) -> Done:
+        """One turn; after an abort the same work again, because nothing of it has happened."""
+        attempt = 0
+        while True:
+            try:
+                async with self._turn:
+                    self._turn_began = time.monotonic()
+                    return await loop.run_in_executor(self._executor, self.writer.process, work)
+            except AbortedError as error:
+                if self._stopping:
+                    raise
+                pause = _RETRY_AFTER[min(attempt, len(_RETRY_AFTER) - 1)]
+                attempt += 1
+                log.warning("partition %d: %s; again in %.1f s", self.number, error, pause)
+                await asyncio.sleep(pause)
+            finally:
+                self._turn_began = 0.0
+
+    def _after(self, done: Done) -> None:
+        effects = done.effects
+        self._lane.offer(self, effects.offers + done.again)
+        self._lane.offer_refresh(self, effects.refreshes)
+        note_turn(self._metrics, self.writer, done)
+        if effects.changes:
+            self._on_changes(effects.changes)
+
+
+def note_turn(metrics: Metrics, writer: PartitionWriter, done: Done) -> None:
+    """Count what a turn did."""
+    effects = done.effects
+    if done.records:
+        metrics.batch_records.observe(done.records)
+    metrics.commit_seconds.observe(done.commit_seconds)
+    metrics.duplicates.inc(effects.duplicates)
+    metrics.late_events.inc(effects.late)
+    metrics.misrouted.inc(effects.misrouted)
+    metrics.graph_messages.labels(direction="received").inc(effects.graph_received)
+    topics = writer.place.topics
+    metrics.graph_messages.labels(direction="sent").inc(sum(each.topic == topics.graph for each in effects.messages))
+    for reject in effects.rejects:
+        metrics.dead_letters.labels(reason=str(reject.error.code)).inc()
+    now = time.time()
+    for emitted in effects.changes:
+        change = emitted.change
+        metrics.changes.labels(segment=change.segment, change=change.change, origin=change.origin).inc()
+        if emitted.arrived:
+            metrics.event_to_change.labels(lane=emitted.lane).observe(max(0.0, now - emitted.arrived))

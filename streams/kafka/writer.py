@@ -1,0 +1,381 @@
+"""The one writer of a partition: its store, its transactional producer, its position; and the commit protocol.
+
+The steps, with the numbers that docs and crash tests use:
+
+1. decode and clean; skip every record at or below the stored position (``streams.steps``)
+2. read the batch's users once; fold; evaluate; collect effects (``streams.steps``)
+3. one Kafka transaction: changelog, changes, memberships, messages, dead letters, and last the position record
+4. one RocksDB batch: the same records, timers, and the changelog offset
+5. ack to Faust, which commits the group's offset as a hint (``streams.kafka.partition``)
+
+All methods block and are called by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from state import layout
+from state.store import SharedMemory, Store, StoreError, wipe
+from state.user import UserState
+from state.windows import NEVER
+from streams.kafka.changelog import StaleStoreError, restore
+from streams.settings import Settings
+from streams.steps import encode, fold, graph, learned, timers
+from streams.steps.models import Models
+from streams.steps.segments import Plan
+from streams.steps.turn import Effects, Place, Record, Turn
+from streams.wire.emit import Change, Headers, audience_value, change_headers, change_value, membership_value
+from streams.wire.topics import MAX_RECORD_BYTES
+
+log = logging.getLogger(__name__)
+
+MAX_TIMERS = 5_000
+_TIMEOUT = 30.0
+
+
+class FencedError(RuntimeError):
+    """Another worker owns the partition now; this one must not write any more."""
+
+
+class AbortedError(RuntimeError):
+    """The transaction was aborted; the same work can be tried again."""
+
+
+@dataclass
+class Work:
+    """What one turn is to do."""
+
+    sources: list[tuple[str, list[Record]]] = field(default_factory=list)
+    """(topic, records in order)."""
+    jobs: list[encode.Job] = field(default_factory=list)
+    """Encoded users."""
+    refreshed: list[str] = field(default_factory=list)
+    """Followed users whose local followers are all refreshed now."""
+    timers: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.sources or self.jobs or self.refreshed or self.timers)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a turn."""
+
+    effects: Effects
+    records: int
+    again: list[str]
+    """Users that need encoding again."""
+    commit_seconds: float
+
+
+class PartitionWriter:
+    """Owns one partition's state. ``checkpoint`` is called between the steps (crash tests stop the process there)."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        plan: Plan,
+        place: Place,
+        memory: SharedMemory,
+        models: Callable[[], Models],
+        clock: Callable[[], float] = time.time,
+        checkpoint: Callable[[str], None] = lambda _step: None,
+    ) -> None:
+        self.place = place
+        self._settings = settings
+        self._plan = plan
+        self._memory = memory
+        self._models = models
+        self._clock = clock
+        self._checkpoint = checkpoint
+        self._path: Path = settings.state_dir / str(place.partition)
+        self._source = f"/live-segments/{settings.app}/{place.partition}".encode()
+        self._value: Callable[[Change], bytes] = audience_value if settings.value_format == "audience" else change_value
+        self._cache: dict[str, UserState] = {}
+        self._heads: learned.Heads = {}
+        self._store: Store | None = None
+        self._producer: Producer | None = None
+        self.meta = layout.Meta()
+        self.next_timer = NEVER
+        """No timer of the partition is due before this (seconds since the epoch)."""
+        self._fired_until = 0.0
+
+    # opening and closing
+
+    def open(self, progress: Callable[[int], None], stopping: Callable[[], bool]) -> int:
+        """Fence other writers, open the store, restore; returns the number of changelog records read.
+
+        A damaged or foreign local store is wiped and restored from the changelog alone.
+        """
+        self._producer = self._new_producer()
+        self._checkpoint("open.fenced")
+        try:
+            return self._open_store(progress, stopping)
+        except (StaleStoreError, StoreError, layout.FormatError) as error:
+            log.warning("%s; restoring the partition from its changelog alone", error)
+            self._close_store()
+            wipe(self._path)
+            return self._open_store(progress, stopping)
+
+    def _open_store(self, progress: Callable[[int], None], stopping: Callable[[], bool]) -> int:
+        self._store = Store(self._path, self._memory)
+        conf = self._settings.librdkafka()
+        count = restore(conf, self.place.topics.changelog, self.place.partition, self._store, progress, stopping)
+        self._checkpoint("open.restored")
+        self.meta = self._store.meta
+        self.next_timer = self._store.first_timer()
+        self._fired_until = 0.0
+        return count
+
+    def _new_producer(self) -> Producer:
+        producer = Producer(
+            {
+                **self._settings.librdkafka(),
+                "transactional.id": f"{self._settings.app}-{self.place.partition}",
+                "transaction.timeout.ms": self._settings.transaction_timeout_ms,
+                "partitioner": "murmur2_random",
+                "compression.type": "lz4",
+                "linger.ms": 1,
+                "batch.size": 1_000_000,
+                "message.max.bytes": MAX_RECORD_BYTES,
+                "queue.buffering.max.messages": 2_000_000,
+                "queue.buffering.max.kbytes": 1_048_576,
+            },
+            logger=log,
+        )
+        try:
+            producer.init_transactions(_TIMEOUT)
+        except KafkaException as error:
+            raise _translated(error) from error
+        return producer
+
+    def close(self) -> None:
+        """Close the store and leave the producer without a transaction."""
+        self._close_store()
+        self._producer = None
+        self._cache.clear()
+        self._heads.clear()
+
+    def _close_store(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    # reading
+
+    @property
+    def cached(self) -> int:
+        """Decoded user states in memory."""
+        return len(self._cache)
+
+    @property
+    def store(self) -> Store:
+        if self._store is None:
+            raise StoreError("the partition is not open")
+        return self._store
+
+    def waiting(self) -> tuple[list[str], list[str]]:
+        """(users that wait for the encode lane, followed users whose followers wait for a refresh)."""
+        users = [key[1:].decode() for key in self.store.keys(b"q")]
+        return users, [key[1:].decode() for key in self.store.keys(b"r")]
+
+    def state_of(self, user: str) -> UserState | None:
+        """The committed state of a user."""
+        state = self._cache.get(user)
+        if state is None and (value := self.store.get(layout.user_key(user))):
+            state = layout.decode_user(value)
+        return state
+
+    def make_jobs(self, users: list[str], refresh: bool) -> list[encode.Job]:
+        """Snapshots for the encode lane."""
+        states = [(user, self.state_of(user)) for user in users]
+        return encode.make_jobs(self.store, states, "neighbour" if refresh else "event")
+
+    def followers(self, followee: str, after: str, most: int) -> list[str]:
+        """Local followers in order, at most ``most``, after the follower ``after``."""
+        prefix = layout.followers_prefix(followee)
+        found: list[str] = []
+        for key in self.store.keys(prefix, prefix + after.encode() if after else None):
+            follower = key[len(prefix) :].decode()
+            if follower != after:
+                found.append(follower)
+            if len(found) == most:
+                break
+        return found
+
+    def timer_clock(self) -> float:
+        """What drives timers: the wall clock, or the watermark."""
+        return self._clock() if self.place.wall_clock else self.meta.watermark
+
+    # one turn
+
+    def process(self, work: Work) -> Done:
+        """Steps 1 to 4. Raises FencedError (stop) or AbortedError (try again); then nothing has changed."""
+        meta = layout.decode_meta(layout.encode_meta(self.meta))
+        turn = Turn(self.store, self._cache, self._plan, self._models(), self.place, meta)
+        turn.processed_at = self._clock()
+        try:
+            records, positions, again = self._steps(turn, work)
+            effects = turn.finish(positions)
+            self._checkpoint("2-3")
+            before = time.perf_counter()
+            offset = self._transact(effects)
+            self._checkpoint("3-4")
+            self.store.write(effects.puts.items(), offset, effects.fired)
+            commit_seconds = time.perf_counter() - before
+            self._checkpoint("4-5")
+        except BaseException:
+            # states were folded in place: what is cached may be ahead of what is committed
+            self._cache.clear()
+            self._heads.clear()
+            raise
+        self.meta = meta
+        self._remember(turn, effects, work.timers)
+        return Done(effects, records, again, commit_seconds)
+
+    def _steps(self, turn: Turn, work: Work) -> tuple[int, dict[str, int], list[str]]:
+        topics = self.place.topics
+        count = 0
+        positions: dict[str, int] = {}
+        for topic, records in work.sources:
+            position = positions.get(topic, self.meta.positions.get(topic, 0))
+            if records[0].offset < position:
+                records = [record for record in records if record.offset >= position]
+            if not records:
+                continue
+            count += len(records)
+            positions[topic] = records[-1].offset + 1
+            if topic == topics.events:
+                fold.receive_events(turn, records, topic)
+            elif topic == topics.labels:
+                learned.receive_labels(turn, records)
+            elif topic == topics.graph:
+                graph.receive(turn, records)
+            elif topic == topics.examples:
+                learned.train(turn, records, self._heads)
+        full = self._plan.needs_vectors
+        again = encode.apply(turn, work.jobs, full) if work.jobs else []
+        for followee in work.refreshed:
+            turn.put(layout.refresh_key(followee), None)
+        if work.timers:
+            now = self.timer_clock()
+            keys = self.store.due_timers(now, self._fired_until, MAX_TIMERS)
+            timers.receive_timers(turn, keys, now)
+        return count, positions, again
+
+    def _remember(self, turn: Turn, effects: Effects, looked_at_timers: bool) -> None:
+        cache = self._cache
+        for user, state in turn.touched.items():
+            cache.pop(user, None)  # to the young end
+            cache[user] = state
+        while len(cache) > self._settings.cached_users:
+            del cache[next(iter(cache))]
+        if looked_at_timers:
+            first = self.store.first_timer(min(self._fired_until, effects.earliest))
+            self.next_timer = self._fired_until = first
+        self.next_timer = min(self.next_timer, effects.earliest)
+        self._fired_until = min(self._fired_until, effects.earliest)
+
+    # step 3
+
+    def _transact(self, effects: Effects) -> int:
+        """Produce everything in one transaction; returns the changelog offset to continue from."""
+        producer = self._producer
+        assert producer is not None
+        delivered: list[int] = []
+
+        def on_position(error: KafkaError | None, message: Message) -> None:
+            offset = message.offset()
+            if error is None and offset is not None:
+                delivered.append(offset)
+
+        try:
+            producer.begin_transaction()
+            self._produce(producer, effects, on_position)
+            self._checkpoint("3.produced")
+            _retried(lambda: producer.commit_transaction(_TIMEOUT))
+        except (KafkaException, BufferError) as error:
+            with contextlib.suppress(KafkaException):
+                producer.abort_transaction(_TIMEOUT)
+            raise _translated(error) from error
+        producer.poll(0)
+        if not delivered:
+            raise FencedError("the position record's delivery was not reported; the partition is opened anew")
+        return delivered[0] + 1
+
+    def _produce(self, producer: Producer, effects: Effects, on_position: Callable[..., None]) -> None:
+        topics, partition = self.place.topics, self.place.partition
+        puts = effects.puts
+        last = puts.pop(layout.POSITION_KEY)
+        records: list[dict[str, Any]] = [{"key": key, "value": value} for key, value in puts.items()]
+        _produce_batch(producer, topics.changelog, records, partition)
+        for emitted in effects.changes:
+            change = emitted.change
+            producer.produce(
+                topics.changes, self._value(change), change.user.encode(), partition,
+                headers=change_headers(change, self._source),
+            )  # fmt: skip
+        snapshots: list[dict[str, Any]] = [{"key": user.encode(), "value": None} for user in effects.erased]
+        snapshots += [{"key": each.user.encode(), "value": membership_value(each)} for each in effects.snapshots]
+        _produce_batch(producer, topics.memberships, snapshots, partition)
+        for message in effects.messages:
+            where = -1 if message.partition is None else message.partition
+            producer.produce(message.topic, message.value, message.key, where, headers=message.headers)
+        for reject in effects.rejects:
+            record = reject.record
+            headers: Headers = [
+                *record.headers,
+                ("reason-code", str(reject.error.code).encode()),
+                ("reason", str(reject.error).encode("utf-8", "replace")),
+                ("origin-topic", reject.topic.encode()),
+                ("origin-partition", str(partition).encode()),
+                ("origin-offset", str(record.offset).encode()),
+                ("origin-timestamp", str(record.timestamp).encode()),
+            ]
+            producer.produce(topics.dead_letters, record.value, record.key, partition, headers=headers)
+        producer.produce(topics.changelog, last, layout.POSITION_KEY, partition, on_delivery=on_position)
+        puts[layout.POSITION_KEY] = last
+
+    def users(self) -> Iterator[tuple[str, UserState]]:
+        """All committed users, in key order."""
+        for key, value in self.store.items(b"u"):
+            yield key[1:].decode(), layout.decode_user(value)
+
+
+def _produce_batch(producer: Producer, topic: str, records: list[dict[str, Any]], partition: int) -> None:
+    if not records:
+        return
+    queued = producer.produce_batch(topic, records, partition)
+    if queued != len(records):
+        failed = next(record["_error"] for record in records if "_error" in record)
+        raise KafkaException(failed)
+
+
+def _retried(commit: Callable[[], None]) -> None:
+    """A commit may be called again after a retriable error: it is idempotent."""
+    for attempt in range(10):
+        try:
+            commit()
+        except KafkaException as error:
+            if attempt == 9 or not error.args[0].retriable():
+                raise
+        else:
+            return
+
+
+def _translated(error: Exception) -> Exception:
+    cause = error.args[0] if error.args else None
+    if isinstance(cause, KafkaError):
+        if cause.fatal() or cause.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED):
+            return FencedError(f"the partition was taken over by another worker: {cause}")
+        return AbortedError(f"the transaction was aborted: {cause}")
+    return AbortedError(f"the transaction was aborted: {error}")

@@ -1,0 +1,184 @@
+"""Every metric of the service, declared once. Base units (seconds, records); names that dashboards know."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+#: The lanes of ``segments_event_to_change_seconds``.
+LANES: tuple[str, ...] = ("fold", "encode", "timer")
+
+LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+COMMIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BATCH_BUCKETS = (1, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
+
+#: Cumulative counts of a histogram: (upper bound, observations at or below it), bounds ascending, the last one +inf.
+Buckets = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One row of the catalogue. ``name`` is the name a query uses (a histogram's without ``_bucket``)."""
+
+    name: str
+    kind: str
+    help: str
+    labels: tuple[str, ...]
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """The names of the time series that Prometheus stores."""
+        if self.kind == "histogram":
+            return (f"{self.name}_bucket", f"{self.name}_count", f"{self.name}_sum")
+        return (self.name,)
+
+
+class Metrics:
+    """All metrics of one worker, on a registry of their own.
+
+    Two instances never share a count, so tests and several workers in one process do not disturb each other.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry if registry is not None else CollectorRegistry()
+        self._declared: list[Declared] = []
+        ProcessCollector(registry=self.registry)
+
+        self.events = self._counter("segments_events_total", "Records consumed from source topics.", "topic")
+        self.duplicates = self._counter("segments_duplicates_total", "Events dropped: their id was seen before.")
+        self.late_events = self._counter("segments_late_events_total", "Events that arrived late, by event time.")
+        self.misrouted = self._counter("segments_misrouted_total", "Records met outside their user's partition.")
+        self.dead_letters = self._counter("segments_dead_letters_total", "Records refused, by short reason.", "reason")
+        self.changes = self._counter(
+            "segments_changes_total", "Membership changes committed.", "segment", "change", "origin"
+        )
+        self.event_to_change = self._histogram(
+            "segments_event_to_change_seconds",
+            "From the arrival of the event (timer lane: from the due time) to its committed change.",
+            LATENCY_BUCKETS,
+            "lane",
+        )
+        self.commit_seconds = self._histogram(
+            "segments_commit_seconds", "One commit: transaction and store write.", COMMIT_BUCKETS
+        )
+        self.batch_records = self._histogram("segments_batch_records", "Source records in one commit.", BATCH_BUCKETS)
+        self.encode_queue_depth = self._gauge("segments_encode_queue_depth", "Users waiting to be encoded.")
+        self.encode_queue_age = self._gauge(
+            "segments_encode_queue_age_seconds", "How long the user at the head of the encode queue has waited."
+        )
+        self.encoded_users = self._counter("segments_encoded_users_total", "Users encoded anew.")
+        self.encoded_texts = self._counter("segments_encoded_texts_total", "Texts that went through the text encoder.")
+        self.graph_messages = self._counter(
+            "segments_graph_messages_total", "Messages on the graph topic, sent or received.", "direction"
+        )
+        self.restore_records = self._counter(
+            "segments_restore_records_total", "Changelog records read while restoring partitions."
+        )
+        self.restoring_partitions = self._gauge("segments_restoring_partitions", "Partitions being restored now.")
+        self.assigned_partitions = self._gauge("segments_assigned_partitions", "Partitions assigned to this worker.")
+        self.users_cached = self._gauge("segments_users_cached", "Decoded user states held in memory.")
+        self.segment_users = self._gauge("segments_segment_users", "Members of a segment on this worker.", "segment")
+        self.head_accuracy = self._gauge(
+            "segments_head_accuracy", "Prequential accuracy of a learned head, as a ratio.", "group"
+        )
+        self.head_version = self._gauge("segments_head_version", "Version of the head in use.", "group")
+        self.head_drift = self._counter("segments_head_drift_total", "Drift alarms of a learned head.", "group")
+        self.ready = self._gauge("segments_ready", "1 when /readyz says ready, else 0; set at each scrape.")
+        self.lag = self._gauge(
+            "kafka_consumergroup_lag",
+            "Records between the group's position and the broker's end offset.",
+            "consumergroup",
+            "topic",
+            "partition",
+        )
+        self.lag_seconds = self._gauge(
+            "kafka_consumergroup_lag_seconds",
+            "Age of the oldest record that is not yet processed.",
+            "consumergroup",
+            "topic",
+            "partition",
+        )
+        self.lag_failures = self._counter(
+            "segments_lag_failures_total", "Partitions whose end offset the broker did not tell when asked."
+        )
+        # a series that begins at 0 lets rate() see the first observation
+        for lane in LANES:
+            self.event_to_change.labels(lane=lane)
+
+    def catalogue(self) -> tuple[Declared, ...]:
+        """Every metric declared here, in order (the process metrics of the client library are not in it)."""
+        return tuple(self._declared)
+
+    def render(self) -> tuple[bytes, str]:
+        """The exposition text and its content type, as ``/metrics`` answers."""
+        return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+
+    def _note(self, name: str, kind: str, text: str, labels: tuple[str, ...]) -> None:
+        self._declared.append(Declared(name, kind, text, labels))
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        self._note(name, "counter", text, labels)
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        self._note(name, "gauge", text, labels)
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, bounds: Sequence[float], *labels: str) -> Histogram:
+        self._note(name, "histogram", text, labels)
+        return Histogram(name, text, labels, registry=self.registry, buckets=bounds)
+
+
+def buckets(histogram: Histogram, labels: Mapping[str, str] | None = None) -> Buckets:
+    """The cumulative counts of one series of a histogram; empty when it has no observations and no such labels."""
+    wanted = dict(labels or {})
+    found: list[tuple[float, float]] = []
+    for family in histogram.collect():
+        for sample in family.samples:
+            if sample.name.endswith("_bucket"):
+                rest = {key: value for key, value in sample.labels.items() if key != "le"}
+                if rest == wanted:
+                    found.append((float(sample.labels["le"]), sample.value))
+    return sorted(found)
+
+
+def quantile(
+    histogram: Histogram, labels: Mapping[str, str] | None, q: float, since: Buckets | None = None
+) -> float | None:
+    """The ``q`` quantile in the histogram's unit; None when nothing was observed.
+
+    As PromQL's ``histogram_quantile``: linear inside the bucket that holds the rank, the first bucket starting at 0;
+    a rank beyond the last finite bound gives that bound. With ``since`` (an earlier ``buckets(…)``) only the
+    observations made after it count.
+
+    Raises ValueError for ``q`` outside [0, 1].
+    """
+    if not 0.0 <= q <= 1.0:
+        raise ValueError(f"a quantile lies in [0, 1], not {q}")
+    before = dict(since or ())
+    counts = [(bound, count - before.get(bound, 0.0)) for bound, count in buckets(histogram, labels)]
+    if not counts or counts[-1][1] <= 0:
+        return None
+    rank = q * counts[-1][1]
+    low_bound = low_count = 0.0
+    for bound, count in counts:
+        if count >= rank and count > low_count:
+            if math.isinf(bound):
+                return low_bound
+            return low_bound + (bound - low_bound) * (rank - low_count) / (count - low_count)
+        low_bound, low_count = bound, count
+    return low_bound
+
+
+def by_label(counter: Counter) -> dict[str, int]:
+    """Counts of a counter with one label, by the label's value."""
+    return {
+        next(iter(sample.labels.values())): int(sample.value)
+        for family in counter.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total") and sample.labels
+    }

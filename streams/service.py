@@ -1,0 +1,281 @@
+"""What the running service tells about itself: the page, the API and health ask here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from state import edges
+from state.decay import SLOW, value_at
+from state.windows import total_at
+from streams.kafka.agents import Host
+from streams.kafka.heads import HeadsFollower
+from streams.kafka.lane import EncodeLane, PartitionGoneError
+from streams.kafka.partition import State
+from streams.kafka.writer import PartitionWriter
+from streams.ops.lag import PartitionLag
+from streams.ops.metrics import LANES, Metrics, by_label, quantile
+from streams.ops.view import (
+    HeadStatus,
+    Latency,
+    Membership,
+    PartitionStatus,
+    SegmentStatus,
+    UserView,
+    WorkerStatus,
+)
+from streams.steps.models import Models
+from streams.steps.partitioner import partition_of
+from streams.steps.segments import Plan
+from streams.steps.turn import Emitted
+
+RECENT_CHANGES = 200
+#: a turn or a restore's progress that takes longer than this means that the worker is stuck (seconds)
+STUCK_AFTER = 120.0
+
+
+class Rate:
+    """Events a second over the last few looks."""
+
+    def __init__(self, span: float = 10.0) -> None:
+        self._span = span
+        self._looks: deque[tuple[float, float]] = deque()
+
+    def note(self, now: float, total: float) -> float:
+        self._looks.append((now, total))
+        while len(self._looks) > 2 and now - self._looks[0][0] > self._span:
+            self._looks.popleft()
+        (then, before) = self._looks[0]
+        return max(0.0, (total - before) / (now - then)) if now > then else 0.0
+
+
+class Service:
+    """Implements ``streams.ops.view.ServiceView`` over the parts of the worker."""
+
+    def __init__(
+        self,
+        worker: str,
+        plan: Plan,
+        partitions: int,
+        host: Host,
+        lane: EncodeLane,
+        metrics: Metrics,
+        models: Callable[[], Models],
+        heads: HeadsFollower,
+    ) -> None:
+        self._worker = worker
+        self._plan = plan
+        self._count = partitions
+        self._host = host
+        self._lane = lane
+        self._metrics = metrics
+        self._models = models
+        self._heads = heads
+        self._started_at = time.time()
+        self._recent: deque[dict[str, Any]] = deque(maxlen=RECENT_CHANGES)
+        self._lags: dict[int, list[PartitionLag]] = {}
+        self._events_rate, self._changes_rate = Rate(), Rate()
+        self._rates = (0.0, 0.0)
+        self.failure: str = ""
+
+    # noting
+
+    def note_changes(self, changes: list[Emitted]) -> None:
+        """Remember the newest changes for the page."""
+        for emitted in changes[-RECENT_CHANGES:]:
+            self._recent.appendleft(msgspec.to_builtins(emitted.change))
+
+    def note_lags(self, lags: list[PartitionLag]) -> None:
+        """The lag monitor looked; gauges that are taken from state follow."""
+        by_partition: dict[int, list[PartitionLag]] = {}
+        for lag in lags:
+            by_partition.setdefault(lag.partition, []).append(lag)
+        self._lags = by_partition
+        now = time.monotonic()
+        events = float(sum(each.writer.meta.events for each in self._running()))
+        changes = float(sum(each.writer.meta.changes for each in self._running()))
+        self._rates = self._events_rate.note(now, events), self._changes_rate.note(now, changes)
+        for segment, users in self._members().items():
+            self._metrics.segment_users.labels(segment=segment).set(users)
+        self._metrics.restoring_partitions.set(
+            sum(each.state is State.RESTORING for each in self._host.partitions.values())
+        )
+        self._metrics.users_cached.set(sum(each.writer.cached for each in self._host.partitions.values()))
+        self._metrics.encode_queue_age.set(self._lane.age)
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        """Next offsets to be processed, of the partitions that run."""
+        found: dict[tuple[str, int], int] = {}
+        for partition in self._running():
+            writer = partition.writer
+            for topic in writer.place.topics.sources:
+                found[topic, partition.number] = writer.meta.positions.get(topic, 0)
+        return found
+
+    # the view
+
+    def status(self) -> WorkerStatus:
+        ready, _ = self.ready()
+        partitions = [self._partition(number) for number in sorted(self._host.partitions)]
+        members = self._members()
+        events = sum(each.writer.meta.events for each in self._running())
+        changes = sum(each.writer.meta.changes for each in self._running())
+        return WorkerStatus(
+            worker=self._worker,
+            state=self.failure or ("running" if ready else "starting"),
+            ready=ready,
+            started_at=self._started_at,
+            partitions=partitions,
+            events_total=events,
+            events_per_second=self._rates[0],
+            changes_total=changes,
+            changes_per_second=self._rates[1],
+            dead_letters=by_label(self._metrics.dead_letters),
+            segments=[
+                SegmentStatus(
+                    id=segment.id, kind=segment.kind, text=segment.text, users=members.get(segment.id, 0),
+                    version=segment.version, enter=segment.enter, exit=segment.exit,
+                )
+                for segment in self._plan.segments.values()
+            ],
+            latency={lane: self._latency(lane) for lane in LANES},
+            encode_queue_depth=self._lane.depth,
+            encode_queue_age=self._lane.age,
+            heads=[
+                HeadStatus(group=group, version=head.version, seen=head.seen, accuracy=head.metrics().get("accuracy"))
+                for group, head in sorted(self._models().heads.items())
+            ],
+            recent_changes=list(self._recent),
+        )  # fmt: skip
+
+    async def user(self, user_id: str) -> UserView | None:
+        number = partition_of(user_id, self._count)
+        partition = self._host.partitions.get(number)
+        if partition is None:
+            return None
+        history = [change for change in self._recent if change["user"] == user_id]
+        try:
+            return await partition.read(lambda writer: describe(writer, self._plan, user_id, history))
+        except PartitionGoneError:
+            return None
+
+    def live(self) -> bool:
+        if self.failure or not self._heads.alive:
+            return False
+        return all(each.busy_seconds < STUCK_AFTER for each in self._host.partitions.values())
+
+    def started(self) -> bool:
+        return self._heads.ready
+
+    def ready(self) -> tuple[bool, str]:
+        if self.failure:
+            return False, self.failure
+        if not self._heads.ready:
+            return False, "the learned heads are being read"
+        partitions = self._host.partitions.values()
+        if not partitions:
+            return False, "no partition is assigned"
+        if restoring := [each.number for each in partitions if each.state is State.RESTORING]:
+            return False, f"partitions {', '.join(map(str, sorted(restoring)))} are being restored"
+        return True, "ready"
+
+    def owner(self, user_id: str) -> str | None:
+        del user_id  # workers do not know each other's addresses yet
+        return None
+
+    # parts
+
+    def _running(self) -> list[Any]:
+        return [each for each in self._host.partitions.values() if each.state is State.RUNNING]
+
+    def _members(self) -> dict[str, int]:
+        members = dict.fromkeys(self._plan.segments, 0)
+        for partition in self._running():
+            for segment, users in partition.writer.meta.members.items():
+                members[segment] = members.get(segment, 0) + users
+        return members
+
+    def _partition(self, number: int) -> PartitionStatus:
+        partition = self._host.partitions[number]
+        meta = partition.writer.meta
+        lags = self._lags.get(number, [])
+        return PartitionStatus(
+            partition=number,
+            state=str(partition.state),
+            restored=partition.restored,
+            position=meta.positions.get(partition.writer.place.topics.events, 0),
+            users=meta.users,
+            lag_records=sum(lag.records for lag in lags),
+            lag_seconds=max((lag.seconds for lag in lags), default=0.0),
+        )
+
+    def _latency(self, lane: str) -> Latency:
+        histogram = self._metrics.event_to_change
+        p50, p99 = (quantile(histogram, {"lane": lane}, q) for q in (0.5, 0.99))
+        return Latency(p50=p50, p99=p99)
+
+
+def describe(writer: PartitionWriter, plan: Plan, user_id: str, history: list[dict[str, Any]]) -> UserView | None:
+    """One user from the committed state."""
+    state = writer.state_of(user_id)
+    if state is None:
+        return None
+    now = max(state.time, writer.timer_clock())
+    counters = {
+        key.lstrip("$"): round(value_at(slow, since, now, SLOW), 2) for key, (since, _, slow) in state.decayed.items()
+    }
+    windows = {
+        f"{spec.kind} {spec.measure} {spec.category} within {spec.window} s".replace("  ", " "): total_at(
+            state.tallies.get(spec.key), spec, state.time
+        )
+        for spec in plan.tallies.specs.values()
+        if spec.key in state.tallies
+    }
+    reasons = {change["segment"]: change["reason"] for change in reversed(history) if change["change"] == "entered"}
+    return UserView(
+        user=user_id,
+        partition=writer.place.partition,
+        memberships=[
+            Membership(
+                segment=segment, since=member.since, score=member.score,
+                reason=reasons.get(segment) or why_now(plan, state, segment), sequence=member.sequence,
+            )
+            for segment, member in sorted(state.members.items())
+        ],
+        counters=counters,
+        windows=windows,
+        followees=edges.present(state.edges),
+        texts=state.texts,
+        pending_texts=len(state.pending),
+        last_event_time=state.time or None,
+        history=history,
+    )  # fmt: skip
+
+
+def why_now(plan: Plan, state: Any, segment_id: str) -> dict[str, Any]:
+    """The present evidence for a membership whose change is not among the recent ones."""
+    segment = plan.segments.get(segment_id)
+    member = state.members[segment_id]
+    if segment is None:
+        return {"summary": "the segment is not defined any more; the membership ends with the user's next event"}
+    if segment.rule is not None:
+        values = segment.rule.values(state.tallies, state.time)
+        shown = ", ".join(f"{term} is {value:g}" for term, value in values.items())
+        return {"summary": f"the rule holds: {shown}", "rule": segment.text, "values": values}
+    if segment.kind == "words":
+        return {"summary": f"at entry, texts were {member.score:.2f} like the description", "words": segment.text}
+    return {"summary": f"at entry, the head of {segment.group} gave {member.score:.2f}"}
+
+
+async def watch_lag(service: Service, observe: Callable[[], list[PartitionLag]], interval: float) -> None:
+    """Look at the broker's end offsets on a timer, in a thread."""
+    loop = asyncio.get_running_loop()
+    while True:
+        lags = await loop.run_in_executor(None, observe)
+        service.note_lags(lags)
+        await asyncio.sleep(interval)

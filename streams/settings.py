@@ -1,0 +1,104 @@
+"""Settings: read once from the environment (``SEGMENTS_…``) and one TOML file, then frozen."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+
+class Settings(BaseSettings):
+    """Every setting of the service. Environment wins over the file named by ``SEGMENTS_CONFIG``."""
+
+    model_config = SettingsConfigDict(env_prefix="SEGMENTS_", frozen=True, extra="forbid")
+
+    app: str = Field("segments", description="Consumer group, prefix of transactional ids and internal topics.")
+    bootstrap: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, comma separated.")
+    topic_prefix: str = Field("", description="Put before every topic name; separates installations on one cluster.")
+    partitions: int = Field(4, ge=1, description="Partitions of the topics that `segments topics` creates.")
+    replication: int = Field(1, ge=1, description="Replication factor of created topics.")
+    retention_days: int = Field(30, ge=1, description="Days that events and changes are kept.")
+    data_dir: Path = Field(Path(".segments/state"), description="Directory of the RocksDB caches of this worker.")
+    worker_name: str = Field(
+        default_factory=socket.gethostname, description="Name of this worker in logs; its state lives under it."
+    )
+    segments_file: Path | None = Field(None, description="TOML file of segment definitions; default: the built-in set.")
+    clock: Literal["wall", "event"] = Field(
+        "wall",
+        description="What time drives window expiry: the wall clock, or the largest event time seen in the partition "
+        "(for replays of old data and audits).",
+    )
+    max_ahead_seconds: float = Field(
+        86_400.0, gt=0, description="Events further ahead of their arrival than this are refused."
+    )
+    min_event_time: float = Field(
+        946_684_800.0, description="Events before this time (seconds since the epoch; 2000-01-01) are refused."
+    )
+    max_record_bytes: int = Field(1_048_576, gt=0, description="Larger event records are refused.")
+    max_text_chars: int = Field(20_000, gt=0, description="Events with longer text are refused.")
+    batch_records: int = Field(20_000, ge=1, description="At most this many records go into one transaction.")
+    transaction_timeout_ms: int = Field(60_000, ge=1_000, description="Kafka transaction timeout.")
+    session_timeout: float = Field(10.0, ge=1.0, description="Seconds without heartbeat until a worker is expelled.")
+    cached_users: int = Field(200_000, ge=1, description="Decoded user states kept in memory for each partition.")
+    rocksdb_cache_mb: int = Field(256, ge=8, description="Block cache and write buffers shared by all partitions.")
+    followees: int = Field(64, ge=1, description="Followees kept for a user (newest first).")
+    graph_epsilon: float = Field(0.02, ge=0.0, description="A vector that moved less than this is not sent again.")
+    encode_batch: int = Field(64, ge=1, description="Users encoded together.")
+    encode_drift_events: int = Field(16, ge=1, description="Re-encode a user after this many events without one.")
+    text_model: str = Field("", description="Path of a Hugging Face BERT; empty: the packaged MiniLM-L6.")
+    device: str = Field("auto", description="auto, cpu, or a torch device such as cuda:0.")
+    encoder_artifact: Path | None = Field(None, description="safetensors with trained fusion and GNN weights.")
+    torch_threads: int = Field(1, ge=1, description="Threads that torch may use for one operation.")
+    web_host: str = Field("127.0.0.1", description="Address of page, metrics and health; loopback by default.")
+    web_port: int = Field(6066, ge=0, le=65_535, description="Port of page, metrics and health.")
+    lag_interval: float = Field(2.0, gt=0, description="Seconds between two looks at the broker's end offsets.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Log level.")
+    value_format: Literal["change", "audience"] = Field(
+        "change", description="Value of segment-changes: our own, or Segment's Audience Entered / Exited track calls."
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How both Kafka clients connect."
+    )
+    kafka_sasl_mechanism: str = Field("PLAIN", description="SASL mechanism, when the protocol is SASL_….")
+    kafka_sasl_username: str = Field("", description="SASL user name.")
+    kafka_sasl_password: SecretStr = Field(SecretStr(""), description="SASL password; never printed.")
+    kafka_ssl_cafile: str = Field("", description="CA certificates (PEM) for TLS; empty: the system's.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
+        if path := os.environ.get("SEGMENTS_CONFIG"):
+            if not Path(path).is_file():
+                raise FileNotFoundError(f"SEGMENTS_CONFIG names {path}, which is not a file")
+            sources.append(TomlConfigSettingsSource(settings_cls, toml_file=path))
+        return tuple(sources)
+
+    @property
+    def state_dir(self) -> Path:
+        """Where this worker keeps its local state."""
+        return self.data_dir / self.worker_name / self.app
+
+    def librdkafka(self) -> dict[str, str | int | float | bool]:
+        """Connection settings for confluent-kafka clients."""
+        conf: dict[str, str | int | float | bool] = {
+            "bootstrap.servers": self.bootstrap,
+            "security.protocol": self.kafka_security_protocol,
+        }
+        if self.kafka_security_protocol.startswith("SASL"):
+            conf["sasl.mechanism"] = self.kafka_sasl_mechanism
+            conf["sasl.username"] = self.kafka_sasl_username
+            conf["sasl.password"] = self.kafka_sasl_password.get_secret_value()
+        if self.kafka_ssl_cafile:
+            conf["ssl.ca.location"] = self.kafka_ssl_cafile
+        return conf

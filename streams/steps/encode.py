@@ -1,0 +1,180 @@
+"""The encode lane: users whose text, neighbourhood or behaviour changed get new vectors, then new memberships.
+
+Three steps: ``make_jobs`` reads what is needed (by the partition's writer), ``compute`` runs the models (in a thread;
+pure), ``apply`` puts the outcome into a turn (by the writer again; the state may have moved on meanwhile).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from encoders.base import NODE_DIM
+from state import edges, layout
+from state.features import raw_features
+from state.user import PendingText, UserState
+from state.vectors import Vectors, add_text, pack, text_direction, unpack
+from streams.steps import graph, learned
+from streams.steps.membership import Cause, decide, next_due
+from streams.steps.models import Models
+from streams.steps.segments import Segment
+from streams.steps.turn import Reader, Turn
+from streams.wire.emit import Origin, Reason
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass
+class Job:
+    """What the models need of one user."""
+
+    user: str
+    origin: Origin
+    count: int
+    texts: list[PendingText]
+    raw: Array
+    """float32[96]"""
+    vectors: Vectors
+    """A copy; ``compute`` updates it."""
+    nodes: list[Array]
+    hiddens: list[Array]
+    directions: list[Array] = field(default_factory=list)
+    """After each text, the direction of the mean: the evidence at that moment."""
+
+
+def make_jobs(reader: Reader, states: list[tuple[str, UserState | None]], origin: Origin) -> list[Job]:
+    """Snapshot the users that are still there."""
+    present = [(user, state) for user, state in states if state is not None]
+    values = reader.get_many([layout.vectors_key(user) for user, _ in present])
+    jobs = []
+    for (user, state), value in zip(present, values, strict=True):
+        followees = edges.present(state.edges)
+        records = reader.get_many([layout.neighbour_key(followee) for followee in followees])
+        neighbours = [layout.decode_neighbour(record) for record in records if record]
+        with_vectors = [neighbour for neighbour in neighbours if neighbour.node]
+        jobs.append(
+            Job(
+                user=user,
+                origin=origin,
+                count=state.count,
+                texts=list(state.pending),
+                raw=raw_features(state),
+                vectors=layout.decode_vectors(value) if value else Vectors(),
+                nodes=[unpack(neighbour.node, NODE_DIM) for neighbour in with_vectors],
+                hiddens=[unpack(neighbour.hidden, NODE_DIM) for neighbour in with_vectors],
+            )
+        )
+    return jobs
+
+
+def compute(models: Models, jobs: list[Job], full: bool) -> None:
+    """Run the models over the jobs and write the outcome into them.
+
+    ``full`` False: nobody needs fused vectors (there are no learned segments), so only texts are encoded.
+    """
+    texts = [text.text for job in jobs for text in job.texts]
+    encoded = models.encoders.text.encode(texts) if texts else np.zeros((0, models.encoders.text.dim), dtype=np.float32)
+    at = 0
+    for job in jobs:
+        for text in job.texts:
+            job.directions.append(add_text(job.vectors, encoded[at], text.time))
+            at += 1
+        job.vectors.encoder = models.encoders.version
+    if full and jobs:
+        _compute_graph(models, jobs)
+
+
+def _compute_graph(models: Models, jobs: list[Job]) -> None:
+    encoders = models.encoders
+    directions = np.stack([text_direction(job.vectors, encoders.text.dim) for job in jobs])
+    behaviour = encoders.behaviour.encode(np.stack([job.raw for job in jobs]))
+    text = encoders.text_projection.encode(directions)
+    node = encoders.social.node_input(behaviour, text)
+    sizes = [len(job.nodes) for job in jobs]
+    destination = np.repeat(np.arange(len(jobs), dtype=np.int64), sizes)
+    nodes = _rows([row for job in jobs for row in job.nodes])
+    hiddens = _rows([row for job in jobs for row in job.hiddens])
+    # what neighbours are sent is float16, so the own inputs are rounded alike: one graph, one set of numbers
+    node = node.astype(np.float16).astype(np.float32)
+    hidden = encoders.social.layer1(node, nodes, destination).astype(np.float16).astype(np.float32)
+    social = encoders.social.layer2(hidden, hiddens, destination)
+    for row, job in enumerate(jobs):
+        vectors = job.vectors
+        vectors.behaviour = pack(behaviour[row])
+        vectors.text = pack(text[row]) if vectors.text_sum else b""
+        vectors.node, vectors.hidden = pack(node[row]), pack(hidden[row])
+        vectors.social = pack(social[row]) if sizes[row] else b""
+
+
+def _rows(rows: list[Array]) -> Array:
+    return np.stack(rows) if rows else np.zeros((0, NODE_DIM), dtype=np.float32)
+
+
+def apply(turn: Turn, jobs: list[Job], full: bool) -> list[str]:
+    """Put the outcome into the turn; returns the users that already need encoding again."""
+    turn.load(job.user for job in jobs)
+    turn.load_vectors(job.user for job in jobs)
+    again, scored = [], []
+    for job in jobs:
+        state = turn.known(job.user)
+        if state is None:
+            continue  # erased meanwhile
+        done = len(job.texts)
+        if [text.id for text in state.pending[:done]] != [text.id for text in job.texts]:
+            again.append(job.user)  # erased and back meanwhile
+            continue
+        del state.pending[:done]
+        _store(turn, job, full)
+        _decide_words(turn, job, state)
+        state.encode_at = job.count + max(1, min(turn.place.drift_events, job.count))
+        last = job.texts[-1] if job.texts else None
+        scored.append(
+            (job.user, state, Cause(job.origin, "encode", last.id if last else "", last.arrived if last else 0.0))
+        )
+        if state.labels and full:
+            learned.send_pending_labels(turn, job.user, state)
+        if state.pending or state.dirty > job.count:
+            again.append(job.user)
+        elif state.queued:
+            state.queued = False
+            turn.put(layout.queue_key(job.user), None)
+    if full and scored:
+        learned.score_users(turn, scored)
+    for user, state, _ in scored:
+        state.due = next_due(turn.plan, state)
+    return again
+
+
+def _store(turn: Turn, job: Job, full: bool) -> None:
+    """Take the computed fields only: subscriptions may have changed meanwhile."""
+    vectors, new = turn.vectors(job.user), job.vectors
+    vectors.text_sum, vectors.text_time, vectors.encoder = new.text_sum, new.text_time, new.encoder
+    if full:
+        vectors.behaviour, vectors.text, vectors.social = new.behaviour, new.text, new.social
+        vectors.node, vectors.hidden = new.node, new.hidden
+        graph.send_if_moved(turn, job.user, vectors)
+    turn.put_vectors(job.user)
+
+
+def _decide_words(turn: Turn, job: Job, state: UserState) -> None:
+    """Descriptions in words, text by text in their order: the outcome does not depend on how they were batched."""
+    version = turn.models.encoders.version
+    for text, direction in zip(job.texts, job.directions, strict=True):
+        cause = Cause("event", "encode", text.id, text.arrived, version)
+        for segment in turn.plan.words:
+            score = float(direction @ turn.models.words[segment.id])
+            if score >= segment.enter or segment.id in state.members:
+                _decide_text(turn, job.user, state, segment, score, text.time, cause)
+
+
+def _decide_text(
+    turn: Turn, user: str, state: UserState, segment: Segment, score: float, now: float, cause: Cause
+) -> None:
+    def why() -> Reason:
+        side, bound = ("at or above", segment.enter) if score >= segment.enter else ("below", segment.exit)
+        summary = f"what the user writes is {score:.2f} like the description, {side} {bound:g}"
+        return Reason(summary=summary, event=cause.event, words=segment.text)
+
+    decide(turn, user, state, segment, score, now, cause, why)

@@ -1,0 +1,112 @@
+"""The fold lane: decode, clean, fold into states, evaluate rules. Never waits for a model."""
+
+from __future__ import annotations
+
+import xxhash
+
+from state.user import DUPLICATE, EDGES, LATE, TEXT, UserState, fold
+from streams.steps import graph, learned
+from streams.steps.erasure import erase
+from streams.steps.membership import Cause, check_rule, fire_timers, next_due, reconcile
+from streams.steps.partitioner import partition_of
+from streams.steps.turn import Message, Record, Turn
+from streams.wire.decode import decode_event
+from streams.wire.events import Event
+from streams.wire.refused import RefusedError
+
+Item = tuple[Event, int, Record]
+#: users scored again in one turn because a head was published; the rest follow with their next events
+MAX_RESCORED = 2_000
+
+
+def receive_events(turn: Turn, records: list[Record], topic: str) -> None:
+    """Records of an event topic: each counts once, whatever the order."""
+    by_user: dict[str, list[Item]] = {}
+    limits = turn.place.limits
+    watermark, epoch = turn.meta.watermark, turn.models.epoch
+    digest = xxhash.xxh3_64_intdigest
+    for record in records:
+        value = record.value
+        try:
+            event = decode_event(value, record.timestamp / 1000.0, limits)
+        except RefusedError as error:
+            turn.reject(topic, record, error)
+            continue
+        watermark = max(watermark, event.time)
+        item = (event, digest(event.id.encode() if event.id else value or b""), record)
+        items = by_user.get(event.user)
+        if items is None:
+            by_user[event.user] = [item]
+        else:
+            items.append(item)
+    turn.load(by_user)
+    stale: list[tuple[str, UserState, Cause]] = []
+    for user, items in by_user.items():
+        if turn.known(user) is None:
+            home = partition_of(user, turn.place.partitions)
+            if home != turn.place.partition:
+                _pass_on(turn, items, topic, home)
+                continue
+        last = _fold_user(turn, user, items)
+        if last is not None and len(stale) < MAX_RESCORED:
+            state = turn.user(user)
+            if state.scored != epoch:
+                stale.append((user, state, last))
+    turn.meta.watermark = watermark
+    if stale:
+        learned.score_users(turn, stale)
+
+
+def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
+    """All events of one user, in order of arrival; returns the cause to name for what follows from the last one."""
+    state = turn.user(user)
+    plan = turn.plan
+    tallies = plan.tallies
+    effects = turn.effects
+    cause = None
+    encode = erased = False
+    for event, id_hash, record in items:
+        if event.kind == "delete":
+            erase(turn, user, turn.user(user), event.time, event.id, record.timestamp / 1000.0)
+            cause, encode, erased = None, False, True
+            continue
+        if erased:
+            state, erased = turn.user(user), False
+        time = event.time
+        arrived = record.timestamp / 1000.0
+        if state.due <= time:
+            fire_timers(turn, user, state, time, Cause("expiry", "timer"))
+        did = fold(state, event, event.id, id_hash, tallies, arrived)
+        if did & DUPLICATE:
+            effects.duplicates += 1
+            turn.meta.duplicates += 1
+            continue
+        turn.meta.events += 1
+        cause = Cause("event", "fold", event.id, arrived)
+        if did:
+            if did & LATE:
+                effects.late += 1
+            if did & TEXT:
+                encode = True
+                state.dirty = state.count
+            elif did & EDGES:
+                graph.edges_changed(turn, user, state, event.target)
+                if plan.needs_vectors:
+                    encode = True
+                    state.dirty = state.count
+        if state.plan != plan.fingerprint:
+            reconcile(turn, user, state, state.time, Cause("definition", "fold"))
+        for segment in plan.affected(event.kind, event.category):
+            check_rule(turn, user, state, segment, state.time, cause)
+    if cause is not None:
+        if encode or (plan.needs_vectors and state.count >= state.encode_at):
+            turn.want_encoding(user, state)
+        state.due = next_due(plan, state)
+    return cause
+
+
+def _pass_on(turn: Turn, items: list[Item], topic: str, home: int) -> None:
+    """The producer partitions by something else than murmur2: send the records untouched to where the user lives."""
+    for _, _, record in items:
+        turn.effects.misrouted += 1
+        turn.effects.messages.append(Message(topic, record.key, record.value, home, list(record.headers)))

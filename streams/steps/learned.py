@@ -1,0 +1,196 @@
+"""Learned segments: scoring users with the published heads, and training the heads from labels."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import numpy as np
+import xxhash
+
+from encoders.base import FUSED, MODALITIES
+from encoders.heads import OnlineHead, evidence_shares, head_from_bytes, make_head
+from state import layout
+from state.user import PendingLabel, UserState
+from state.vectors import Vectors, pack, unpack
+from streams.steps.membership import Cause, decide
+from streams.steps.partitioner import partition_of
+from streams.steps.segments import Segment
+from streams.steps.turn import Message, Record, Turn
+from streams.wire.decode import decode_label
+from streams.wire.emit import Reason
+from streams.wire.refused import Code, RefusedError
+
+Heads = dict[str, OnlineHead]
+"""Group → the full head, of groups that this partition trains."""
+
+
+class Example(msgspec.Struct, array_like=True, frozen=True):
+    """A label joined with the user's fused vector, float16[384]."""
+
+    group: str
+    segment: str
+    member: bool
+    weight: float
+    vector: bytes
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(Example).decode
+
+
+def has_vectors(vectors: Vectors) -> bool:
+    return bool(vectors.behaviour or vectors.text or vectors.social)
+
+
+def score_users(turn: Turn, users: list[tuple[str, UserState, Cause]]) -> None:
+    """Compare users' stored vectors with all heads: one fusion and one matrix product a head for all of them."""
+    turn.load_vectors(user for user, _, _ in users)
+    ready = [entry for entry in users if has_vectors(turn.vectors(entry[0]))]
+    epoch = turn.models.epoch
+    for _, state, _ in users:
+        state.scored = epoch
+    if not ready or not turn.models.heads:
+        return
+    fused, _ = turn.models.fuse([turn.vectors(user) for user, _, _ in ready])
+    for group, head in turn.models.heads.items():
+        definition = turn.plan.groups.get(group)
+        if definition is None or head.seen < definition.min_labels:
+            continue
+        segments = [(segment, head.classes.index(segment.id)) for segment in turn.plan.learned[group]
+                    if segment.id in head.classes]  # fmt: skip
+        scores = head.predict_proba_many(fused)
+        for row, (user, state, cause) in enumerate(ready):
+            # those the user is in come first: one leaves a segment before entering the next
+            for segment, column in sorted(segments, key=lambda entry: entry[0].id not in state.members):
+                _decide_learned(turn, user, state, segment, float(scores[row, column]), cause, head.version)
+
+
+def _decide_learned(
+    turn: Turn, user: str, state: UserState, segment: Segment, score: float, cause: Cause, version: int
+) -> None:
+    def why() -> Reason:
+        shares = shares_of(turn, user, segment)
+        told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+        side = "at or above" if score >= segment.enter else "below"
+        bound = segment.enter if score >= segment.enter else segment.exit
+        return Reason(
+            summary=f"the head gives {score:.2f}, {side} {bound:g}; evidence: {told}", event=cause.event, shares=shares
+        )
+
+    encoder = turn.models.encoders.version
+    decide(turn, user, state, segment, score, state.time, Cause(
+        cause.origin, cause.lane, cause.event, cause.arrived, encoder, version), why)  # fmt: skip
+
+
+def shares_of(turn: Turn, user: str, segment: Segment) -> dict[str, float]:
+    """How much behaviour, neighbours and text each speak for the segment; they add up to one."""
+    head = turn.models.heads[segment.group]
+    vectors = [turn.vectors(user)]
+    full, present = turn.models.fuse(vectors)
+    without = {
+        name: turn.models.fuse(vectors, name)[0][0] for place, name in enumerate(MODALITIES) if present[0, place]
+    }
+    return {name: round(share, 4) for name, share in evidence_shares(head, segment.id, full[0], without).items()}
+
+
+def receive_labels(turn: Turn, records: list[Record]) -> None:
+    """Records of the label topic: join each label with its user's vector and pass it to the group's trainer."""
+    topic, limits = turn.place.topics.labels, turn.place.limits
+    labels = []
+    for record in records:
+        try:
+            label = decode_label(record.value, record.timestamp / 1000.0, limits)
+            segment = turn.plan.segments.get(label.segment)
+            if segment is None or not segment.group:
+                known = ", ".join(name for name, other in turn.plan.segments.items() if other.group) or "none"
+                raise RefusedError(
+                    Code.UNKNOWN_SEGMENT, f"{label.segment!r} is not a learned segment; learned are: {known}"
+                )
+            labels.append((label, segment, record))
+        except RefusedError as error:
+            turn.reject(topic, record, error)
+    turn.load(label.user for label, _, _ in labels)
+    turn.load_vectors(label.user for label, _, _ in labels)
+    for label, segment, record in labels:
+        state = turn.user(label.user)
+        marker = label.id.encode() if label.id else record.value or b""
+        id_hash = xxhash.xxh3_64_intdigest(b"label/" + marker)
+        if id_hash in state.seen:
+            turn.effects.duplicates += 1
+            continue
+        state.seen[id_hash] = label.time
+        pending = PendingLabel(segment.id, label.member, label.weight)
+        if has_vectors(turn.vectors(label.user)):
+            send_example(turn, label.user, segment, pending)
+        elif state.count:
+            state.labels.append(pending)
+            turn.want_encoding(label.user, state)
+        else:
+            turn.effects.labels_unused += 1  # nothing is known of this user that a head could learn from
+
+
+def send_example(turn: Turn, user: str, segment: Segment, label: PendingLabel) -> None:
+    """To the one partition that trains the segment's group."""
+    fused, _ = turn.models.fuse([turn.vectors(user)])
+    example = Example(segment.group, segment.id, label.member, label.weight, pack(fused[0]))
+    turn.effects.messages.append(
+        Message(
+            turn.place.topics.examples,
+            segment.group.encode(),
+            _encode(example),
+            partition_of(segment.group, turn.place.partitions),
+        )
+    )
+
+
+def send_pending_labels(turn: Turn, user: str, state: UserState) -> None:
+    """The user has a vector now: labels that waited for it go to their trainers."""
+    for label in state.labels:
+        segment = turn.plan.segments.get(label.segment)
+        if segment is not None and segment.group:
+            send_example(turn, user, segment, label)
+    state.labels = []
+
+
+def train(turn: Turn, records: list[Record], heads: Heads) -> None:
+    """Records of the example topic: predict, score, then learn (prequential), and publish the head."""
+    topic = turn.place.topics.examples
+    blocks: dict[str, list[Example]] = {}
+    for record in records:
+        try:
+            example = _decode(record.value or b"")
+        except msgspec.DecodeError as error:
+            turn.reject(topic, record, RefusedError(Code.BROKEN_INTERNAL, f"not an example: {error}"))
+            continue
+        if example.segment in turn.plan.segments and example.group in turn.plan.groups:
+            blocks.setdefault(example.group, []).append(example)
+    for group, examples in blocks.items():
+        head = _head(turn, group, heads)
+        place = {name: column for column, name in enumerate(head.classes)}
+        vectors = np.stack([unpack(example.vector, FUSED) for example in examples])
+        targets = np.full((len(examples), len(place)), np.nan, dtype=np.float32)
+        weights = np.empty(len(examples), dtype=np.float32)
+        exclusive = turn.plan.groups[group].exclusive
+        for row, example in enumerate(examples):
+            if exclusive and example.member:
+                targets[row] = 0.0
+            targets[row, place[example.segment]] = 1.0 if example.member else 0.0
+            weights[row] = example.weight
+        head.learn_block(vectors, targets, weights)
+        turn.put(layout.head_key(group), head.to_bytes())
+        turn.effects.messages.append(Message(turn.place.topics.heads, group.encode(), head.published(), 0))
+
+
+def _head(turn: Turn, group: str, heads: Heads) -> OnlineHead:
+    classes = [segment.id for segment in turn.plan.learned[group]]
+    head = heads.get(group)
+    if head is None:
+        stored = turn.reader.get(layout.head_key(group))
+        definition = turn.plan.groups[group]
+        head = head_from_bytes(stored) if stored else make_head(definition.head, classes, FUSED, definition.exclusive)
+        heads[group] = head
+    for name in classes:
+        if name not in head.classes:
+            head.add_class(name)
+    return head

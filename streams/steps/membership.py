@@ -1,0 +1,149 @@
+"""From a score to a membership: enter and exit thresholds and a minimum stay, so that nobody flaps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from state.user import Membership, UserState
+from state.windows import NEVER, next_expiry, total_at
+from streams.steps.segments import Plan, Segment
+from streams.steps.turn import Turn
+from streams.wire.emit import Change, Origin, Reason
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What led to a decision: for the change record and the latency histogram."""
+
+    origin: Origin
+    lane: str
+    event: str = ""
+    arrived: float = 0.0
+    encoder: str | None = None
+    head: int | None = None
+
+
+def decide(
+    turn: Turn, user: str, state: UserState, segment: Segment, score: float, now: float, cause: Cause, why: Callable[[], Reason]
+) -> None:
+    """Compare ``score`` with the segment's thresholds at ``now`` and emit a change if there is one."""
+    member = state.members.get(segment.id)
+    if member is None:
+        if score >= segment.enter:
+            _enter(turn, user, state, segment, score, now, cause, why())
+        return
+    if score >= segment.exit:
+        member.leaving = None
+    elif now >= member.since + segment.min_stay:
+        leave(turn, user, state, segment.id, segment.version, score, now, cause, why())
+    else:
+        member.leaving = score
+
+
+def _enter(
+    turn: Turn, user: str, state: UserState, segment: Segment, score: float, now: float, cause: Cause, reason: Reason
+) -> None:
+    state.sequence += 1
+    state.members[segment.id] = Membership(now, score, segment.version, state.sequence)
+    _emit(turn, user, state, segment.id, segment.version, True, score, now, cause, reason)
+
+
+def leave(
+    turn: Turn, user: str, state: UserState, segment_id: str, version: int, score: float, now: float, cause: Cause, reason: Reason
+) -> None:
+    """End a membership."""
+    state.sequence += 1
+    del state.members[segment_id]
+    _emit(turn, user, state, segment_id, version, False, score, now, cause, reason)
+
+
+def _emit(
+    turn: Turn, user: str, state: UserState, segment_id: str, version: int, entered: bool, score: float, now: float,
+    cause: Cause, reason: Reason,
+) -> None:  # fmt: skip
+    change = Change(
+        user=user,
+        segment=segment_id,
+        change="entered" if entered else "exited",
+        score=round(score, 6),
+        sequence=state.sequence,
+        segment_version=version,
+        encoder_version=cause.encoder,
+        head_version=cause.head,
+        origin=cause.origin,
+        reason=reason,
+        event_time=now,
+        processed_at=turn.processed_at,
+    )
+    turn.emit(change, cause.lane, cause.arrived)
+
+
+def check_rule(turn: Turn, user: str, state: UserState, segment: Segment, now: float, cause: Cause) -> None:
+    """Evaluate one rule segment at ``now``."""
+    rule = segment.rule
+    assert rule is not None
+    score = rule.evaluate(state.tallies, now)
+    if (score > 0.0) != (segment.id in state.members):
+        decide(turn, user, state, segment, score, now, cause, lambda: _rule_reason(segment, state, now, score, cause))
+    elif score > 0.0:
+        state.members[segment.id].leaving = None
+
+
+def _rule_reason(segment: Segment, state: UserState, now: float, score: float, cause: Cause) -> Reason:
+    assert segment.rule is not None
+    values = segment.rule.values(state.tallies, now)
+    shown = ", ".join(f"{term} is {value:g}" for term, value in values.items())
+    verb = "holds" if score > 0 else "holds no longer"
+    return Reason(summary=f"the rule {verb}: {shown}", event=cause.event, rule=segment.text, values=values)
+
+
+def fire_timers(turn: Turn, user: str, state: UserState, until: float, cause: Cause) -> None:
+    """Evaluate at each due time up to ``until``, in order, as if the clock had stopped there."""
+    while state.due <= until:
+        now = state.due
+        state.time = max(state.time, now)
+        for segment in turn.plan.rules:
+            check_rule(turn, user, state, segment, now, cause)
+        for segment_id, member in list(state.members.items()):
+            segment_or_none = turn.plan.segments.get(segment_id)
+            if segment_or_none is None or member.leaving is None:
+                continue
+            if now >= member.since + segment_or_none.min_stay:
+                reason = Reason(summary="the minimum stay is over and the score is below the exit threshold")
+                leave(
+                    turn, user, state, segment_id, segment_or_none.version, member.leaving, now, cause, reason
+                )
+        state.due = next_due(turn.plan, state)
+
+
+def next_due(plan: Plan, state: UserState) -> float:
+    """When a membership of this user may next change without an event; NEVER when it cannot."""
+    due = NEVER
+    tallies, members, now = state.tallies, state.members, state.time
+    if not members and not plan.may_rise:
+        return due
+    for segment in plan.rules:
+        rule = segment.rule
+        assert rule is not None
+        specs = rule.specs if segment.id in members else rule.rising
+        for spec in specs:
+            tally = tallies.get(spec.key)
+            if tally is not None:
+                total_at(tally, spec, now)
+                due = min(due, next_expiry(tally, spec))
+    for segment_id, member in members.items():
+        if member.leaving is not None and segment_id in plan.segments:
+            due = min(due, member.since + plan.segments[segment_id].min_stay)
+    return due
+
+
+def reconcile(turn: Turn, user: str, state: UserState, now: float, cause: Cause) -> None:
+    """The definitions changed since this user was last looked at: end what is gone, check what is there."""
+    state.plan = turn.plan.fingerprint
+    for segment_id, member in list(state.members.items()):
+        if segment_id not in turn.plan.segments:
+            reason = Reason(summary="the segment is not defined any more")
+            leave(turn, user, state, segment_id, member.version, member.score, now, cause, reason)
+    for segment in turn.plan.rules:
+        check_rule(turn, user, state, segment, now, cause)

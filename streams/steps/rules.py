@@ -1,0 +1,193 @@
+"""Rules over behaviour, written as an expression that is checked before it is used.
+
+    count("purchase", within="30d") >= 3 and not count("view", category="sale", within="7d") > 10
+    total("purchase", "amount", within="30d") >= 200
+
+Terms: ``count(kind, within=…, category=…)`` and ``total(kind, measure, within=…, category=…)`` with the measures
+``amount`` and ``dwell`` (seconds); numbers; ``+ - * /`` (a division by zero gives 0); comparisons; and / or / not.
+Python's own parser reads it; only these nodes are taken, nothing is ever executed.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from state.windows import SCALES, Tally, TallySpec, total_at
+
+Tallies = dict[str, Tally]
+Evaluate = Callable[[Tallies, float], float]
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_DURATION: Final = re.compile(r"(\d+)\s*([smhdw])")
+_BINARY: Final[dict[type[ast.operator], Callable[[float, float], float]]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: lambda a, b: a / b if b else 0.0,
+}
+_COMPARE: Final[dict[type[ast.cmpop], Callable[[float, float], bool]]] = {
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+
+
+class RuleError(ValueError):
+    """The rule cannot be understood; the message says where."""
+
+
+def duration(text: str) -> int:
+    """``30m``, ``24h``, ``7d``, ``2w`` or ``1d 12h`` to seconds. Raises ValueError."""
+    parts = _DURATION.findall(text)
+    if not parts or _DURATION.sub("", text).strip():
+        raise ValueError(f"{text!r} is not a duration such as '30m', '24h' or '7d'")
+    return sum(int(number) * _UNITS[unit] for number, unit in parts)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A checked rule."""
+
+    text: str
+    evaluate: Evaluate
+    """(tallies, now) → above 0 when the rule holds."""
+    terms: tuple[tuple[str, Evaluate], ...]
+    """Each count or total as written, for explanations."""
+    specs: frozenset[TallySpec]
+    rising: frozenset[TallySpec]
+    """Tallies whose running out can make the rule true; others can only make it false."""
+
+    def values(self, tallies: Tallies, now: float) -> dict[str, float]:
+        return {text: term(tallies, now) for text, term in self.terms}
+
+
+def parse_rule(text: str, kinds: tuple[str, ...]) -> Rule:
+    """Check and compile a rule. Raises RuleError."""
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except SyntaxError as error:
+        raise RuleError(f"the rule {text!r} is not an expression: {error.msg} at column {error.offset}") from None
+    compiler = _Compiler(text, kinds)
+    evaluate = compiler.build(tree.body)
+    if not compiler.terms:
+        raise RuleError(f"the rule {text!r} counts nothing")
+    return Rule(text, evaluate, tuple(compiler.terms.items()), frozenset(compiler.specs), frozenset(compiler.rising))
+
+
+class _Compiler:
+    def __init__(self, text: str, kinds: tuple[str, ...]) -> None:
+        self.text = text
+        self.kinds = kinds
+        self.terms: dict[str, Evaluate] = {}
+        self.specs: set[TallySpec] = set()
+        self.rising: set[TallySpec] = set()
+        self._falling = 0  # depth of nodes that may grow when a count falls
+
+    def fail(self, node: ast.expr, why: str) -> RuleError:
+        return RuleError(f"in the rule {self.text!r} at column {node.col_offset + 1}: {why}")
+
+    def build(self, node: ast.expr) -> Evaluate:
+        match node:
+            case ast.BoolOp():
+                return self._bool(node)
+            case ast.UnaryOp(op=ast.Not()):
+                inner = self._inverse(node.operand)
+                return lambda tallies, now: 0.0 if inner(tallies, now) else 1.0
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+                negative = -float(number)
+                return lambda _tallies, _now: negative
+            case ast.BinOp():
+                return self._binary(node)
+            case ast.Compare():
+                return self._compare(node)
+            case ast.Call():
+                return self._term(node)
+            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+                constant = float(number)
+                return lambda _tallies, _now: constant
+        raise self.fail(node, f"{ast.unparse(node)!r} is not part of the rule language")
+
+    def _inverse(self, node: ast.expr) -> Evaluate:
+        self._falling += 1
+        try:
+            return self.build(node)
+        finally:
+            self._falling -= 1
+
+    def _bool(self, node: ast.BoolOp) -> Evaluate:
+        parts = [self.build(value) for value in node.values]
+        if isinstance(node.op, ast.And):
+
+            def both(tallies: Tallies, now: float) -> float:
+                return 1.0 if all(part(tallies, now) for part in parts) else 0.0
+
+            return both
+
+        def either(tallies: Tallies, now: float) -> float:
+            return 1.0 if any(part(tallies, now) for part in parts) else 0.0
+
+        return either
+
+    def _binary(self, node: ast.BinOp) -> Evaluate:
+        combine = _BINARY.get(type(node.op))
+        if combine is None:
+            raise self.fail(node, "only + - * / can combine numbers")
+        plain = isinstance(node.op, ast.Add)
+        left, right = (self.build(side) if plain else self._inverse(side) for side in (node.left, node.right))
+        return lambda tallies, now: combine(left(tallies, now), right(tallies, now))
+
+    def _compare(self, node: ast.Compare) -> Evaluate:
+        if len(node.ops) != 1:
+            raise self.fail(node, "write chained comparisons with `and`")
+        compare = _COMPARE.get(type(node.ops[0]))
+        if compare is None:
+            raise self.fail(node, "only > >= < <= == != compare")
+        limit = node.comparators[0]
+        plain = isinstance(node.ops[0], (ast.Gt, ast.GtE)) and isinstance(limit, ast.Constant)
+        left, right = (self.build(side) if plain else self._inverse(side) for side in (node.left, limit))
+        return lambda tallies, now: 1.0 if compare(left(tallies, now), right(tallies, now)) else 0.0
+
+    def _term(self, node: ast.Call) -> Evaluate:
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name not in ("count", "total"):
+            raise self.fail(node, f"{ast.unparse(node.func)!r} is not known; known are count(…) and total(…)")
+        words = [self._string(value) for value in node.args]
+        expected = 1 if name == "count" else 2
+        if len(words) != expected:
+            raise self.fail(node, "count takes a kind; total takes a kind and a measure")
+        options = {key.arg: self._string(key.value) for key in node.keywords if key.arg}
+        if unknown := set(options) - {"within", "category"}:
+            raise self.fail(node, f"{', '.join(sorted(unknown))} is not an option; known are within and category")
+        if "within" not in options:
+            raise self.fail(node, 'say the window, as in within="7d"')
+        if words[0] not in self.kinds:
+            raise self.fail(node, f"the kind {words[0]!r} is not known; known are {', '.join(self.kinds)}")
+        measure = "count" if name == "count" else words[1]
+        try:
+            spec = TallySpec(words[0], measure, duration(options["within"]), options.get("category", ""))
+        except ValueError as error:
+            raise self.fail(node, str(error)) from None
+        scale = SCALES[measure]
+
+        def term(tallies: Tallies, now: float) -> float:
+            total = total_at(tallies.get(spec.key), spec, now)
+            return total if scale == 1 else total / scale
+
+        self.specs.add(spec)
+        if self._falling:
+            self.rising.add(spec)
+        self.terms[ast.unparse(node)] = term
+        return term
+
+    def _string(self, node: ast.expr) -> str:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            return node.value
+        raise self.fail(node, f"{ast.unparse(node)} must be text in quotes")

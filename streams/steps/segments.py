@@ -1,0 +1,180 @@
+"""Segment definitions: a rule, a description in words, or a learned head; and the plan compiled from all of them."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+import xxhash
+
+from state.windows import TallyPlan
+from streams.steps.rules import Rule, RuleError, duration, parse_rule
+from streams.wire.events import KINDS
+
+
+class DefinitionError(ValueError):
+    """The segments file cannot be used; the message says which definition and why."""
+
+
+class SegmentDef(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One definition as written. Exactly one of ``rule``, ``words``, ``learned`` says how members are found."""
+
+    id: str
+    title: str = ""
+    rule: str = ""
+    words: str = ""
+    learned: str = ""
+    """Group of segments that are labelled together; one head serves it."""
+    enter: float | None = None
+    exit: float | None = None
+    min_stay: str = "0s"
+    version: int = 1
+
+
+class GroupDef(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A group of learned segments."""
+
+    id: str
+    exclusive: bool = True
+    """A user is in one of the group's segments at most."""
+    head: str = "rls"
+    min_labels: int = 50
+    """No membership is decided before the head has seen that many labels."""
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    segment: list[SegmentDef] = []
+    group: list[GroupDef] = []
+
+
+#: kind → (enter, exit) when a definition names none. Words: cosine of MiniLM vectors; learned: probability.
+DEFAULT_THRESHOLDS = {"rule": (1.0, 1.0), "words": (0.30, 0.25), "learned": (0.60, 0.40)}
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A checked definition."""
+
+    id: str
+    kind: str
+    """rule, words or learned"""
+    text: str
+    enter: float
+    exit: float
+    min_stay: float
+    """Seconds."""
+    version: int
+    title: str
+    rule: Rule | None = None
+    group: str = ""
+
+
+class Plan:
+    """All definitions, compiled: what to count and what an event can change."""
+
+    def __init__(self, segments: list[Segment], groups: dict[str, GroupDef], definitions: list[SegmentDef]) -> None:
+        self.segments = {segment.id: segment for segment in segments}
+        self.groups = groups
+        self.definitions = definitions
+        self.rules = tuple(segment for segment in segments if segment.kind == "rule")
+        self.words = tuple(segment for segment in segments if segment.kind == "words")
+        self.learned = {
+            group: tuple(segment for segment in segments if segment.group == group) for group in sorted(groups)
+        }
+        self.tallies = TallyPlan(frozenset(spec for segment in self.rules if segment.rule for spec in segment.rule.specs))
+        self.needs_vectors = bool(groups)
+        self.may_rise = any(segment.rule.rising for segment in self.rules if segment.rule)
+        self._categories = {spec.category for spec in self.tallies.specs.values() if spec.category}
+        self._affected: dict[tuple[str, str], tuple[Segment, ...]] = {}
+
+    @cached_property
+    def fingerprint(self) -> int:
+        """The same definitions have the same number (53 bits)."""
+        data = msgspec.json.encode([self.definitions, sorted(self.groups.values(), key=lambda group: group.id)])
+        return xxhash.xxh3_64_intdigest(data) >> 11
+
+    def affected(self, kind: str, category: str) -> tuple[Segment, ...]:
+        """Rule segments whose counts an event of ``kind`` in ``category`` can touch."""
+        at = (kind, category if category in self._categories else "")
+        found = self._affected.get(at)
+        if found is None:
+            found = tuple(
+                segment
+                for segment in self.rules
+                if segment.rule
+                and any(spec.kind == kind and spec.category in ("", at[1]) for spec in segment.rule.specs)
+            )
+            self._affected[at] = found
+        return found
+
+
+def load_plan(path: Path | None) -> Plan:
+    """Read a TOML file of definitions (None: the built-in set). Raises DefinitionError."""
+    if path is None:
+        text, name = files("streams.tools").joinpath("segments.toml").read_text(), "the built-in definitions"
+    else:
+        name = str(path)
+        try:
+            text = path.read_text()
+        except OSError as error:
+            raise DefinitionError(f"cannot read the segments file {path}: {error.strerror}") from None
+    return parse_plan(text, name)
+
+
+def parse_plan(text: str, name: str = "the segments file") -> Plan:
+    """Check and compile definitions in TOML. Raises DefinitionError."""
+    try:
+        content = msgspec.convert(tomllib.loads(text), _File)
+    except tomllib.TOMLDecodeError as error:
+        raise DefinitionError(f"{name} is not TOML: {error}") from None
+    except msgspec.ValidationError as error:
+        raise DefinitionError(f"{name}: {error}") from None
+    groups = {group.id: group for group in content.group}
+    for definition in content.segment:
+        if definition.learned and definition.learned not in groups:
+            groups[definition.learned] = GroupDef(definition.learned)
+    seen: set[str] = set()
+    segments = []
+    for definition in content.segment:
+        if definition.id in seen:
+            raise DefinitionError(f"{name}: the segment {definition.id!r} is defined twice")
+        seen.add(definition.id)
+        try:
+            segments.append(_check(definition))
+        except (RuleError, ValueError) as error:
+            raise DefinitionError(f"{name}: segment {definition.id!r}: {error}") from None
+    return Plan(segments, groups, content.segment)
+
+
+def _check(definition: SegmentDef) -> Segment:
+    if not definition.id or len(definition.id) > 200:
+        raise ValueError("the id must have 1 to 200 characters")
+    ways = {"rule": definition.rule, "words": definition.words, "learned": definition.learned}
+    given = [(kind, text) for kind, text in ways.items() if text]
+    if len(given) != 1:
+        raise ValueError("give exactly one of rule, words and learned")
+    kind, text = given[0]
+    enter, leave = DEFAULT_THRESHOLDS[kind]
+    if definition.enter is not None:
+        enter = definition.enter
+        leave = min(leave, enter)
+    if definition.exit is not None:
+        leave = definition.exit
+    if leave > enter:
+        raise ValueError(f"exit ({leave:g}) is above enter ({enter:g}): users would flap")
+    return Segment(
+        id=definition.id,
+        kind=kind,
+        text=text,
+        enter=enter,
+        exit=leave,
+        min_stay=float(duration(definition.min_stay)),
+        version=definition.version,
+        title=definition.title or definition.id,
+        rule=parse_rule(text, KINDS) if kind == "rule" else None,
+        group=definition.learned,
+    )

@@ -1,0 +1,18 @@
+"""Membership changes when nothing happens: windows run out, minimum stays end."""
+
+from __future__ import annotations
+
+from state import layout
+from streams.steps.membership import Cause, fire_timers
+from streams.steps.turn import Turn
+
+
+def receive_timers(turn: Turn, keys: list[bytes], now: float) -> None:
+    """Timer keys of the store that are due at ``now``. A stale key (the user's timer moved) does nothing."""
+    users = [layout.timer_parts(key)[1].decode() for key in keys]
+    turn.load(users)
+    turn.effects.fired.extend(keys)
+    for user in users:
+        state = turn.known(user)
+        if state is not None and state.due <= now:
+            fire_timers(turn, user, state, now, Cause("expiry", "timer", arrived=state.due if turn.place.wall_clock else 0.0))

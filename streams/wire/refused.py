@@ -1,0 +1,33 @@
+"""Why a record was refused: a short code for metrics and one sentence for a person."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """Reasons, as they stand in the dead letter's ``reason-code`` header and in the metric's label."""
+
+    EMPTY = "empty"
+    NOT_UTF8 = "not-utf8"
+    NOT_JSON = "not-json"
+    TOO_DEEP = "too-deep"
+    TOO_LARGE = "too-large"
+    TEXT_TOO_LONG = "text-too-long"
+    MISSING_FIELD = "missing-field"
+    WRONG_TYPE = "wrong-type"
+    UNKNOWN_KIND = "unknown-kind"
+    UNKNOWN_EVENT = "unknown-event"
+    ABSURD_TIME = "absurd-time"
+    BAD_AMOUNT = "bad-amount"
+    SELF_FOLLOW = "self-follow"
+    UNKNOWN_SEGMENT = "unknown-segment"
+    BROKEN_INTERNAL = "broken-internal"
+
+
+class RefusedError(ValueError):
+    """The record cannot be used; it goes to the dead letters with ``code`` and the message."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code

@@ -1,0 +1,183 @@
+"""The Segment Spec, as Segment and RudderStack write it to Kafka, mapped to our events.
+
+The mapping is the table below; a ``track`` event that is not in it is refused by name, so that nothing is
+dropped unseen. ``identify``/``alias`` join an anonymous id to a user id; ``page``/``screen`` are views.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import msgspec
+
+from streams.wire.events import Event, Kind
+from streams.wire.refused import Code, RefusedError
+from streams.wire.times import iso_seconds, wire_seconds
+
+#: ``event`` of a track call → our kind (names of the ecommerce, video and our own social vocabulary)
+TRACK: Final[dict[str, Kind]] = {
+    "product viewed": "view",
+    "product list viewed": "view",
+    "article viewed": "view",
+    "content viewed": "view",
+    "video content started": "view",
+    "promotion viewed": "view",
+    "product clicked": "click",
+    "promotion clicked": "click",
+    "article clicked": "click",
+    "product added": "click",
+    "product added to wishlist": "click",
+    "product shared": "click",
+    "cart viewed": "view",
+    "checkout started": "click",
+    "order completed": "purchase",
+    "product purchased": "purchase",
+    "product reviewed": "comment",
+    "comment added": "comment",
+    "commented": "comment",
+    "user followed": "follow",
+    "followed": "follow",
+    "user unfollowed": "unfollow",
+    "unfollowed": "unfollow",
+    "group joined": "join",
+    "group left": "leave",
+    "user deleted": "delete",
+}
+#: our own kinds are taken as event names as well
+TRACK.update({kind: kind for kind in ("view", "click", "purchase", "comment", "follow", "unfollow", "join", "leave")})
+
+
+class Message(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """A call of the Segment Spec; fields we do not use are ignored. Ids may be numbers, as some libraries write."""
+
+    type: str
+    message_id: str = ""
+    user_id: str | int | None = None
+    anonymous_id: str | int | None = None
+    previous_id: str | int | None = None
+    group_id: str | int | None = None
+    event: str | None = None
+    name: str | None = None
+    timestamp: str | float | None = None
+    original_timestamp: str | float | None = None
+    sent_at: str | float | None = None
+    received_at: str | float | None = None
+    properties: dict[str, Any] | None = None
+    traits: dict[str, Any] | None = None
+
+
+_decode = msgspec.json.Decoder(Message).decode
+
+
+def decode(raw: bytes) -> Event:
+    """Map one Segment Spec call. Raises RefusedError, or msgspec's errors when it is not such a call."""
+    call = _decode(raw)
+    user = _text(call.user_id) or _text(call.anonymous_id)
+    if not user:
+        raise RefusedError(Code.MISSING_FIELD, "the call has neither `userId` nor `anonymousId`")
+    properties = call.properties or {}
+    kind = _kind(call)
+    target = ""
+    group = ""
+    if kind in ("identify", "alias"):
+        target = _text(call.previous_id) if kind == "alias" else _text(call.anonymous_id)
+        if not target or target == user:
+            # identify with nothing to join only says that the user is there
+            kind, target = "view", ""
+    elif kind in ("follow", "unfollow"):
+        target = _first(properties, "target", "followedId", "followed_id", "user_id", "userId")
+    elif kind in ("join", "leave"):
+        group = _text(call.group_id) or _first(properties, "group", "groupId", "group_id")
+    return Event(
+        user=user,
+        kind=kind,
+        time=_time(call),
+        id=call.message_id,
+        item=_item(properties),
+        category=_first(properties, "category", "product_category") or _of_product(properties, "category"),
+        amount=_number(properties, "revenue", "total", "value", "amount") if kind == "purchase" else 0.0,
+        dwell=_number(properties, "dwell", "seconds_watched", "duration"),
+        text=_first(properties, "review_body", "text", "comment", "body", "content") if kind == "comment" else "",
+        target=target,
+        group=group,
+    )
+
+
+def _kind(call: Message) -> Kind:
+    if call.type == "track":
+        name = (call.event or "").strip()
+        kind = TRACK.get(name.lower())
+        if kind is None:
+            shown = f"the track event {name!r}" if name else "a track call without `event`"
+            raise RefusedError(Code.UNKNOWN_EVENT, f"{shown} is not mapped to a kind; see docs/events.md for the names")
+        return kind
+    match call.type:
+        case "page" | "screen":
+            return "view"
+        case "identify":
+            return "identify"
+        case "alias":
+            return "alias"
+        case "group":
+            return "join"
+        case "delete":
+            return "delete"
+    raise RefusedError(
+        Code.UNKNOWN_EVENT,
+        f"the call type {call.type!r} is not known; known are track, page, screen, identify, alias, group, delete",
+    )
+
+
+def _time(call: Message) -> float:
+    """``timestamp`` is the spec's corrected time; without it the client's, then the server's."""
+    for value in (call.timestamp, call.original_timestamp, call.sent_at, call.received_at):
+        if isinstance(value, str) and value:
+            return iso_seconds(value)
+        if isinstance(value, (int, float)):
+            return wire_seconds(value)
+    raise RefusedError(Code.MISSING_FIELD, "the call has no `timestamp`")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return ""
+
+
+def _first(properties: dict[str, Any], *names: str) -> str:
+    for name in names:
+        if found := _text(properties.get(name)):
+            return found
+    return ""
+
+
+def _of_product(properties: dict[str, Any], name: str) -> str:
+    products = properties.get("products")
+    if isinstance(products, list) and products and isinstance(products[0], dict):
+        return _text(products[0].get(name))
+    return ""
+
+
+def _item(properties: dict[str, Any]) -> str:
+    names = ("item", "product_id", "productId", "sku", "article_id", "content_id", "order_id")
+    return _of_product(properties, "product_id") or _first(properties, *names)
+
+
+def _number(properties: dict[str, Any], *names: str) -> float:
+    for name in names:
+        value: object = properties.get(name)
+        if isinstance(value, bool) or value is None:
+            continue
+        if not isinstance(value, (str, int, float)):
+            raise RefusedError(Code.WRONG_TYPE, f"`properties.{name}` is not a number")
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            raise RefusedError(Code.WRONG_TYPE, f"`properties.{name}` is not a number: {value!r:.40}") from None
+        if not math.isfinite(number):
+            raise RefusedError(Code.BAD_AMOUNT, f"`properties.{name}` is not a finite number")
+        return number
+    return 0.0

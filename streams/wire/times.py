@@ -1,0 +1,50 @@
+"""Times on the wire: seconds, milliseconds or ISO 8601 become seconds since the epoch (UTC)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from streams.wire.refused import Code, RefusedError
+
+#: Numbers from here on are milliseconds (as seconds: the year 5138; as milliseconds: March 1973).
+MILLISECONDS_FROM = 1e11
+
+
+def iso_seconds(text: str) -> float:
+    """ISO 8601 to seconds since the epoch. A time without a zone is taken as UTC.
+
+    Raises RefusedError when it is not a time.
+    """
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise RefusedError(
+            Code.ABSURD_TIME, f"time {text[:40]!r} is neither a number of seconds or milliseconds nor ISO 8601"
+        ) from None
+    if parsed.tzinfo is None:
+        parsed = parsed.replace(tzinfo=UTC)
+    return parsed.timestamp()
+
+
+def wire_seconds(value: float | str) -> float:
+    """Seconds, milliseconds or ISO 8601 to seconds since the epoch."""
+    if isinstance(value, str):
+        return iso_seconds(value)
+    return value / 1000.0 if value >= MILLISECONDS_FROM else float(value)
+
+
+def to_iso(seconds: float) -> str:
+    """Seconds since the epoch to ISO 8601 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def check_time(seconds: float, earliest: float, latest: float) -> None:
+    """Refuse times that cannot be when a user did something."""
+    if earliest <= seconds <= latest:
+        return
+    try:
+        shown = to_iso(seconds)
+    except (ValueError, OverflowError, OSError):
+        shown = f"{seconds:g} s"
+    bound = f"before {to_iso(earliest)}" if seconds < earliest else f"after {to_iso(latest)}"
+    raise RefusedError(Code.ABSURD_TIME, f"the event's time {shown} is {bound}, which cannot be right")

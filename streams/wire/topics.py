@@ -1,0 +1,103 @@
+"""The topics: names, what they are for, how they are kept. The one catalogue of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+#: The largest record the broker takes for topics that carry what producers sent (a refused 10 MB record must fit).
+MAX_RECORD_BYTES = 16 * 1024 * 1024
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """One topic: ``config`` is Kafka's own topic configuration."""
+
+    name: str
+    what: str
+    partitions: int
+    config: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Names of all topics of one installation; ``prefix`` separates installations on one cluster."""
+
+    app: str
+    prefix: str = ""
+
+    @property
+    def events(self) -> str:
+        return f"{self.prefix}user-events"
+
+    @property
+    def labels(self) -> str:
+        return f"{self.prefix}segment-labels"
+
+    @property
+    def definitions(self) -> str:
+        return f"{self.prefix}segment-definitions"
+
+    @property
+    def changes(self) -> str:
+        return f"{self.prefix}segment-changes"
+
+    @property
+    def memberships(self) -> str:
+        return f"{self.prefix}user-segments"
+
+    @property
+    def dead_letters(self) -> str:
+        return f"{self.prefix}dead-letters"
+
+    @property
+    def changelog(self) -> str:
+        return f"{self.prefix}{self.app}-state-changelog"
+
+    @property
+    def graph(self) -> str:
+        return f"{self.prefix}{self.app}-graph"
+
+    @property
+    def examples(self) -> str:
+        return f"{self.prefix}{self.app}-examples"
+
+    @property
+    def heads(self) -> str:
+        return f"{self.prefix}{self.app}-heads"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Topics consumed by the worker's group, co-partitioned by user id (graph, examples: by explicit partition)."""
+        return (self.events, self.labels, self.graph, self.examples)
+
+    def specs(self, partitions: int, events_retention_days: int = 30) -> list[TopicSpec]:
+        """All topics with partitions and retention.
+
+        Source topics stamp records with the broker's append time: a replay of years-old events must not be deleted
+        by retention at once, and lag in seconds and latency are measured from arrival.
+        """
+        keep = {"cleanup.policy": "delete", "retention.ms": str(events_retention_days * _DAY_MS)}
+        arrival = {"message.timestamp.type": "LogAppendTime"}
+        big = {"max.message.bytes": str(MAX_RECORD_BYTES)}
+        week = {"cleanup.policy": "delete", "retention.ms": str(7 * _DAY_MS)}
+        compact = {
+            "cleanup.policy": "compact",
+            "min.cleanable.dirty.ratio": "0.2",
+            "delete.retention.ms": str(_DAY_MS),
+            "segment.ms": str(_DAY_MS),
+        }
+        return [
+            TopicSpec(self.events, "what users do", partitions, keep | arrival | big),
+            TopicSpec(self.labels, "feedback for learned segments", partitions, keep | arrival),
+            TopicSpec(
+                self.definitions, "versioned segment definitions", 1, compact | {"cleanup.policy": "compact,delete"}
+            ),
+            TopicSpec(self.changes, "one record for each entered / exited", partitions, keep),
+            TopicSpec(self.memberships, "current membership of each user", partitions, compact),
+            TopicSpec(self.dead_letters, "refused records, untouched", partitions, keep | big),
+            TopicSpec(self.changelog, "state of each user (internal)", partitions, compact | big),
+            TopicSpec(self.graph, "vectors and subscriptions of the graph (internal)", partitions, week | arrival),
+            TopicSpec(self.examples, "labelled vectors for the trainers (internal)", partitions, week | arrival | big),
+            TopicSpec(self.heads, "learned heads (internal)", 1, compact | big),
+        ]
