@@ -1,33 +1,28 @@
 """Events a second of one worker, exactly once, beside stock Faust's bare agent on the same topic in the same run.
 
-    python -m benchmarks.throughput --json benchmarks/out/throughput.json
+python -m benchmarks.throughput --json benchmarks/out/throughput.json
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import BenchmarkError, child_worker, machine, produce, write_json
+from benchmarks.harness import BenchmarkError, machine, produce, write_json
 from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
+from streams.tools.child import child_worker, free_port
 from streams.tools.town import Town
 from streams.wire.topics import Topics
 
 START = 1_790_000_000.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def stock_faust(bootstrap: str, topic: str, count: int) -> float:
@@ -52,18 +47,21 @@ def ours(bootstrap: str, app: str, prefix: str, count: int, directory: Path) -> 
         "log_level": "WARNING",
     }
     with child_worker(port, directory / f"{app}.log", **settings) as worker:
-        first: tuple[float, int, float] | None = None
-        for seconds, events in worker.wait_events(count, 600.0):
-            if events and first is None:
-                first = seconds, events, worker.cpu_seconds()
-            last = seconds, events, worker.cpu_seconds()
-        status = worker.status()
-    assert first is not None
-    if last[0] == first[0]:
+        looks: list[tuple[float, int, float]] = []
+
+        def look(status: dict[str, Any]) -> bool:
+            events = int(status["events_total"])
+            if events:
+                looks.append((time.perf_counter(), events, worker.cpu_seconds()))
+            return events >= count
+
+        status = worker.wait(look, 600.0, f"through {count} events")
+    first, last = looks[0], looks[-1]
+    if last[1] == first[1]:
         raise BenchmarkError("too few events to measure: all were counted before the first look")
-    span, counted = last[0] - first[0], last[1] - first[1]
+    counted = last[1] - first[1]
     return {
-        "events_per_second": counted / span,
+        "events_per_second": counted / (last[0] - first[0]),
         "cpu_microseconds_per_event": 1e6 * (last[2] - first[2]) / counted,
         "changes": float(status["changes_total"]),
         "encode_queue_depth_at_end": float(status["encode_queue_depth"]),

@@ -30,7 +30,9 @@ def bound(edges: dict[str, float], most: int) -> list[str]:
     if len(edges) <= most:
         return []
     followed = present(edges)
-    removed = sorted((target for target, time in edges.items() if time <= 0), key=lambda target: (edges[target], target))
+    removed = sorted(
+        (target for target, time in edges.items() if time <= 0), key=lambda target: (edges[target], target)
+    )
     dropped = followed[most:]
     for target in (*dropped, *removed[most:]):
         del edges[target]

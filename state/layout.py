@@ -37,6 +37,7 @@ _HEADER = struct.Struct(">Bd")
 _FORMAT_BYTE = bytes([FORMAT])
 _MAX_MS = 2**63
 
+
 class FormatError(ValueError):
     """The record was written by another version of the service."""
 
@@ -54,6 +55,8 @@ class Meta(msgspec.Struct):
     changes: int = 0
     members: dict[str, int] = {}
     """Segment → users in it."""
+    plan: int = 0
+    """Fingerprint of the definitions that all users were checked against."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -97,8 +100,14 @@ def follower_key(followee: str, follower: str) -> bytes:
 
 
 def timer_key(due: float, user: bytes) -> bytes:
-    """Sorted by due time (milliseconds, rounded up), then by user."""
-    return b"t" + _MS.pack(_MAX_MS if due == NEVER else -int(-due * 1000.0 // 1)) + user
+    """Sorted by due time (milliseconds, rounded up), then by user. Never earlier than ``due``, read back as seconds."""
+    if not 0.0 < due < _MAX_MS / 1000.0:
+        ms = 0 if due <= 0.0 else _MAX_MS
+    else:
+        ms = -int(-due * 1000.0 // 1)
+        if ms / 1000.0 < due:  # the product was rounded down
+            ms += 1
+    return b"t" + _MS.pack(ms) + user
 
 
 def timer_parts(key: bytes) -> tuple[float, bytes]:

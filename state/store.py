@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakSet
 
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteBufferManager
 
 from state import layout
 from state.windows import NEVER
+
+T = TypeVar("T")
 
 
 class StoreError(RuntimeError):
@@ -44,6 +47,7 @@ class Store:
         table.set_bloom_filter(10, False)
         table.set_block_size(16 * 1024)
         options.set_block_based_table_factory(table)
+        self._iterators: WeakSet[Generator[Any, None, None]] = WeakSet()
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db: Any = Rdict(str(path), options)  # its stubs do not know raw mode: keys and values are bytes
@@ -61,15 +65,15 @@ class Store:
         values: list[bytes | None] = self._db.get(keys)
         return values
 
-    def write(
-        self, puts: Iterable[tuple[bytes, bytes | None]], offset: int, fired: Iterable[bytes] = ()
-    ) -> None:
+    def write(self, puts: Iterable[tuple[bytes, bytes | None]], offset: int, fired: Iterable[bytes] = ()) -> None:
         """Write one atomic batch: records (None deletes), their timers, and the changelog offset to continue from.
 
-        ``fired`` are timer keys to remove. Raises StoreError.
+        ``fired`` are timer keys to remove, before a record puts the same one anew. Raises StoreError.
         """
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
+        for key in fired:
+            delete(key)
         for key, value in puts:
             if value is None:
                 delete(key)
@@ -77,8 +81,6 @@ class Store:
             put(key, value)
             if key[0] == 117 and layout.has_timer(value):  # b"u"
                 put(layout.timer_key(layout.due_of(value), key[1:]), b"")
-        for key in fired:
-            delete(key)
         put(layout.OFFSET_KEY, layout.encode_offset(offset))
         try:
             self._db.write(batch)
@@ -99,16 +101,29 @@ class Store:
 
     def keys(self, prefix: bytes, start: bytes | None = None) -> Iterator[bytes]:
         """Keys with a prefix, in order, from ``start`` on."""
-        for key in self._db.keys(from_key=start or prefix):
-            if not key.startswith(prefix):
-                return
-            yield key
+
+        def keys() -> Generator[bytes, None, None]:
+            for key in self._db.keys(from_key=start or prefix):
+                if not key.startswith(prefix):
+                    return
+                yield key
+
+        return self._until_closed(keys())
 
     def items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        for key, value in self._db.items(from_key=prefix):
-            if not key.startswith(prefix):
-                return
-            yield key, value
+        """Keys with a prefix and their values, in order."""
+
+        def items() -> Generator[tuple[bytes, bytes], None, None]:
+            for key, value in self._db.items(from_key=prefix):
+                if not key.startswith(prefix):
+                    return
+                yield key, value
+
+        return self._until_closed(items())
+
+    def _until_closed(self, iterator: Generator[T, None, None]) -> Generator[T, None, None]:
+        self._iterators.add(iterator)
+        return iterator
 
     def due_timers(self, now: float, start: float, most: int) -> list[bytes]:
         """Timer keys due at ``now`` or before, oldest first, at most ``most``.
@@ -132,6 +147,9 @@ class Store:
         return sum(1 for _ in self.keys(prefix))
 
     def close(self) -> None:
+        """Release the files. Iterators end: one that is left open would keep RocksDB's lock."""
+        for iterator in list(self._iterators):
+            iterator.close()
         self._db.close()
 
 

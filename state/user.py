@@ -14,6 +14,8 @@ from state.windows import SCALES, Tally, TallyPlan
 CATEGORY_BUCKETS: Final = 64
 DEDUPE_SECONDS: Final = 86_400.0
 DEDUPE_EVENTS: Final = 1_000
+#: groups kept for a user, newest first, and as many that were left
+MOST_GROUPS: Final = 256
 #: how much an event of a kind says about the taste for its category
 INTEREST: Final = {"view": 1.0, "click": 2.0, "purchase": 5.0, "comment": 3.0}
 SPEND: Final = "$spend"
@@ -119,9 +121,7 @@ def category_bucket(category: str) -> int:
     return zlib.crc32(category.encode()) % CATEGORY_BUCKETS
 
 
-def fold(
-    state: UserState, action: Action, event_id: str, id_hash: int, plan: TallyPlan, arrived: float = 0.0
-) -> int:
+def fold(state: UserState, action: Action, event_id: str, id_hash: int, plan: TallyPlan, arrived: float = 0.0) -> int:
     """Fold one event into ``state``; returns the bits DUPLICATE, LATE, TEXT, EDGES.
 
     All counts are commutative. A duplicate (same id hash within 24 h or the last 1,000 events) changes nothing.
@@ -165,6 +165,7 @@ def fold(
             return did | EDGES
     elif kind in ("join", "leave"):
         edges.set_edge(state.groups, action.group, time, kind == "join")
+        edges.bound(state.groups, MOST_GROUPS)
     return did
 
 

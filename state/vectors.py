@@ -59,9 +59,7 @@ def unpack(data: bytes, dim: int) -> Array:
 
 def add_text(vectors: Vectors, vector: Array, time: float) -> Array:
     """Add one text's vector at ``time`` to the decayed sum; returns the unit mean direction (zeros if none)."""
-    total = (
-        np.frombuffer(vectors.text_sum, dtype=np.float32).copy() if vectors.text_sum else np.zeros_like(vector)
-    )
+    total = np.frombuffer(vectors.text_sum, dtype=np.float32).copy() if vectors.text_sum else np.zeros_like(vector)
     ahead = time - vectors.text_time
     if not vectors.text_sum:
         total, vectors.text_time = vector.astype(np.float32), time

@@ -1,8 +1,9 @@
 """Counts in sliding windows of event time, in buckets.
 
 A window of W seconds is kept in buckets of ``width`` seconds aligned to the epoch. An event at time t counts until
-its bucket's end plus W: at least W seconds, at most W + width (width is at most W / 24). All values are integers
-(counts, micro-units of money, milliseconds), so any order of arrival gives the same tally, to the bit.
+its bucket's end plus W: at least W seconds, at most W + width (width is one second, or at most W / 24). All values are
+non-negative integers (counts, micro-units of money, milliseconds), so any order of arrival gives the same tally, to
+the bit. A bucket is full at ``MOST``: so whatever comes, a tally fits into the 64 bits that it is stored in.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ import msgspec
 NEVER = float("inf")
 MICRO = 1_000_000
 _WIDTHS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400)
+#: longest window in seconds: ten years, and so fewer than 2**12 buckets
+MAX_WINDOW = 3_650 * 86_400
+#: what a bucket holds at most: 1.1 billion of money. Capped sums do not depend on their order either.
+MOST = 2**50
 #: measure → factor that makes it a whole number
 SCALES = {"count": 1, "amount": MICRO, "dwell": 1_000}
 
@@ -40,6 +45,8 @@ class TallySpec:
             raise ValueError(f"measure {self.measure!r} is not one of {', '.join(SCALES)}")
         if self.window < 1:
             raise ValueError("a window must be at least one second")
+        if self.window > MAX_WINDOW:
+            raise ValueError(f"a window must be at most {MAX_WINDOW // 86_400} days")
         object.__setattr__(self, "key", f"{self.kind}|{self.measure}|{self.window}|{self.category}")
         object.__setattr__(self, "width", width_for(self.window))
 
@@ -53,23 +60,25 @@ class Tally(msgspec.Struct, array_like=True, gc=False):
 
 
 def add(tallies: dict[str, Tally], spec: TallySpec, time: float, amount: int, now: float) -> None:
-    """Add ``amount`` (already scaled) at event time ``time``; ``now`` is the latest event time of the user."""
+    """Add ``amount`` (already scaled, not negative) at event time ``time``; ``now``: what the user is evaluated at."""
     width = spec.width
     bucket = int(time // width)
     if (bucket + 1) * width + spec.window <= now:
         return  # its time in the window is over already
     tally = tallies.get(spec.key)
     if tally is None:
+        amount = min(amount, MOST)
         tallies[spec.key] = Tally(amount, bucket, {bucket: amount})
         return
-    tally.total += amount
     buckets = tally.buckets
-    if bucket in buckets:
-        buckets[bucket] += amount
-    else:
-        buckets[bucket] = amount
-        if bucket < tally.head or len(buckets) == 1:
+    held = buckets.get(bucket)
+    if held is None:
+        held = 0
+        if bucket < tally.head or not buckets:
             tally.head = bucket
+    amount = min(amount, MOST - held)
+    buckets[bucket] = held + amount
+    tally.total += amount
 
 
 def total_at(tally: Tally | None, spec: TallySpec, now: float) -> int:

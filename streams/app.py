@@ -58,9 +58,7 @@ def make_place(settings: Settings, partition: int, partitions: int) -> Place:
 
 def load_models(settings: Settings, plan: Plan) -> Models:
     """Encoders and description vectors."""
-    encoders = load_encoders(
-        settings.text_model, settings.encoder_artifact, settings.device, settings.torch_threads
-    )
+    encoders = load_encoders(settings.text_model, settings.encoder_artifact, settings.device, settings.torch_threads)
     return make_models(encoders, plan)
 
 

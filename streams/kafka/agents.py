@@ -70,7 +70,9 @@ def _credentials(settings: Settings) -> Any:
 class Host:
     """The partitions of this worker: made on assignment, stopped on revocation."""
 
-    def __init__(self, app: faust.App, topics: Topics, metrics: Metrics, make: Callable[[int, Host], Partition]) -> None:
+    def __init__(
+        self, app: faust.App, topics: Topics, metrics: Metrics, make: Callable[[int, Host], Partition]
+    ) -> None:
         self.partitions: dict[int, Partition] = {}
         self._app = app
         self._topics = topics

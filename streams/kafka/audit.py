@@ -117,6 +117,7 @@ class Audit:
             topic: TopicReader(self._settings, topic, number, self._writer.meta.positions.get(topic, 0))
             for topic in self._topics.sources
         }
+        self._sweep()
         self._inner = {topic: readers[topic] for topic in (self._topics.graph, self._topics.examples)}
         heads = TopicReader(self._settings, self._topics.heads, 0, 0)
         try:
@@ -157,6 +158,13 @@ class Audit:
         self._note(self._writer.process(work))
         while self._writer.timer_clock() >= self._writer.next_timer:
             self._note(self._writer.process(Work(timers=True)))
+
+    def _sweep(self) -> None:
+        after = ""
+        while self._writer.definitions_changed:
+            users = self._writer.some_users(after, 500)
+            self._do(Work(sweep=users))
+            after = users[-1] if users else ""
 
     def _note(self, done: Done) -> None:
         self._waiting.update(dict.fromkeys((*done.effects.offers, *done.again)))

@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 #: how often timers are looked at when nothing else wakes the partition; they must fire within a second
 TIMER_INTERVAL = 0.2
+#: users checked in one turn after the definitions changed
+SWEEP_USERS = 500
 #: after an aborted transaction, seconds before the same work is tried again
 _RETRY_AFTER = (0.1, 0.5, 2.0, 5.0)
 
@@ -76,6 +78,7 @@ class Partition:
         self._encoded: deque[tuple[list[encode.Job], list[str], asyncio.Future[None]]] = deque()
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
+        self._swept = ""
         self._stopping = False
         self._turn_began = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -150,6 +153,8 @@ class Partition:
             await self._restore(loop)
             while not self._stopping:
                 work, acks, waiters = self._gather()
+                if not work and self.writer.definitions_changed:
+                    work = await self._next_sweep()
                 if not work:
                     await self._sleep()
                     continue
@@ -221,6 +226,12 @@ class Partition:
             waiters.append(waiter)
         work.timers = self.writer.timer_clock() >= self.writer.next_timer
         return work, acks, waiters
+
+    async def _next_sweep(self) -> Work:
+        """When nothing else is to do, the next users to check against changed definitions."""
+        users = await self.read(lambda writer: writer.some_users(self._swept, SWEEP_USERS))
+        self._swept = users[-1] if users else ""
+        return Work(sweep=users)
 
     async def _sleep(self) -> None:
         """Until something arrives, or it is time to look at the timers."""

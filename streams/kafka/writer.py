@@ -29,7 +29,7 @@ from state.user import UserState
 from state.windows import NEVER
 from streams.kafka.changelog import StaleStoreError, restore
 from streams.settings import Settings
-from streams.steps import encode, fold, graph, learned, timers
+from streams.steps import definitions, encode, fold, graph, learned, timers
 from streams.steps.models import Models
 from streams.steps.segments import Plan
 from streams.steps.turn import Effects, Place, Record, Turn
@@ -61,9 +61,11 @@ class Work:
     refreshed: list[str] = field(default_factory=list)
     """Followed users whose local followers are all refreshed now."""
     timers: bool = False
+    sweep: list[str] | None = None
+    """Users to check against changed definitions; empty: all were checked."""
 
     def __bool__(self) -> bool:
-        return bool(self.sources or self.jobs or self.refreshed or self.timers)
+        return bool(self.sources or self.jobs or self.refreshed or self.timers or self.sweep is not None)
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,21 @@ class PartitionWriter:
                 break
         return found
 
+    @property
+    def definitions_changed(self) -> bool:
+        """Not all users were checked against the present definitions."""
+        return self.meta.plan != self._plan.fingerprint
+
+    def some_users(self, after: str, most: int) -> list[str]:
+        """Users in key order after ``after``, at most ``most``."""
+        found: list[str] = []
+        for key in self.store.keys(b"u", layout.user_key(after) if after else None):
+            if (user := key[1:].decode()) != after:
+                found.append(user)
+            if len(found) == most:
+                break
+        return found
+
     def timer_clock(self) -> float:
         """What drives timers: the wall clock, or the watermark."""
         return self._clock() if self.place.wall_clock else self.meta.watermark
@@ -266,6 +283,10 @@ class PartitionWriter:
         again = encode.apply(turn, work.jobs, full) if work.jobs else []
         for followee in work.refreshed:
             turn.put(layout.refresh_key(followee), None)
+        if work.sweep is not None:
+            definitions.sweep(turn, work.sweep)
+            if not work.sweep:
+                turn.meta.plan = self._plan.fingerprint
         if work.timers:
             now = self.timer_clock()
             keys = self.store.due_timers(now, self._fired_until, MAX_TIMERS)

@@ -16,14 +16,16 @@ from state import edges, layout
 from state.features import raw_features
 from state.user import PendingText, UserState
 from state.vectors import Vectors, add_text, pack, text_direction, unpack
-from streams.steps import graph, learned
-from streams.steps.membership import Cause, decide, next_due
+from streams.steps import graph, learned, words
+from streams.steps.membership import Cause, next_due
 from streams.steps.models import Models
-from streams.steps.segments import Segment
 from streams.steps.turn import Reader, Turn
-from streams.wire.emit import Origin, Reason
+from streams.wire.emit import Origin
 
 Array = npt.NDArray[np.float32]
+
+#: texts of one user encoded together; who wrote more comes again, so that nobody makes the others wait
+MAX_TEXTS = 8
 
 
 @dataclass
@@ -59,7 +61,7 @@ def make_jobs(reader: Reader, states: list[tuple[str, UserState | None]], origin
                 user=user,
                 origin=origin,
                 count=state.count,
-                texts=list(state.pending),
+                texts=state.pending[:MAX_TEXTS],
                 raw=raw_features(state),
                 vectors=layout.decode_vectors(value) if value else Vectors(),
                 nodes=[unpack(neighbour.node, NODE_DIM) for neighbour in with_vectors],
@@ -163,18 +165,4 @@ def _decide_words(turn: Turn, job: Job, state: UserState) -> None:
     version = turn.models.encoders.version
     for text, direction in zip(job.texts, job.directions, strict=True):
         cause = Cause("event", "encode", text.id, text.arrived, version)
-        for segment in turn.plan.words:
-            score = float(direction @ turn.models.words[segment.id])
-            if score >= segment.enter or segment.id in state.members:
-                _decide_text(turn, job.user, state, segment, score, text.time, cause)
-
-
-def _decide_text(
-    turn: Turn, user: str, state: UserState, segment: Segment, score: float, now: float, cause: Cause
-) -> None:
-    def why() -> Reason:
-        side, bound = ("at or above", segment.enter) if score >= segment.enter else ("below", segment.exit)
-        summary = f"what the user writes is {score:.2f} like the description, {side} {bound:g}"
-        return Reason(summary=summary, event=cause.event, words=segment.text)
-
-    decide(turn, user, state, segment, score, now, cause, why)
+        words.decide_all(turn, job.user, state, direction, text.time, cause)

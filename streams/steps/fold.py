@@ -6,8 +6,9 @@ import xxhash
 
 from state.user import DUPLICATE, EDGES, LATE, TEXT, UserState, fold
 from streams.steps import graph, learned
+from streams.steps.definitions import reconcile
 from streams.steps.erasure import erase
-from streams.steps.membership import Cause, check_rule, fire_timers, next_due, reconcile
+from streams.steps.membership import Cause, check_rule, fire_timers, next_due
 from streams.steps.partitioner import partition_of
 from streams.steps.turn import Message, Record, Turn
 from streams.wire.decode import decode_event
@@ -95,7 +96,7 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
                     encode = True
                     state.dirty = state.count
         if state.plan != plan.fingerprint:
-            reconcile(turn, user, state, state.time, Cause("definition", "fold"))
+            reconcile(turn, user, state, state.time)
         for segment in plan.affected(event.kind, event.category):
             check_rule(turn, user, state, segment, state.time, cause)
     if cause is not None:

@@ -25,7 +25,14 @@ class Cause:
 
 
 def decide(
-    turn: Turn, user: str, state: UserState, segment: Segment, score: float, now: float, cause: Cause, why: Callable[[], Reason]
+    turn: Turn,
+    user: str,
+    state: UserState,
+    segment: Segment,
+    score: float,
+    now: float,
+    cause: Cause,
+    why: Callable[[], Reason],
 ) -> None:
     """Compare ``score`` with the segment's thresholds at ``now`` and emit a change if there is one."""
     member = state.members.get(segment.id)
@@ -50,7 +57,15 @@ def _enter(
 
 
 def leave(
-    turn: Turn, user: str, state: UserState, segment_id: str, version: int, score: float, now: float, cause: Cause, reason: Reason
+    turn: Turn,
+    user: str,
+    state: UserState,
+    segment_id: str,
+    version: int,
+    score: float,
+    now: float,
+    cause: Cause,
+    reason: Reason,
 ) -> None:
     """End a membership."""
     state.sequence += 1
@@ -111,9 +126,7 @@ def fire_timers(turn: Turn, user: str, state: UserState, until: float, cause: Ca
                 continue
             if now >= member.since + segment_or_none.min_stay:
                 reason = Reason(summary="the minimum stay is over and the score is below the exit threshold")
-                leave(
-                    turn, user, state, segment_id, segment_or_none.version, member.leaving, now, cause, reason
-                )
+                leave(turn, user, state, segment_id, segment_or_none.version, member.leaving, now, cause, reason)
         state.due = next_due(turn.plan, state)
 
 
@@ -136,14 +149,3 @@ def next_due(plan: Plan, state: UserState) -> float:
         if member.leaving is not None and segment_id in plan.segments:
             due = min(due, member.since + plan.segments[segment_id].min_stay)
     return due
-
-
-def reconcile(turn: Turn, user: str, state: UserState, now: float, cause: Cause) -> None:
-    """The definitions changed since this user was last looked at: end what is gone, check what is there."""
-    state.plan = turn.plan.fingerprint
-    for segment_id, member in list(state.members.items()):
-        if segment_id not in turn.plan.segments:
-            reason = Reason(summary="the segment is not defined any more")
-            leave(turn, user, state, segment_id, member.version, member.score, now, cause, reason)
-    for segment in turn.plan.rules:
-        check_rule(turn, user, state, segment, now, cause)

@@ -5,7 +5,8 @@
 
 Terms: ``count(kind, within=…, category=…)`` and ``total(kind, measure, within=…, category=…)`` with the measures
 ``amount`` and ``dwell`` (seconds); numbers; ``+ - * /`` (a division by zero gives 0); comparisons; and / or / not.
-Python's own parser reads it; only these nodes are taken, nothing is ever executed.
+A comparison gives 1 or 0; whatever is above 0 is true. Durations are like ``30m``, ``24h``, ``7d``, ``1d 12h``.
+A rule may have several lines. Python's own parser reads it; only these nodes are taken, nothing is ever executed.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from state.windows import SCALES, Tally, TallySpec, total_at
+from state.windows import MAX_WINDOW, SCALES, Tally, TallySpec, total_at
 
 Tallies = dict[str, Tally]
 Evaluate = Callable[[Tallies, float], float]
 
+MAX_NUMBER: Final = 1e15
+"""Larger constants are refused: every count stays below, and products of them stay finite."""
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _DURATION: Final = re.compile(r"(\d+)\s*([smhdw])")
 _BINARY: Final[dict[type[ast.operator], Callable[[float, float], float]]] = {
@@ -45,11 +48,16 @@ class RuleError(ValueError):
 
 
 def duration(text: str) -> int:
-    """``30m``, ``24h``, ``7d``, ``2w`` or ``1d 12h`` to seconds. Raises ValueError."""
+    """``30m``, ``24h``, ``7d``, ``2w`` or ``1d 12h`` to seconds; at most ten years. Raises ValueError."""
     parts = _DURATION.findall(text)
     if not parts or _DURATION.sub("", text).strip():
         raise ValueError(f"{text!r} is not a duration such as '30m', '24h' or '7d'")
-    return sum(int(number) * _UNITS[unit] for number, unit in parts)
+    if any(len(number) > 12 for number, _ in parts):
+        raise ValueError(f"{text[:40]!r} is too long a duration")
+    seconds = sum(int(number) * _UNITS[unit] for number, unit in parts)
+    if seconds > MAX_WINDOW:
+        raise ValueError(f"{text!r} is longer than {MAX_WINDOW // 86_400} days")
+    return seconds
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,8 @@ class Rule:
     specs: frozenset[TallySpec]
     rising: frozenset[TallySpec]
     """Tallies whose running out can make the rule true; others can only make it false."""
+    condition: bool = False
+    """The rule is true or false (scores 1 and 0), not a number of its own."""
 
     def values(self, tallies: Tallies, now: float) -> dict[str, float]:
         return {text: term(tallies, now) for text, term in self.terms}
@@ -71,28 +81,52 @@ class Rule:
 
 def parse_rule(text: str, kinds: tuple[str, ...]) -> Rule:
     """Check and compile a rule. Raises RuleError."""
+    line = text.replace("\n", " ").replace("\r", " ").replace("\t", " ")
+    written = line.lstrip(" ")
+    compiler = _Compiler(text, kinds, written, len(line) - len(written))
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        tree = ast.parse(written, mode="eval")
+        evaluate = compiler.build(tree.body)
     except SyntaxError as error:
-        raise RuleError(f"the rule {text!r} is not an expression: {error.msg} at column {error.offset}") from None
-    compiler = _Compiler(text, kinds)
-    evaluate = compiler.build(tree.body)
+        column = compiler.skipped + (error.offset or len(written) + 1)  # 0: the end came too early
+        raise RuleError(f"the rule {text!r} is not an expression: {error.msg} at column {column}") from None
+    except (RecursionError, MemoryError):
+        raise RuleError(f"the rule {text[:40]!r}… is nested too deeply, at column {compiler.skipped + 1}") from None
+    except RuleError:
+        raise
+    except ValueError as error:  # what the parser does not take at all, such as a NUL
+        raise RuleError(f"the rule {text[:200]!r} is not an expression: {error}") from None
     if not compiler.terms:
         raise RuleError(f"the rule {text!r} counts nothing")
-    return Rule(text, evaluate, tuple(compiler.terms.items()), frozenset(compiler.specs), frozenset(compiler.rising))
+    return Rule(
+        text,
+        evaluate,
+        tuple(compiler.terms.items()),
+        frozenset(compiler.specs),
+        frozenset(compiler.rising),
+        isinstance(tree.body, (ast.BoolOp, ast.Compare)) or _is_not(tree.body),
+    )
+
+
+def _is_not(node: ast.expr) -> bool:
+    return isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
 
 
 class _Compiler:
-    def __init__(self, text: str, kinds: tuple[str, ...]) -> None:
+    def __init__(self, text: str, kinds: tuple[str, ...], written: str, skipped: int) -> None:
+        """``written`` is what is parsed: ``text`` in one line, without the ``skipped`` blanks before it."""
         self.text = text
         self.kinds = kinds
+        self.written = written.encode()
+        self.skipped = skipped
         self.terms: dict[str, Evaluate] = {}
         self.specs: set[TallySpec] = set()
         self.rising: set[TallySpec] = set()
         self._falling = 0  # depth of nodes that may grow when a count falls
 
     def fail(self, node: ast.expr, why: str) -> RuleError:
-        return RuleError(f"in the rule {self.text!r} at column {node.col_offset + 1}: {why}")
+        before = self.written[: node.col_offset].decode()  # the parser counts bytes
+        return RuleError(f"in the rule {self.text!r} at column {self.skipped + len(before) + 1}: {why}")
 
     def build(self, node: ast.expr) -> Evaluate:
         match node:
@@ -100,9 +134,11 @@ class _Compiler:
                 return self._bool(node)
             case ast.UnaryOp(op=ast.Not()):
                 inner = self._inverse(node.operand)
-                return lambda tallies, now: 0.0 if inner(tallies, now) else 1.0
-            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
-                negative = -float(number)
+                return lambda tallies, now: 0.0 if inner(tallies, now) > 0.0 else 1.0
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)) if not isinstance(
+                number, bool
+            ):
+                negative = -self._number(node, number)
                 return lambda _tallies, _now: negative
             case ast.BinOp():
                 return self._binary(node)
@@ -111,9 +147,14 @@ class _Compiler:
             case ast.Call():
                 return self._term(node)
             case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-                constant = float(number)
+                constant = self._number(node, number)
                 return lambda _tallies, _now: constant
         raise self.fail(node, f"{ast.unparse(node)!r} is not part of the rule language")
+
+    def _number(self, node: ast.expr, number: float) -> float:
+        if number > MAX_NUMBER:
+            raise self.fail(node, f"numbers are at most {MAX_NUMBER:g}")
+        return float(number)
 
     def _inverse(self, node: ast.expr) -> Evaluate:
         self._falling += 1
@@ -127,12 +168,12 @@ class _Compiler:
         if isinstance(node.op, ast.And):
 
             def both(tallies: Tallies, now: float) -> float:
-                return 1.0 if all(part(tallies, now) for part in parts) else 0.0
+                return 1.0 if all(part(tallies, now) > 0.0 for part in parts) else 0.0
 
             return both
 
         def either(tallies: Tallies, now: float) -> float:
-            return 1.0 if any(part(tallies, now) for part in parts) else 0.0
+            return 1.0 if any(part(tallies, now) > 0.0 for part in parts) else 0.0
 
         return either
 
@@ -163,6 +204,8 @@ class _Compiler:
         expected = 1 if name == "count" else 2
         if len(words) != expected:
             raise self.fail(node, "count takes a kind; total takes a kind and a measure")
+        if any(key.arg is None for key in node.keywords):
+            raise self.fail(node, 'write the options one by one, as in within="7d"')
         options = {key.arg: self._string(key.value) for key in node.keywords if key.arg}
         if unknown := set(options) - {"within", "category"}:
             raise self.fail(node, f"{', '.join(sorted(unknown))} is not an option; known are within and category")
@@ -178,8 +221,7 @@ class _Compiler:
         scale = SCALES[measure]
 
         def term(tallies: Tallies, now: float) -> float:
-            total = total_at(tallies.get(spec.key), spec, now)
-            return total if scale == 1 else total / scale
+            return total_at(tallies.get(spec.key), spec, now) / scale
 
         self.specs.add(spec)
         if self._falling:

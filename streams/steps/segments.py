@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass
 from functools import cached_property
@@ -85,9 +86,10 @@ class Plan:
         self.learned = {
             group: tuple(segment for segment in segments if segment.group == group) for group in sorted(groups)
         }
-        self.tallies = TallyPlan(frozenset(spec for segment in self.rules if segment.rule for spec in segment.rule.specs))
+        rules = [segment.rule for segment in self.rules if segment.rule]
+        self.tallies = TallyPlan(frozenset(spec for rule in rules for spec in rule.specs))
         self.needs_vectors = bool(groups)
-        self.may_rise = any(segment.rule.rising for segment in self.rules if segment.rule)
+        self.may_rise = any(rule.rising for rule in rules)
         self._categories = {spec.category for spec in self.tallies.specs.values() if spec.category}
         self._affected: dict[tuple[str, str], tuple[Segment, ...]] = {}
 
@@ -115,13 +117,15 @@ class Plan:
 def load_plan(path: Path | None) -> Plan:
     """Read a TOML file of definitions (None: the built-in set). Raises DefinitionError."""
     if path is None:
-        text, name = files("streams.tools").joinpath("segments.toml").read_text(), "the built-in definitions"
+        text, name = files("streams.tools").joinpath("segments.toml").read_text("utf-8"), "the built-in definitions"
     else:
         name = str(path)
         try:
-            text = path.read_text()
+            text = path.read_text("utf-8")
         except OSError as error:
             raise DefinitionError(f"cannot read the segments file {path}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise DefinitionError(f"{name} is not UTF-8 text: {error.reason} at byte {error.start}") from None
     return parse_plan(text, name)
 
 
@@ -133,7 +137,12 @@ def parse_plan(text: str, name: str = "the segments file") -> Plan:
         raise DefinitionError(f"{name} is not TOML: {error}") from None
     except msgspec.ValidationError as error:
         raise DefinitionError(f"{name}: {error}") from None
-    groups = {group.id: group for group in content.group}
+    groups: dict[str, GroupDef] = {}
+    for group in content.group:
+        if not group.id or group.id in groups:
+            why = "is defined twice" if group.id else "needs an id"
+            raise DefinitionError(f"{name}: the group {group.id!r} {why}")
+        groups[group.id] = group
     for definition in content.segment:
         if definition.learned and definition.learned not in groups:
             groups[definition.learned] = GroupDef(definition.learned)
@@ -164,17 +173,35 @@ def _check(definition: SegmentDef) -> Segment:
         leave = min(leave, enter)
     if definition.exit is not None:
         leave = definition.exit
+    if not (math.isfinite(enter) and math.isfinite(leave)):
+        raise ValueError(f"enter ({enter:g}) and exit ({leave:g}) must be numbers")
     if leave > enter:
         raise ValueError(f"exit ({leave:g}) is above enter ({enter:g}): users would flap")
+    rule = parse_rule(text, KINDS) if kind == "rule" else None
+    _check_reach(enter, leave, rule)
+    try:
+        min_stay = float(duration(definition.min_stay))
+    except ValueError as error:
+        raise ValueError(f"min_stay: {error}") from None
     return Segment(
         id=definition.id,
         kind=kind,
         text=text,
         enter=enter,
         exit=leave,
-        min_stay=float(duration(definition.min_stay)),
+        min_stay=min_stay,
         version=definition.version,
         title=definition.title or definition.id,
-        rule=parse_rule(text, KINDS) if kind == "rule" else None,
+        rule=rule,
         group=definition.learned,
     )
+
+
+def _check_reach(enter: float, leave: float, rule: Rule | None) -> None:
+    """Thresholds that no score can get above or below are a mistake."""
+    if rule is not None and not rule.condition:
+        return
+    if enter > 1.0:
+        raise ValueError(f"enter ({enter:g}) is above 1: no score gets there, so nobody would enter")
+    if rule is not None and leave <= 0.0:
+        raise ValueError(f"exit ({leave:g}) must be above 0, the score of a rule that holds no longer")

@@ -15,4 +15,6 @@ def receive_timers(turn: Turn, keys: list[bytes], now: float) -> None:
     for user in users:
         state = turn.known(user)
         if state is not None and state.due <= now:
-            fire_timers(turn, user, state, now, Cause("expiry", "timer", arrived=state.due if turn.place.wall_clock else 0.0))
+            fire_timers(
+                turn, user, state, now, Cause("expiry", "timer", arrived=state.due if turn.place.wall_clock else 0.0)
+            )

@@ -242,8 +242,7 @@ class Turn:
             if len(state.seen) > 16:
                 forget_old_ids(state)
             puts[key_of(user)] = encode(state)
-            if state.due < earliest:
-                earliest = state.due
+            earliest = min(earliest, state.due)
         effects.earliest = earliest
         for user in self._changed:
             effects.snapshots.append(snapshot(user, self._users[user]))

@@ -41,12 +41,9 @@ def taste_of(snapshot: UserSegments) -> str | None:
 
 
 def agreement(snapshots: Mapping[str, UserSegments], truth: Mapping[str, str]) -> Agreement:
-    """Compare the users of ``truth`` (user -> taste) with where they are; users without a snapshot are in no segment."""
-    placed = {
-        user: taste
-        for user in truth
-        if user in snapshots and (taste := taste_of(snapshots[user])) is not None
-    }  # fmt: skip
+    """Compare the users of ``truth`` (user -> taste) with where they are; without a snapshot they are in no segment."""
+    found = {user: taste_of(snapshots[user]) for user in truth if user in snapshots}
+    placed = {user: taste for user, taste in found.items() if taste is not None}
     return Agreement(len(truth), len(placed), sum(truth[user] == taste for user, taste in placed.items()))
 
 

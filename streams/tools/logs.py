@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from collections.abc import Iterable
 from typing import TextIO
+
+from streams.wire.times import to_iso
 
 #: libraries whose INFO is noise in operation (tables, timers that woke up late); their warnings stay
 _QUIET = ("faust", "mode", "aiokafka", "kafka", "aiohttp", "asyncio", "transformers", "torch")
@@ -19,24 +20,28 @@ class PlainFormatter(logging.Formatter):
     ``secrets`` are replaced wherever they appear, whoever logged them.
     """
 
-    converter = time.gmtime
-
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        super().__init__("%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+        super().__init__("%(levelname)-7s %(name)s: %(message)s")
         # longest first, for one may be part of another
         self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = f"{to_iso(record.created)} {super().format(record)}"
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         return " | ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _worth_telling(record: logging.LogRecord) -> bool:
+    """Faust's services (``[^-Consumer]: Starting...``) log under the names of our modules that extend them."""
+    return record.levelno > logging.INFO or not str(record.msg).startswith("[^")
 
 
 def set_up_logging(level: str, secrets: Iterable[str] = (), stream: TextIO | None = None) -> None:
     """Configure the root logger, in place of whatever was there. ``stream`` None is stderr."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(PlainFormatter(secrets))
+    handler.addFilter(_worth_telling)
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)

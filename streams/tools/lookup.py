@@ -84,7 +84,7 @@ class WorkerClient:
         except (URLError, OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise LookupFailedError(
-                f"no worker answers at {self.url} ({reason}); start one with `segments worker`, or name another by --url"
+                f"no worker answers at {self.url} ({reason}); `segments worker` starts one, --url names another"
             ) from error
 
 

@@ -70,7 +70,8 @@ class TopicReader:
         records: list[Message[bytes, bytes]] = []
         while any(self._at.get(partition, 0) < end for partition, end in ends.items()):
             if time.monotonic() >= deadline:
-                raise TimeoutError(f"{self._topic} was not read to its end within {timeout:g} s. {self.trouble}".strip())
+                why = f": {self.trouble}" if self.trouble else ""
+                raise TimeoutError(f"{self._topic} was not read to its end within {timeout:g} s{why}")
             records += self.read()
         return records
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: packages whose exceptions carry messages that were written for people
 _OURS = ("streams", "state", "encoders")
+_NO_BROKER = ("_TRANSPORT", "_ALL_BROKERS_DOWN", "_RESOLVE")
 
 
 class CommandError(RuntimeError):
@@ -29,7 +30,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (typer.TyperException, typer.Exit, typer.Abort):
+        except (typer.TyperException, typer.Exit, typer.Abort, BrokenPipeError):
             raise  # typer's own: usage errors (status 2) and orderly ends
         except Exception as error:
             if ctx.params.get("debug"):
@@ -52,7 +53,7 @@ def explain(error: BaseException) -> str:
 
 def print_error(message: str) -> None:
     """In red on stderr, each line whole."""
-    Console(stderr=True).print(Text(f"error: {printable(message, keep='\n')}", style="bold red"), soft_wrap=True)
+    Console(stderr=True).print(Text("error: " + printable(message, keep="\n"), style="bold red"), soft_wrap=True)
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -94,6 +95,23 @@ def _in_words(part: Any) -> str:
 def connection(settings: Settings) -> dict[str, str | int | float | bool]:
     """librdkafka's settings for a command: its own log lines are left out, for errors are told in words."""
     return settings.librdkafka() | {"log_level": 2}
+
+
+@contextmanager
+def kafka_at(settings: Settings) -> Iterator[None]:
+    """Within it an error that means that no broker answers is told with its address, as CommandError."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            kafka = cause.args[0] if cause.args else None
+            if type(cause).__name__ == "KafkaException" and getattr(kafka, "name", str)() in _NO_BROKER:
+                raise CommandError(
+                    f"no Kafka answers at {settings.bootstrap}; `segments broker` starts one on this machine"
+                ) from error
+            cause = cause.__cause__
+        raise
 
 
 @contextmanager

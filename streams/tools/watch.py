@@ -66,7 +66,7 @@ def read_change(value: bytes) -> Seen:
 def change_line(seen: Seen, now: float) -> Text:
     """``12:00:01 + ada-0001 food-lovers  because …``, green for entered, red for exited."""
     line = Text(clock(seen.time, now), style="dim")
-    line.append(" + " if seen.entered else " − ", style="bold green" if seen.entered else "bold red")
+    line.append(" + " if seen.entered else " - ", style="bold green" if seen.entered else "bold red")
     line.append(printable(seen.user), style="bold")
     line.append(" entered " if seen.entered else " left ", style="green" if seen.entered else "red")
     line.append(printable(seen.segment), style="cyan")
@@ -82,9 +82,9 @@ def watch(
     topic: str,
     out: Console,
     notes: Console,
+    *,
     clock_now: Callable[[], float],
     stop: Callable[[], bool],
-    *,
     user: str = "",
     segment: str = "",
     from_start: bool = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
@@ -12,16 +13,31 @@ from streams.wire.events import KINDS, Event, Label, WireEvent
 from streams.wire.refused import Code, RefusedError
 from streams.wire.times import MILLISECONDS_FROM, check_time, wire_seconds
 
-_decode_event = msgspec.json.Decoder(Event).decode
-_decode_wire = msgspec.json.Decoder(WireEvent).decode
-_decode_label = msgspec.json.Decoder(Label).decode
-_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
-MAX_ID_CHARS = 512
-MAX_AMOUNT = 1e9
-MAX_DWELL = 7 * 86_400.0
-#: kind → field that must not be empty
-_NEEDS = {
+class WireLabel(msgspec.Struct, frozen=True, gc=False):
+    """Feedback as it is sent, before its time is understood."""
+
+    user: str
+    segment: str
+    member: bool
+    time: float | str
+    weight: float = 1.0
+    id: str = ""
+
+
+_decode_event: Final = msgspec.json.Decoder(Event).decode
+_decode_wire: Final = msgspec.json.Decoder(WireEvent).decode
+_decode_label: Final = msgspec.json.Decoder(WireLabel).decode
+_decode_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+MAX_ID_CHARS: Final = 512
+#: fields of an event that are names: kept in state or memory, so bounded
+NAMES: Final = ("user", "id", "item", "category", "target", "group")
+MAX_AMOUNT: Final = 1e9
+MAX_DWELL: Final = 7 * 86_400.0
+MAX_WEIGHT: Final = 1_000.0
+#: kind → field that must not be empty or blank
+NEEDS: Final = {
     "comment": "text",
     "follow": "target",
     "unfollow": "target",
@@ -30,18 +46,32 @@ _NEEDS = {
     "identify": "target",
     "alias": "target",
 }
-_MISSING = re.compile(r"missing required field `([^`]+)`")
-_PATH = re.compile(r"`\$\.?([^`]*)`")
+#: what msgspec raises for bytes; RecursionError for nesting
+_BROKEN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_MISSING: Final = re.compile(r"missing required field `([^`]+)`")
+_PATH: Final = re.compile(r"`\$\.?([^`]*)`")
+_AT_BYTE: Final = re.compile(r"\(byte (\d+)\)")
+_NOT_FINITE: Final = re.compile(rb"-?(?:nan|inf)", re.IGNORECASE)
+_TIMES: Final = frozenset({"time", "timestamp", "originalTimestamp", "sentAt", "receivedAt"})
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is taken: times in seconds since the epoch or seconds, sizes in bytes and characters."""
+    """What is taken: times in seconds since the epoch or seconds, sizes in bytes and characters.
+
+    Raises ValueError for a ``min_event_time`` at or before the epoch: the state keeps times as positive numbers.
+    """
 
     max_record_bytes: int = 1_048_576
     max_text_chars: int = 20_000
     min_event_time: float = 946_684_800.0
     max_ahead_seconds: float = 86_400.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.min_event_time < MILLISECONDS_FROM:
+            raise ValueError(
+                f"min_event_time must be above 0 and below {MILLISECONDS_FROM:g}, got {self.min_event_time}"
+            )
 
 
 def decode_event(raw: bytes | None, arrived: float, limits: Limits) -> Event:
@@ -52,16 +82,19 @@ def decode_event(raw: bytes | None, arrived: float, limits: Limits) -> Event:
     """
     if not raw:
         raise RefusedError(Code.EMPTY, "the record has no value")
-    if len(raw) > limits.max_record_bytes:
-        raise RefusedError(
-            Code.TOO_LARGE, f"the record has {len(raw):,} bytes; at most {limits.max_record_bytes:,} are taken"
-        )
+    size = len(raw)
+    if size > limits.max_record_bytes:
+        raise _too_large(size, limits)
     try:
         event = _decode_event(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _BROKEN as error:
         event = _second_look(raw, error)
-    if event.time >= MILLISECONDS_FROM:
-        event = msgspec.structs.replace(event, time=wire_seconds(event.time))
+    else:
+        if event.time >= MILLISECONDS_FROM:
+            event = msgspec.structs.replace(event, time=wire_seconds(event.time))
+    if size > MAX_ID_CHARS:  # a shorter record has no longer name
+        for name in NAMES:
+            _check_length(name, getattr(event, name))
     check(event, arrived, limits)
     return event
 
@@ -73,14 +106,15 @@ def check(event: Event, arrived: float, limits: Limits) -> None:
     user = event.user
     if not user:
         raise RefusedError(Code.MISSING_FIELD, "the event's `user` is empty")
-    if len(user) > MAX_ID_CHARS or len(event.id) > MAX_ID_CHARS or len(event.target) > MAX_ID_CHARS:
-        raise RefusedError(Code.TOO_LARGE, f"a user id, target or event id is longer than {MAX_ID_CHARS} characters")
-    needed = _NEEDS.get(event.kind)
+    needed = NEEDS.get(event.kind)
     if needed is not None:
-        if not getattr(event, needed):
+        value = getattr(event, needed)
+        if not value or value.isspace():
             raise RefusedError(Code.MISSING_FIELD, f"a {event.kind} needs the field `{needed}`")
-        if event.target == user:
-            raise RefusedError(Code.SELF_FOLLOW, f"user {user!r} cannot {event.kind} themselves")
+        if needed == "target" and value == user:
+            raise RefusedError(
+                Code.SELF_FOLLOW, f"user {user!r} cannot {event.kind} themselves: `user` and `target` are the same"
+            )
     if not 0.0 <= event.amount <= MAX_AMOUNT:
         raise RefusedError(Code.BAD_AMOUNT, f"amount {event.amount:g} is not between 0 and {MAX_AMOUNT:g}")
     if not 0.0 <= event.dwell <= MAX_DWELL:
@@ -93,41 +127,51 @@ def check(event: Event, arrived: float, limits: Limits) -> None:
 
 
 def decode_label(raw: bytes | None, arrived: float, limits: Limits) -> Label:
-    """One record of the label topic. Raises RefusedError."""
+    """One record of the label topic; its time is understood as an event's is. Raises RefusedError."""
     if not raw:
         raise RefusedError(Code.EMPTY, "the record has no value")
     if len(raw) > limits.max_record_bytes:
-        raise RefusedError(Code.TOO_LARGE, f"the record has {len(raw):,} bytes")
+        raise _too_large(len(raw), limits)
     try:
-        label = _decode_label(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain(error, raw) from None
-    if label.time >= MILLISECONDS_FROM:
-        label = msgspec.structs.replace(label, time=wire_seconds(label.time))
-    check_time(label.time, limits.min_event_time, arrived + limits.max_ahead_seconds)
-    if not label.user or not label.segment:
+        wire = _decode_label(raw)
+    except _BROKEN as error:
+        raise explain(error, raw, what="label") from None
+    for name in ("user", "segment", "id"):
+        _check_length(name, getattr(wire, name))
+    if not wire.user or not wire.segment:
         raise RefusedError(Code.MISSING_FIELD, "a label needs `user` and `segment`")
-    if not 0.0 < label.weight <= 1_000.0:
-        raise RefusedError(Code.BAD_AMOUNT, f"weight {label.weight:g} is not above 0 and at most 1000")
-    return label
+    if not 0.0 < wire.weight <= MAX_WEIGHT:
+        raise RefusedError(Code.BAD_AMOUNT, f"weight {wire.weight:g} is not above 0 and at most {MAX_WEIGHT:g}")
+    time = wire_seconds(wire.time)
+    check_time(time, limits.min_event_time, arrived + limits.max_ahead_seconds)
+    return Label(user=wire.user, segment=wire.segment, member=wire.member, time=time, weight=wire.weight, id=wire.id)
+
+
+def _too_large(size: int, limits: Limits) -> RefusedError:
+    return RefusedError(Code.TOO_LARGE, f"the record has {size:,} bytes; at most {limits.max_record_bytes:,} are taken")
+
+
+def _check_length(name: str, value: str) -> None:
+    if len(value) > MAX_ID_CHARS:
+        raise RefusedError(Code.TOO_LARGE, f"`{name}` has {len(value):,} characters; at most {MAX_ID_CHARS} are taken")
 
 
 def _second_look(raw: bytes, first: Exception) -> Event:
-    """The fast decoder failed: an ISO time, the Segment Spec, or really a bad record."""
+    """The fast decoder failed: an ISO time, the Segment Spec, or really a bad record. Times come out in seconds."""
     if not isinstance(first, msgspec.ValidationError):
         raise explain(first, raw) from None
     try:
         fields = _decode_object(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _BROKEN as error:
         raise explain(error, raw) from None
     if "kind" not in fields and "type" in fields:
         try:
             return segment_spec.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except _BROKEN as error:
             raise explain(error, raw) from None
     try:
         wire = _decode_wire(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _BROKEN as error:
         raise explain(error, raw, fields) from None
     return Event(
         user=wire.user,
@@ -144,26 +188,44 @@ def _second_look(raw: bytes, first: Exception) -> Event:
     )
 
 
-def explain(error: Exception, raw: bytes, fields: dict[str, msgspec.Raw] | None = None) -> RefusedError:
+def explain(
+    error: Exception, raw: bytes, fields: dict[str, msgspec.Raw] | None = None, what: str = "event"
+) -> RefusedError:
     """What a decoder's error means to the person who wrote the producer."""
     if isinstance(error, RecursionError):
         return RefusedError(Code.TOO_DEEP, "the JSON is nested too deeply")
     text = str(error)
     if not isinstance(error, msgspec.ValidationError):
-        try:
-            raw.decode()
-        except UnicodeDecodeError as utf8:
-            return RefusedError(Code.NOT_UTF8, f"the record is not UTF-8 text: byte {raw[utf8.start]:#x} at {utf8.start}")
-        hint = " (JSON has no NaN or Infinity)" if b"NaN" in raw or b"Infinity" in raw else ""
-        code = Code.BAD_AMOUNT if hint else Code.NOT_JSON
-        return RefusedError(code, f"the record is not valid JSON: {text.removeprefix('JSON is malformed: ')}{hint}")
-    if missing := _MISSING.search(text):
-        return RefusedError(Code.MISSING_FIELD, f"the event has no field `{missing[1]}`")
-    if "Invalid enum value" in text:
-        value = bytes(fields["kind"]).decode(errors="replace")[:60] if fields and "kind" in fields else "?"
-        return RefusedError(Code.UNKNOWN_KIND, f"the kind {value} is not known; known are {', '.join(KINDS)}")
-    if "out of range" in text:
-        return RefusedError(Code.BAD_AMOUNT, f"a number is out of range: {text}")
+        return _not_json(text, raw)
     where = _PATH.search(text)
     name = where[1] if where and where[1] else "the record"
-    return RefusedError(Code.WRONG_TYPE, f"`{name}` has the wrong type: {text.split(' - at')[0]}")
+    if missing := _MISSING.search(text):
+        return RefusedError(Code.MISSING_FIELD, f"the {what} has no field `{missing[1]}`")
+    if "Invalid enum value" in text:
+        kind = msgspec.json.decode(fields["kind"], type=str) if fields else "?"
+        return RefusedError(Code.UNKNOWN_KIND, f"the kind {kind[:60]!r} is not known; known are {', '.join(KINDS)}")
+    if "out of range" in text:
+        code = Code.ABSURD_TIME if name in _TIMES else Code.BAD_AMOUNT
+        return RefusedError(code, f"`{name}` is a number out of range: too large or too many digits")
+    return RefusedError(Code.WRONG_TYPE, f"`{name}` has the wrong type: {text.split(' - at', maxsplit=1)[0]}")
+
+
+def _not_json(text: str, raw: bytes) -> RefusedError:
+    """What is wrong with bytes that are no JSON at all; ``text`` is the decoder's message."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError as error:
+        hint = " (it looks like UTF-16)" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        return RefusedError(
+            Code.NOT_UTF8, f"the record is not UTF-8 text: byte {raw[error.start]:#x} at {error.start}{hint}"
+        )
+    at = _AT_BYTE.search(text)
+    start = int(at[1]) if at else len(raw)
+    code, hint = Code.NOT_JSON, ""
+    if _NOT_FINITE.match(raw, max(0, start - 1)) or _NOT_FINITE.match(raw, start):
+        code, hint = Code.BAD_AMOUNT, " (JSON has no NaN or Infinity)"
+    elif raw.startswith(b"\xef\xbb\xbf"):
+        hint = " (it starts with a byte order mark)"
+    elif b"\0" in raw[:4]:
+        hint = " (it looks like UTF-16 or binary data)"
+    return RefusedError(code, f"the record is not valid JSON: {text.removeprefix('JSON is malformed: ')}{hint}")

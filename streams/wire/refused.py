@@ -31,3 +31,17 @@ class RefusedError(ValueError):
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def dead_letter_headers(
+    error: RefusedError, topic: str, partition: int, offset: int, timestamp: int
+) -> list[tuple[str, bytes]]:
+    """The headers put after a refused record's own: why, and where it came from (``timestamp``: milliseconds)."""
+    return [
+        ("reason-code", str(error.code).encode()),
+        ("reason", str(error).encode("utf-8", "replace")),
+        ("origin-topic", topic.encode()),
+        ("origin-partition", b"%d" % partition),
+        ("origin-offset", b"%d" % offset),
+        ("origin-timestamp", b"%d" % timestamp),
+    ]

@@ -13,7 +13,7 @@ import msgspec
 
 from streams.wire.events import Event, Kind
 from streams.wire.refused import Code, RefusedError
-from streams.wire.times import iso_seconds, wire_seconds
+from streams.wire.times import wire_seconds
 
 #: ``event`` of a track call → our kind (names of the ecommerce, video and our own social vocabulary)
 TRACK: Final[dict[str, Kind]] = {
@@ -47,12 +47,24 @@ TRACK: Final[dict[str, Kind]] = {
 #: our own kinds are taken as event names as well
 TRACK.update({kind: kind for kind in ("view", "click", "purchase", "comment", "follow", "unfollow", "join", "leave")})
 
+#: ``type`` of the other calls → our kind
+CALLS: Final[dict[str, Kind]] = {
+    "page": "view",
+    "screen": "view",
+    "identify": "identify",
+    "alias": "alias",
+    "group": "join",
+    "delete": "delete",
+}
+_SHOWN: Final = 60
+"""Characters of a producer's own words that a reason repeats."""
+
 
 class Message(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """A call of the Segment Spec; fields we do not use are ignored. Ids may be numbers, as some libraries write."""
 
     type: str
-    message_id: str = ""
+    message_id: str | int | None = None
     user_id: str | int | None = None
     anonymous_id: str | int | None = None
     previous_id: str | int | None = None
@@ -93,7 +105,7 @@ def decode(raw: bytes) -> Event:
         user=user,
         kind=kind,
         time=_time(call),
-        id=call.message_id,
+        id=_text(call.message_id),
         item=_item(properties),
         category=_first(properties, "category", "product_category") or _of_product(properties, "category"),
         amount=_number(properties, "revenue", "total", "value", "amount") if kind == "purchase" else 0.0,
@@ -109,32 +121,22 @@ def _kind(call: Message) -> Kind:
         name = (call.event or "").strip()
         kind = TRACK.get(name.lower())
         if kind is None:
-            shown = f"the track event {name!r}" if name else "a track call without `event`"
+            shown = f"the track event {name[:_SHOWN]!r}" if name else "a track call without `event`"
             raise RefusedError(Code.UNKNOWN_EVENT, f"{shown} is not mapped to a kind; see docs/events.md for the names")
         return kind
-    match call.type:
-        case "page" | "screen":
-            return "view"
-        case "identify":
-            return "identify"
-        case "alias":
-            return "alias"
-        case "group":
-            return "join"
-        case "delete":
-            return "delete"
-    raise RefusedError(
-        Code.UNKNOWN_EVENT,
-        f"the call type {call.type!r} is not known; known are track, page, screen, identify, alias, group, delete",
-    )
+    other = CALLS.get(call.type)
+    if other is None:
+        raise RefusedError(
+            Code.UNKNOWN_EVENT,
+            f"the call type {call.type[:_SHOWN]!r} is not known; known are track, {', '.join(CALLS)}",
+        )
+    return other
 
 
 def _time(call: Message) -> float:
     """``timestamp`` is the spec's corrected time; without it the client's, then the server's."""
     for value in (call.timestamp, call.original_timestamp, call.sent_at, call.received_at):
-        if isinstance(value, str) and value:
-            return iso_seconds(value)
-        if isinstance(value, (int, float)):
+        if value is not None and value != "":
             return wire_seconds(value)
     raise RefusedError(Code.MISSING_FIELD, "the call has no `timestamp`")
 
@@ -169,14 +171,19 @@ def _item(properties: dict[str, Any]) -> str:
 def _number(properties: dict[str, Any], *names: str) -> float:
     for name in names:
         value: object = properties.get(name)
-        if isinstance(value, bool) or value is None:
+        if value is None:
             continue
-        if not isinstance(value, (str, int, float)):
-            raise RefusedError(Code.WRONG_TYPE, f"`properties.{name}` is not a number")
-        try:
-            number = float(value)
-        except (ValueError, OverflowError):
-            raise RefusedError(Code.WRONG_TYPE, f"`properties.{name}` is not a number: {value!r:.40}") from None
+        number = None
+        # as text some libraries write numbers, but Python would read 1_0 as ten
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool) and "_" not in str(value):
+            try:
+                number = float(value)
+            except OverflowError:
+                raise RefusedError(Code.BAD_AMOUNT, f"`properties.{name}` is too large a number") from None
+            except ValueError:
+                pass
+        if number is None:
+            raise RefusedError(Code.WRONG_TYPE, f"`properties.{name}` is not a number: {value!r:.{_SHOWN}}")
         if not math.isfinite(number):
             raise RefusedError(Code.BAD_AMOUNT, f"`properties.{name}` is not a finite number")
         return number

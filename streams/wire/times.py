@@ -11,7 +11,7 @@ MILLISECONDS_FROM = 1e11
 
 
 def iso_seconds(text: str) -> float:
-    """ISO 8601 to seconds since the epoch. A time without a zone is taken as UTC.
+    """ISO 8601 to seconds since the epoch, to the microsecond. A time without a zone is taken as UTC.
 
     Raises RefusedError when it is not a time.
     """
@@ -27,10 +27,23 @@ def iso_seconds(text: str) -> float:
 
 
 def wire_seconds(value: float | str) -> float:
-    """Seconds, milliseconds or ISO 8601 to seconds since the epoch."""
+    """Seconds, milliseconds or ISO 8601 to seconds since the epoch, always below ``MILLISECONDS_FROM``.
+
+    So every time that is taken has a date, and seconds are never mistaken for milliseconds later on.
+    Raises RefusedError for what is no time, and for numbers too large to be milliseconds.
+    """
     if isinstance(value, str):
-        return iso_seconds(value)
-    return value / 1000.0 if value >= MILLISECONDS_FROM else float(value)
+        seconds = iso_seconds(value)
+    else:
+        seconds = value / 1000.0 if value >= MILLISECONDS_FROM else float(value)
+    if seconds < MILLISECONDS_FROM:
+        return seconds
+    if isinstance(value, str):
+        raise RefusedError(Code.ABSURD_TIME, f"the time {value[:40]!r} is too far ahead, which cannot be right")
+    raise RefusedError(
+        Code.ABSURD_TIME,
+        f"the time {value:.10g} is too large: numbers are seconds or milliseconds, not micro- or nanoseconds",
+    )
 
 
 def to_iso(seconds: float) -> str:
@@ -42,9 +55,13 @@ def check_time(seconds: float, earliest: float, latest: float) -> None:
     """Refuse times that cannot be when a user did something."""
     if earliest <= seconds <= latest:
         return
+    bound = f"before {_shown(earliest)}" if seconds < earliest else f"after {_shown(latest)}"
+    raise RefusedError(Code.ABSURD_TIME, f"the time {_shown(seconds)} is {bound}, which cannot be right")
+
+
+def _shown(seconds: float) -> str:
+    """A date, or for what has none (such as years above 9999) the number."""
     try:
-        shown = to_iso(seconds)
+        return to_iso(seconds)
     except (ValueError, OverflowError, OSError):
-        shown = f"{seconds:g} s"
-    bound = f"before {to_iso(earliest)}" if seconds < earliest else f"after {to_iso(latest)}"
-    raise RefusedError(Code.ABSURD_TIME, f"the event's time {shown} is {bound}, which cannot be right")
+        return f"{seconds:g} s"

@@ -1,0 +1,89 @@
+"""A worker in this process, for ``segments worker``, and as a child process, for the demo."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from streams.settings import Settings
+from streams.tools.terminal import CommandError, explain
+
+log = logging.getLogger(__name__)
+
+_STOP_SECONDS = 20.0
+
+
+def serve(settings: Settings, *, stop_with_stdin: bool) -> None:
+    """Run a worker here until it is stopped. ``stop_with_stdin``: also when stdin ends, which a parent's death does.
+
+    Raises what ends the worker, as CommandError after an error that nobody foresaw (its traceback is in the log).
+    """
+    if stop_with_stdin:
+        threading.Thread(target=_stop_when_orphaned, name="parent", daemon=True).start()
+    from streams.app import run_worker  # noqa: PLC0415 - torch and Faust take seconds
+
+    try:
+        run_worker(settings)
+    except Exception as error:
+        words = explain(error)
+        if words.startswith("unexpected"):
+            log.exception("the worker ended")
+        raise CommandError(words) from error
+
+
+def _stop_when_orphaned() -> None:
+    while os.read(0, 1):  # not sys.stdin: Python cannot end while a thread holds its lock
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+class WorkerProcess:
+    """``segments worker`` as a child with its own log file. It ends when this process does, however that happens."""
+
+    def __init__(self, settings: Mapping[str, str], log_path: Path) -> None:
+        """Starts it. ``settings``: by name, on top of those in this process's environment."""
+        self.log_path = log_path
+        environment = os.environ | {f"SEGMENTS_{name.upper()}": value for name, value in settings.items()}
+        environment.setdefault("HF_HUB_OFFLINE", "1")
+        with log_path.open("ab") as written:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "streams.tools.cli", "worker", "--stop-with-stdin"],
+                stdin=subprocess.PIPE,
+                stdout=written,
+                stderr=written,
+                env=environment,
+                start_new_session=True,  # Ctrl-C in a terminal reaches the starter, which stops it in order
+            )
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    def check(self) -> None:
+        """Raises CommandError with the tail of the log when the worker has ended."""
+        if (code := self._process.poll()) is not None:
+            raise CommandError(f"the worker ended (exit status {code}); the end of its log:\n{self.tail()}")
+
+    def tail(self, lines: int = 20) -> str:
+        """The last lines of the log, indented."""
+        written = self.log_path.read_text(errors="replace").splitlines()[-lines:]
+        return "\n".join(f"  {line[:400]}" for line in written) or "  (it is empty)"
+
+    def stop(self) -> None:
+        """SIGTERM, then SIGKILL after 20 s. Does nothing when it has ended."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()

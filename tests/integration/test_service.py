@@ -1,0 +1,167 @@
+"""The whole service as a child process on a real Kafka with a real BERT."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from streams.kafka.admin import create_topics
+from streams.kafka.broker import EmbeddedBroker
+from streams.tools.child import ChildWorker, free_port
+from streams.tools.replay import replay
+from streams.tools.sources import Records
+from streams.tools.town import Town
+from streams.wire.events import Event, encode_event
+from streams.wire.topics import MAX_RECORD_BYTES, Topics
+from tests.bad_records import BAD_RECORDS
+from tests.helpers import wait_for
+from tests.verifier import read_all, verify
+
+Start = Callable[..., ChildWorker]
+APP = "svc"
+
+
+@pytest.fixture
+def topics(broker: EmbeddedBroker, unique_prefix: str) -> Topics:
+    found = Topics(APP, unique_prefix)
+    create_topics({"bootstrap.servers": broker.bootstrap}, found.specs(2), 1)
+    return found
+
+
+@pytest.fixture
+def start(broker: EmbeddedBroker, topics: Topics, tmp_path: Path) -> Iterator[Start]:
+    """Start workers on this test's topics; all are ended with the test."""
+    workers: list[ChildWorker] = []
+
+    def begin(name: str = "one", **settings: str) -> ChildWorker:
+        worker = ChildWorker(
+            free_port(),
+            tmp_path / f"{name}.log",
+            app=APP,
+            bootstrap=broker.bootstrap,
+            topic_prefix=topics.prefix,
+            data_dir=str(tmp_path / "state"),
+            worker_name=name,
+            session_timeout="3",
+            **settings,
+        )
+        workers.append(worker)
+        return worker
+
+    yield begin
+    for worker in workers:
+        worker.kill(signal.SIGKILL)
+
+
+def send(broker: EmbeddedBroker, topic: str, values: list[tuple[bytes | None, bytes | None]]) -> None:
+    producer = Producer(
+        {
+            "bootstrap.servers": broker.bootstrap,
+            "partitioner": "murmur2_random",
+            "message.max.bytes": MAX_RECORD_BYTES,
+        }
+    )
+    for key, value in values:
+        producer.produce(topic, value, key)
+    assert producer.flush(30.0) == 0
+
+
+def events_of(town: Town, count: int) -> list[Event]:
+    return [event for event in town.events(count, time.time() - 600.0, 100.0) if isinstance(event, Event)]
+
+
+def test_a_killed_worker_loses_and_doubles_nothing(broker: EmbeddedBroker, topics: Topics, start: Start) -> None:
+    town = Town(11, 80)
+    records = [event for event in events_of(town, 12_000) if event.kind != "comment" or event.id.endswith(("0", "5"))]
+    conf = {"bootstrap.servers": broker.bootstrap}
+    first = start()
+    first.wait_ready()
+    replay(Records("town", records[:6_000], total=6_000), conf, topics)
+    first.wait(lambda status: status["events_total"] > 1_000, 60.0, "in mid-load")
+    first.kill(signal.SIGKILL)
+    replay(Records("town", records[6_000:], total=None), conf, topics)
+    second = start()
+    second.wait_idle(len(records), 120.0)
+    second.kill()  # timers go on firing; the check wants topics that stand still
+
+    found = verify(broker.bootstrap, APP, topics.prefix)
+    assert found.differences == []
+    assert found.distinct_events == len(records)
+    assert found.changes > 50
+
+
+@pytest.mark.parametrize("step", ["2-3", "3.produced", "3-4", "4-5"])
+def test_a_kill_between_two_commit_steps_loses_and_doubles_nothing(
+    broker: EmbeddedBroker, topics: Topics, start: Start, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    records = events_of(Town(12, 40), 3_000)
+    conf = {"bootstrap.servers": broker.bootstrap}
+    replay(Records("town", records), conf, topics)
+    monkeypatch.setenv("SEGMENTS_TEST_KILL_AT", f"{step}:4")
+    first = start(batch_records="300")
+    wait_for(lambda: first.process.poll() is not None, 60.0, "the worker kills itself")
+    assert first.process.returncode == -signal.SIGKILL
+    monkeypatch.delenv("SEGMENTS_TEST_KILL_AT")
+    second = start(batch_records="300")
+    second.wait_idle(len(records), 120.0)
+    second.kill()
+    assert verify(broker.bootstrap, APP, topics.prefix).differences == []
+
+
+def test_bad_records_become_dead_letters_and_all_good_ones_count(
+    broker: EmbeddedBroker, topics: Topics, start: Start
+) -> None:
+    good = events_of(Town(13, 20), 400)
+    mixed: list[tuple[bytes | None, bytes | None]] = [(event.user.encode(), encode_event(event)) for event in good]
+    for place, bad in enumerate(BAD_RECORDS):
+        mixed.insert(place * 10, (b"bad-%d" % place, bad.value))
+    send(broker, topics.events, mixed)
+    worker = start()
+    status = worker.wait_idle(len(good), 90.0)
+
+    assert status["events_total"] == len(good)
+    letters = {message.key(): message for message in read_all(broker.bootstrap, topics.dead_letters)}
+    assert len(letters) == len(BAD_RECORDS)
+    for place, bad in enumerate(BAD_RECORDS):
+        letter = letters[b"bad-%d" % place]
+        headers = dict(letter.headers())
+        assert letter.value() == bad.value, f"{bad.name} is not untouched"
+        assert headers["reason-code"].decode() == bad.code
+        assert bad.phrase in headers["reason"].decode()
+        assert headers["origin-topic"].decode() == topics.events
+
+
+def test_a_description_in_words_finds_its_people_without_labels(
+    broker: EmbeddedBroker, topics: Topics, start: Start, tmp_path: Path
+) -> None:
+    now = time.time()
+    cooks = ["I love to cook pasta with fresh basil", "Best restaurant in town, the risotto was superb",
+             "My sourdough bread recipe finally worked"]  # fmt: skip
+    others = ["The match last night went to penalties", "My new running shoes are great",
+              "The parliament voted on the tax bill"]  # fmt: skip
+    comments = [
+        Event(user=user, kind="comment", time=now + place, id=f"{user}-{place}", text=text)
+        for user, texts in (("cook", cooks), ("other", others))
+        for place, text in enumerate(texts)
+    ]
+    send(broker, topics.events, [(event.user.encode(), encode_event(event)) for event in comments])
+    file = tmp_path / "segments.toml"
+    file.write_text('[[segment]]\nid = "cooks"\nwords = "people who love cooking and restaurants"\n')
+    start(segments_file=str(file)).wait_idle(len(comments), 90.0)
+
+    changes = changes_of(broker, topics)
+    assert {change["user"] for change in changes} == {"cook"}
+    assert changes[0]["segment"] == "cooks"
+    assert changes[0]["reason"]["words"] == "people who love cooking and restaurants"
+    assert changes[0]["encoder_version"]
+
+
+def changes_of(broker: EmbeddedBroker, topics: Topics) -> list[dict[str, Any]]:
+    return [json.loads(message.value()) for message in read_all(broker.bootstrap, topics.changes)]

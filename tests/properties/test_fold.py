@@ -1,0 +1,208 @@
+"""The fold: the same events in any order, once or many times, give the same user."""
+
+from __future__ import annotations
+
+import math
+from typing import get_args
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from state import edges
+from state.decay import FAST, SLOW, value_at
+from state.features import raw_features
+from state.layout import decode_user, encode_user
+from state.user import (
+    DEDUPE_EVENTS,
+    DEDUPE_SECONDS,
+    DUPLICATE,
+    EDGES,
+    INTEREST,
+    LATE,
+    MOST_GROUPS,
+    TEXT,
+    UserState,
+    category_bucket,
+    fold,
+    forget_old_ids,
+)
+from state.windows import TallyPlan, TallySpec, total_at
+from streams.wire.events import Event, Kind
+
+BASE = 1_700_000_000.0
+PLAN = TallyPlan(
+    frozenset(
+        {
+            TallySpec("view", "count", 60),
+            TallySpec("click", "count", 86_400),
+            TallySpec("click", "dwell", 3_600, "sale"),
+            TallySpec("purchase", "amount", 7 * 86_400),
+            TallySpec("comment", "count", 90),
+        }
+    )
+)
+ALL_KINDS: tuple[Kind, ...] = get_args(Kind)
+FOLDED: tuple[Kind, ...] = ("view", "click", "purchase", "comment", "follow", "unfollow", "join", "leave", "identify")
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Event]:
+    """Distinct events of one user within three days, many at equal times."""
+    count = draw(st.integers(1, 25))
+    times = st.integers(0, 40).map(lambda step: BASE + step * 15.0) | st.floats(BASE, BASE + 3 * 86_400.0)
+    return [
+        Event(
+            user="u",
+            kind=draw(st.sampled_from(FOLDED)),
+            time=draw(times),
+            id=f"e{number}",
+            category=draw(st.sampled_from(["", "sale", "news"])),
+            amount=draw(st.sampled_from([0.0, 0.1, 19.99, 1e9]) | st.floats(0.01, 1e6)),
+            dwell=draw(st.sampled_from([0.0, 1.5, 86_400.0])),
+            text=f"text {number}",
+            target=draw(st.sampled_from(["v", "w", "x"])),
+            group=draw(st.sampled_from(["g", "h"])),
+        )
+        for number in range(count)
+    ]
+
+
+def number_of(event: Event) -> int:
+    """The event's id as a number, in place of its hash."""
+    return int(event.id[1:])
+
+
+def folded(events: list[Event]) -> UserState:
+    state = UserState()
+    for event in events:
+        fold(state, event, event.id, number_of(event), PLAN)
+    return state
+
+
+def assert_same_behaviour(one: UserState, other: UserState) -> None:
+    assert (one.time, one.first, one.count, one.texts) == (other.time, other.first, other.count, other.texts)
+    for spec in PLAN.specs.values():
+        assert total_at(one.tallies.get(spec.key), spec, one.time) == total_at(
+            other.tallies.get(spec.key), spec, other.time
+        )
+    assert one.edges == other.edges
+    assert one.groups == other.groups
+    assert one.seen == other.seen
+    assert one.decayed.keys() == other.decayed.keys()
+    for key, (since, *values) in one.decayed.items():
+        assert other.decayed[key][0] == since
+        for value, other_value in zip(values, other.decayed[key][1:], strict=True):
+            assert math.isclose(value, other_value, rel_tol=1e-9)
+    assert one.categories.keys() == other.categories.keys()
+    for bucket, (since, value) in one.categories.items():
+        assert other.categories[bucket][0] == since
+        assert math.isclose(value, other.categories[bucket][1], rel_tol=1e-9)
+    assert {text.id for text in one.pending} == {text.id for text in other.pending}
+
+
+@given(st.data(), histories())
+def test_any_order_gives_the_same_user(data: st.DataObject, events: list[Event]) -> None:
+    assert_same_behaviour(folded(events), folded(data.draw(st.permutations(events))))
+
+
+@given(st.data(), histories())
+def test_duplicates_anywhere_change_nothing(data: st.DataObject, events: list[Event]) -> None:
+    once, many = UserState(), UserState()
+    for number, event in enumerate(events):
+        fold(once, event, event.id, number_of(event), PLAN)
+        fold(many, event, event.id, number_of(event), PLAN)
+        again = data.draw(st.lists(st.sampled_from(events[: number + 1]), max_size=2))
+        for duplicate in again:
+            assert fold(many, duplicate, duplicate.id, number_of(duplicate), PLAN) == DUPLICATE
+        if again:
+            assert encode_user(many) == encode_user(once)
+
+
+@given(histories())
+def test_a_state_read_back_in_mid_history_goes_on_the_same(events: list[Event]) -> None:
+    state = UserState()
+    for event in events:
+        state = decode_user(encode_user(state))
+        fold(state, event, event.id, number_of(event), PLAN)
+    assert encode_user(state) == encode_user(folded(events))
+
+
+@given(histories())
+def test_counters_equal_the_definition_of_decay(events: list[Event]) -> None:
+    state = folded(events)
+    now = state.time
+    for kind in {event.kind for event in events}:
+        for place, half_life in ((1, FAST), (2, SLOW)):
+            expected = math.fsum(2.0 ** (-(now - event.time) / half_life) for event in events if event.kind == kind)
+            counter = state.decayed[kind]
+            assert math.isclose(value_at(counter[place], counter[0], now, half_life), expected, rel_tol=1e-9)
+    taste: dict[int, float] = {}
+    for event in events:
+        if event.category and event.kind in INTEREST:
+            bucket = category_bucket(event.category)
+            taste[bucket] = taste.get(bucket, 0.0) + INTEREST[event.kind] * 2.0 ** (-(now - event.time) / SLOW)
+    assert taste.keys() == state.categories.keys()
+    for bucket, expected in taste.items():
+        since, value = state.categories[bucket]
+        assert math.isclose(value_at(value, since, now, SLOW), expected, rel_tol=1e-9)
+
+
+@given(st.data(), histories())
+def test_features_do_not_depend_on_the_order(data: st.DataObject, events: list[Event]) -> None:
+    one, other = (raw_features(folded(order)) for order in (events, data.draw(st.permutations(events))))
+    np.testing.assert_allclose(one, other, rtol=1e-6)
+    assert one.shape == (96,)
+    assert (one >= 0.0).all()
+    assert np.isfinite(one).all()
+
+
+@given(histories())
+def test_the_fold_says_what_it_did(events: list[Event]) -> None:
+    state = UserState()
+    for event in events:
+        latest, followed = state.time, set(edges.present(state.edges))
+        did = fold(state, event, event.id, number_of(event), PLAN)
+        assert bool(did & LATE) == (event.time < latest)
+        assert bool(did & TEXT) == (event.kind == "comment")
+        assert bool(did & EDGES) == (set(edges.present(state.edges)) != followed)
+        assert not did & DUPLICATE
+
+
+def test_ids_of_the_last_day_and_the_last_thousand_events_are_remembered() -> None:
+    state = UserState()
+    for number in range(DEDUPE_EVENTS + 5):
+        fold(state, Event("u", "view", BASE + number, f"e{number}"), f"e{number}", number, PLAN)
+    assert len(state.seen) == DEDUPE_EVENTS
+    assert list(state.seen) == list(range(5, DEDUPE_EVENTS + 5))
+    forget_old_ids(state)
+    assert len(state.seen) == DEDUPE_EVENTS
+    state.time += DEDUPE_SECONDS - 10.0
+    forget_old_ids(state)
+    assert list(state.seen) == list(range(DEDUPE_EVENTS - 6, DEDUPE_EVENTS + 5))
+
+
+def test_groups_are_bounded_however_many_are_joined_and_left() -> None:
+    state = UserState()
+    for number in range(4 * MOST_GROUPS):
+        kind: Kind = "leave" if number % 2 else "join"
+        fold(state, Event("u", kind, BASE + number, group=f"g{number}"), "", number, PLAN)
+    joined = edges.present(state.groups)
+    assert joined == [f"g{number}" for number in range(4 * MOST_GROUPS - 2, 2 * MOST_GROUPS - 1, -2)]
+    assert len(state.groups) == 2 * MOST_GROUPS
+
+
+def test_nothing_that_passes_the_limits_makes_a_record_that_cannot_be_written() -> None:
+    state = UserState()
+    spec = TallySpec("purchase", "amount", 7 * 86_400)
+    for number in range(25_000):
+        fold(state, Event("u", "purchase", BASE, amount=1e9), "", number, PLAN)
+    back = decode_user(encode_user(state))
+    assert total_at(back.tallies[spec.key], spec, BASE) == total_at(state.tallies[spec.key], spec, BASE) > 0
+    assert back.count == 25_000
+
+
+def test_every_kind_has_its_place_in_the_features() -> None:
+    for kind in ALL_KINDS:
+        state = folded([Event(user="u", kind=kind, time=BASE, id="e1", target="v", group="g", text="t")])
+        assert raw_features(state)[:22].sum() == 2.0, kind

@@ -1,0 +1,157 @@
+"""Byte layouts: what is written is read back, keys sort as they must, and no two users' keys mix."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from state import layout
+from state.user import Membership, PendingLabel, PendingText, UserState
+from state.vectors import Neighbour, Vectors
+from state.windows import NEVER, Tally
+
+#: prefixes of each other, NUL bytes, beyond ASCII, at the limit of length; never a lone surrogate (JSON has none)
+NAMES = st.sampled_from(
+    ["a", "ab", "a\0", "a\0b", "\0", "é", "用户", "🙂", "u", "fu", "x" * 512, "用" * 512]
+) | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+NUMBERS = st.floats(allow_nan=False)
+TIMES = st.floats(1e-3, 4e9)
+COUNTS = st.integers(0, 2**53)
+BYTES = st.binary(max_size=16)
+STATES = st.builds(
+    UserState,
+    time=TIMES,
+    first=TIMES,
+    count=COUNTS,
+    sequence=COUNTS,
+    decayed=st.dictionaries(NAMES, st.lists(NUMBERS, min_size=3, max_size=3), max_size=3),
+    categories=st.dictionaries(st.integers(0, 63), st.lists(NUMBERS, min_size=2, max_size=2), max_size=3),
+    tallies=st.dictionaries(
+        NAMES, st.builds(Tally, COUNTS, COUNTS, st.dictionaries(COUNTS, COUNTS, max_size=3)), max_size=3
+    ),
+    seen=st.dictionaries(st.integers(0, 2**64 - 1), TIMES, max_size=5),
+    edges=st.dictionaries(NAMES, NUMBERS, max_size=3),
+    groups=st.dictionaries(NAMES, NUMBERS, max_size=3),
+    pending=st.lists(st.builds(PendingText, NAMES, TIMES, NAMES, TIMES), max_size=2),
+    labels=st.lists(st.builds(PendingLabel, NAMES, st.booleans(), NUMBERS), max_size=2),
+    texts=COUNTS,
+    members=st.dictionaries(
+        NAMES, st.builds(Membership, TIMES, NUMBERS, COUNTS, COUNTS, st.none() | NUMBERS), max_size=3
+    ),
+    due=TIMES | st.just(NEVER),
+    plan=st.integers(0, 2**53 - 1),
+    encode_at=COUNTS,
+    dirty=COUNTS,
+    queued=st.booleans(),
+    scored=COUNTS,
+)
+
+
+@given(STATES)
+def test_a_user_record_is_read_back_as_it_was(state: UserState) -> None:
+    data = layout.encode_user(state)
+    back = layout.decode_user(data)
+    assert back == state
+    assert list(back.seen) == list(state.seen)  # in order of arrival: the oldest is forgotten first
+    assert layout.encode_user(back) == data
+    assert layout.due_of(data) == state.due
+    assert layout.has_timer(data) == (state.due != NEVER)
+
+
+@given(
+    st.builds(
+        Vectors,
+        text_sum=BYTES,
+        text_time=TIMES,
+        node=BYTES,
+        sent_hidden=BYTES,
+        version=COUNTS,
+        subscribers=st.lists(st.integers(0, 10_000), max_size=4),
+        encoder=NAMES,
+        encoded_time=TIMES,
+    ),
+    st.builds(Neighbour, COUNTS, COUNTS, BYTES, BYTES),
+    st.builds(
+        layout.Meta,
+        positions=st.dictionaries(NAMES, COUNTS, max_size=4),
+        watermark=TIMES,
+        users=COUNTS,
+        events=COUNTS,
+        duplicates=COUNTS,
+        changes=COUNTS,
+        members=st.dictionaries(NAMES, COUNTS, max_size=4),
+    ),
+    st.integers(0, 2**63 - 1),
+)
+def test_the_other_records_are_read_back_as_they_were(
+    vectors: Vectors, neighbour: Neighbour, meta: layout.Meta, offset: int
+) -> None:
+    assert layout.decode_vectors(layout.encode_vectors(vectors)) == vectors
+    assert layout.decode_neighbour(layout.encode_neighbour(neighbour)) == neighbour
+    assert layout.decode_meta(layout.encode_meta(meta)) == meta
+    assert layout.decode_offset(layout.encode_offset(offset)) == offset
+
+
+@given(TIMES | st.just(NEVER), TIMES | st.just(NEVER), NAMES, NAMES)
+def test_timer_keys_sort_by_time_then_user(due: float, other: float, user: str, other_user: str) -> None:
+    key, other_key = layout.timer_key(due, user.encode()), layout.timer_key(other, other_user.encode())
+    if other - due >= 0.002:
+        assert key < other_key
+    if due == other:
+        assert (key < other_key) == (user.encode() < other_user.encode())
+    assert layout.timer_parts(key)[1] == user.encode()
+
+
+@given(TIMES | st.integers(1, 4 * 10**12).map(lambda ms: ms / 1000.0))
+def test_a_timer_key_is_never_before_its_time_and_at_most_two_milliseconds_after(due: float) -> None:
+    for moment in (due, math.nextafter(due, NEVER)):
+        assert moment <= layout.timer_parts(layout.timer_key(moment, b"u"))[0] < moment + 0.002
+
+
+@pytest.mark.parametrize("due", [-math.inf, -1.0, 0.0, 1e17, 1e300, NEVER])
+def test_any_due_time_has_a_timer_key(due: float) -> None:
+    assert len(layout.timer_key(due, b"u")) == 10
+    assert layout.timer_key(-1.0, b"u") <= layout.timer_key(due, b"u") <= layout.timer_key(NEVER, b"u")
+
+
+@given(st.lists(NAMES, min_size=2, max_size=6, unique=True), NAMES)
+def test_followers_of_one_user_never_show_among_those_of_another(followees: list[str], follower: str) -> None:
+    keys = {followee: layout.follower_key(followee, follower) for followee in followees}
+    assert len(set(keys.values())) == len(followees)
+    for followee in followees:
+        prefix = layout.followers_prefix(followee)
+        assert [name for name, key in keys.items() if key.startswith(prefix)] == [followee]
+        assert keys[followee][len(prefix) :].decode() == follower
+
+
+@given(NAMES, NAMES)
+def test_keys_of_different_kinds_and_users_differ(one: str, other: str) -> None:
+    kinds = (
+        layout.user_key,
+        layout.vectors_key,
+        layout.queue_key,
+        layout.neighbour_key,
+        layout.refresh_key,
+        layout.head_key,
+        layout.followers_prefix,
+    )
+    keys = [make(name) for make in kinds for name in {one, other}]
+    keys += [layout.POSITION_KEY, layout.OFFSET_KEY, layout.timer_key(1.0, one.encode())]
+    assert len(set(keys)) == len(keys)
+    assert len({key[:1] for key in keys}) == len(kinds) + 3
+
+
+def test_a_record_of_another_format_is_named_as_such() -> None:
+    decoders = (layout.decode_user, layout.decode_vectors, layout.decode_neighbour, layout.decode_meta)
+    for decode in decoders:
+        with pytest.raises(layout.FormatError, match="format 2, this version reads 1"):
+            decode(b"\x02rest")
+
+
+def test_a_record_of_a_later_release_with_more_fields_is_still_read() -> None:
+    data = layout.encode_neighbour(Neighbour(1, 2, b"n", b"h"))
+    longer = data[:1] + bytes([data[1] + 1]) + data[2:] + b"\x07"
+    assert layout.decode_neighbour(longer) == Neighbour(1, 2, b"n", b"h")

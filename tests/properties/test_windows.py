@@ -1,0 +1,149 @@
+"""Windows against a recomputation from all events, by the definition in ``state.windows``."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from state.windows import (
+    MAX_WINDOW,
+    MOST,
+    NEVER,
+    Tally,
+    TallyPlan,
+    TallySpec,
+    add,
+    next_expiry,
+    total_at,
+    width_for,
+)
+
+BASE = 1_700_000_000
+Event = tuple[float, int]
+#: windows with buckets of 1 s, 2 s, 10 s and a minute
+WINDOWS = st.sampled_from([1, 5, 24, 50, 300, 1_440])
+EVENTS = st.lists(
+    st.tuples(st.floats(-400.0, 400.0).map(lambda offset: BASE + offset), st.integers(0, 1_000)), max_size=30
+)
+#: at whole seconds, so that bucket ends are often hit exactly
+WHOLE_EVENTS = st.lists(st.tuples(st.integers(BASE - 60, BASE + 60).map(float), st.integers(0, 9)), max_size=30)
+
+
+def spec_of(window: int) -> TallySpec:
+    return TallySpec("purchase", "count", window)
+
+
+def counts_until(time: float, spec: TallySpec) -> float:
+    """The end of the event's bucket plus the window: from then on it does not count."""
+    return (math.floor(time / spec.width) + 1) * spec.width + spec.window
+
+
+def brute_force(events: list[Event], spec: TallySpec, now: float) -> int:
+    return sum(amount for time, amount in events if counts_until(time, spec) > now)
+
+
+def fold(events: list[Event], spec: TallySpec) -> tuple[dict[str, Tally], float]:
+    """All events, each at the latest time seen so far, as a user's state sees them."""
+    tallies: dict[str, Tally] = {}
+    now = 0.0
+    for time, amount in events:
+        now = max(now, time)
+        add(tallies, spec, time, amount, now)
+    return tallies, now
+
+
+@given(WINDOWS, EVENTS | WHOLE_EVENTS, st.lists(st.floats(0.0, 3_000.0), max_size=5).map(sorted))
+def test_total_is_the_sum_of_the_events_still_in_the_window(
+    window: int, events: list[Event], later: list[float]
+) -> None:
+    spec = spec_of(window)
+    tallies, now = fold(events, spec)
+    for moment in (now, *(now + ahead for ahead in later)):
+        assert total_at(tallies.get(spec.key), spec, moment) == brute_force(events, spec, moment)
+
+
+@given(WINDOWS, st.lists(st.tuples(st.booleans(), st.floats(-400.0, 400.0), st.integers(0, 9)), max_size=40))
+def test_looking_between_the_adds_changes_nothing(window: int, steps: list[tuple[bool, float, int]]) -> None:
+    spec = spec_of(window)
+    tallies: dict[str, Tally] = {}
+    events: list[Event] = []
+    now = 0.0
+    for look, offset, amount in steps:
+        now = max(now, BASE + offset)
+        if look:
+            assert total_at(tallies.get(spec.key), spec, now) == brute_force(events, spec, now)
+        else:
+            add(tallies, spec, BASE + offset, amount, now)
+            events.append((BASE + offset, amount))
+    assert total_at(tallies.get(spec.key), spec, now) == brute_force(events, spec, now)
+
+
+@given(WINDOWS, EVENTS | WHOLE_EVENTS)
+def test_next_expiry_is_exactly_when_the_oldest_bucket_leaves(window: int, events: list[Event]) -> None:
+    spec = spec_of(window)
+    tallies, now = fold(events, spec)
+    tally = tallies.get(spec.key)
+    held = total_at(tally, spec, now)
+    due = next_expiry(tally, spec)
+    alive = [event for event in events if counts_until(event[0], spec) > now]
+    assert due == min((counts_until(time, spec) for time, _ in alive), default=NEVER)
+    if due != NEVER:
+        assert total_at(tally, spec, math.nextafter(due, 0.0)) == held
+        assert total_at(tally, spec, due) == held - sum(
+            amount for time, amount in alive if counts_until(time, spec) == due
+        )
+
+
+@given(WINDOWS, EVENTS, st.randoms(use_true_random=False))
+def test_the_order_of_arrival_does_not_matter(window: int, events: list[Event], random: object) -> None:
+    spec = spec_of(window)
+    shuffled = list(events)
+    getattr(random, "shuffle")(shuffled)  # noqa: B009 - hypothesis' Random has no public type
+    one, now = fold(events, spec)
+    other, _ = fold(shuffled, spec)
+    assert total_at(one.get(spec.key), spec, now) == total_at(other.get(spec.key), spec, now)
+
+
+@given(st.integers(24, MAX_WINDOW), st.floats(0.0, 4e9))
+def test_an_event_counts_for_the_window_and_at_most_a_bucket_longer(window: int, time: float) -> None:
+    spec = spec_of(window)
+    assert spec.width == width_for(window) <= window / 24
+    assert time + window < counts_until(time, spec) <= time + window + spec.width
+
+
+@given(st.lists(st.integers(0, 2**52), min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_a_full_bucket_stays_at_its_limit_in_any_order(amounts: list[int], random: object) -> None:
+    spec = spec_of(3_600)
+    shuffled = list(amounts)
+    getattr(random, "shuffle")(shuffled)  # noqa: B009
+    totals = []
+    for order in (amounts, shuffled):
+        tallies, now = fold([(float(BASE), amount) for amount in order], spec)
+        totals.append(total_at(tallies[spec.key], spec, now))
+        assert total_at(tallies[spec.key], spec, now + 2 * 3_600) == 0
+    assert totals == [min(MOST, sum(amounts))] * 2
+
+
+@pytest.mark.parametrize(
+    ("measure", "window", "said"),
+    [("clicks", 60, "clicks"), ("count", 0, "one second"), ("count", MAX_WINDOW + 1, "3650 days")],
+)
+def test_a_spec_that_cannot_be_counted_is_refused(measure: str, window: int, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        TallySpec("view", measure, window)
+
+
+def test_an_event_touches_the_tallies_of_its_kind_and_of_its_category() -> None:
+    any_view, sale, click = (
+        TallySpec("view", "count", 60),
+        TallySpec("view", "count", 60, "sale"),
+        TallySpec("click", "count", 60),
+    )
+    plan = TallyPlan(frozenset({any_view, sale, click}))
+    assert set(plan.touched("view", "sale")) == {any_view, sale}
+    assert set(plan.touched("view", "")) == {any_view}
+    assert set(plan.touched("view", "new")) == {any_view}
+    assert plan.touched("purchase", "sale") == ()

@@ -1,0 +1,213 @@
+"""One partition in memory: real plan, real steps and models, a dictionary for the store, no Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from encoders.artifact import Encoders, load_encoders
+from encoders.heads import PublishedHead
+from state import layout
+from state.user import UserState
+from streams.steps import encode, fold, graph, learned, timers
+from streams.steps.models import Models, make_models
+from streams.steps.segments import Plan, parse_plan
+from streams.steps.turn import Effects, Place, Turn
+from streams.wire.decode import Limits
+from streams.wire.emit import Change
+from streams.wire.topics import Topics
+
+#: a whole number of every bucket width, so that bucket ends are easy to name
+T0 = 1_699_920_000.0
+PLACE = Place(
+    topics=Topics("test"),
+    partition=0,
+    partitions=1,
+    limits=Limits(),
+    wall_clock=False,
+    followees=4,
+    graph_epsilon=0.0,
+    drift_events=16,
+)
+
+
+@dataclass
+class Sent:
+    """A record of a source topic."""
+
+    offset: int
+    value: bytes | None
+    timestamp: int = int((T0 + 10 * 365 * 86_400) * 1_000)
+    key: bytes | None = b"u"
+    headers: list[tuple[str, bytes | None]] = field(default_factory=list)
+
+
+class Memory:
+    """What a turn reads; the order of keys is the store's."""
+
+    def __init__(self) -> None:
+        self.data: dict[bytes, bytes] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        return self.data.get(key)
+
+    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
+        return [self.data.get(key) for key in keys]
+
+    def keys(self, prefix: bytes, start: bytes | None = None) -> Iterator[bytes]:
+        return (key for key in sorted(self.data) if key.startswith(prefix) and key >= (start or prefix))
+
+
+@cache
+def encoders() -> Encoders:
+    """The real ones, loaded once."""
+    return load_encoders(device="cpu")
+
+
+@cache
+def models_of(definitions: str) -> Models:
+    """The real encoders, with the descriptions of a plan encoded."""
+    return make_models(encoders(), parse_plan(definitions))
+
+
+class SmallPartition:
+    """Takes turns and commits each at once; ``changes`` are all changes so far."""
+
+    def __init__(self, definitions: str, place: Place = PLACE) -> None:
+        self.place = place
+        self.memory = Memory()
+        self.meta = layout.Meta()
+        self.heads: learned.Heads = {}
+        self.changes: list[Change] = []
+        self._sent = 0
+        self.redefine(definitions)
+
+    def redefine(self, definitions: str) -> None:
+        """The worker is started again with other definitions: nothing is cached any more."""
+        self.plan: Plan = parse_plan(definitions)
+        self.models = models_of(definitions)
+        self.cache: dict[str, UserState] = {}
+
+    # turns
+
+    def events(self, *events: dict[str, Any]) -> Effects:
+        """One batch of events. Each is of user ``u`` and has an id of its own, unless it says otherwise."""
+        return self.batch(events=events)
+
+    def batch(
+        self,
+        events: tuple[dict[str, Any], ...] = (),
+        labels: tuple[dict[str, Any], ...] = (),
+        jobs: list[encode.Job] | None = None,
+        fire_at: float | None = None,
+    ) -> Effects:
+        """One turn of all that is given, in the writer's order; committed."""
+        turn = Turn(self.memory, self.cache, self.plan, self.models, self.place, self._own_meta())
+        topics = self.place.topics
+        if events:
+            fold.receive_events(turn, [self.sent({"user": "u", **event}) for event in events], topics.events)
+        if labels:
+            learned.receive_labels(turn, [self.sent({"user": "u", **label}) for label in labels])
+        if jobs:
+            encode.apply(turn, jobs, self.plan.needs_vectors)
+        if fire_at is not None:
+            timers.receive_timers(turn, self.due_keys(fire_at), fire_at)
+        return self._commit(turn)
+
+    def fire(self, now: float) -> Effects:
+        """Let the timers fire that are due at ``now``."""
+        return self.batch(fire_at=now)
+
+    def raw(self, *values: bytes) -> Effects:
+        """One batch of event records as bytes."""
+        turn = Turn(self.memory, self.cache, self.plan, self.models, self.place, self._own_meta())
+        fold.receive_events(turn, [self._record(value) for value in values], self.place.topics.events)
+        return self._commit(turn)
+
+    def encode_waiting(self, origin: Any = "event") -> Effects:
+        """Run the encode lane over everybody who waits."""
+        return self.batch(jobs=self.jobs(origin))
+
+    def jobs(self, origin: Any = "event") -> list[encode.Job]:
+        """What the encode lane would bring back now."""
+        users = [key[1:].decode() for key in self.memory.keys(b"q")]
+        made = encode.make_jobs(self.memory, [(user, self.state(user)) for user in users], origin)
+        encode.compute(self.models, made, self.plan.needs_vectors)
+        return made
+
+    def train(self, effects: Effects) -> None:
+        """Deliver the examples of ``effects`` to the trainer, and follow the heads that it publishes."""
+        examples = [m for m in effects.messages if m.topic == self.place.topics.examples]
+        turn = Turn(self.memory, self.cache, self.plan, self.models, self.place, self._own_meta())
+        learned.train(turn, [self._record(message.value) for message in examples], self.heads)
+        trained = self._commit(turn)
+        for message in trained.messages:
+            assert message.value is not None
+            assert message.key is not None
+            head = PublishedHead.from_bytes(message.value)
+            self.models = self.models.with_heads({message.key.decode(): head})
+
+    def deliver_graph(self, effects: Effects) -> Effects:
+        """Deliver the graph messages of ``effects`` to this partition."""
+        sent = [m for m in effects.messages if m.topic == self.place.topics.graph]
+        turn = Turn(self.memory, self.cache, self.plan, self.models, self.place, self._own_meta())
+        graph.receive(turn, [self._record(message.value) for message in sent])
+        return self._commit(turn)
+
+    # looking
+
+    def state(self, user: str = "u") -> UserState | None:
+        """The committed state."""
+        value = self.memory.get(layout.user_key(user))
+        return layout.decode_user(value) if value is not None else None
+
+    def members(self, user: str = "u") -> set[str]:
+        state = self.state(user)
+        return set(state.members) if state else set()
+
+    def due(self, user: str = "u") -> float:
+        state = self.state(user)
+        assert state is not None
+        return state.due
+
+    def due_keys(self, now: float) -> list[bytes]:
+        """Timer keys of all users that are due at ``now``, as the store derives and sorts them."""
+        keys = []
+        for key in self.memory.keys(b"u"):
+            due = layout.due_of(self.memory.data[key])
+            timer = layout.timer_key(due, key[1:])
+            if layout.has_timer(self.memory.data[key]) and layout.timer_parts(timer)[0] <= now:
+                keys.append(timer)
+        return sorted(keys)
+
+    def told(self) -> list[tuple[str, str, str, float]]:
+        """All changes so far: (segment, change, origin, seconds since T0)."""
+        return [(each.segment, each.change, each.origin, each.event_time - T0) for each in self.changes]
+
+    # insides
+
+    def sent(self, content: dict[str, Any]) -> Sent:
+        return self._record(msgspec.json.encode({"id": f"e{self._sent}"} | content))
+
+    def _record(self, value: bytes | None) -> Sent:
+        self._sent += 1
+        return Sent(self._sent, value)
+
+    def _own_meta(self) -> layout.Meta:
+        return layout.decode_meta(layout.encode_meta(self.meta))
+
+    def _commit(self, turn: Turn) -> Effects:
+        effects = turn.finish({})
+        for key, value in effects.puts.items():
+            if value is None:
+                self.memory.data.pop(key, None)
+            else:
+                self.memory.data[key] = value
+        self.meta = turn.meta
+        self.cache.update(turn.touched)
+        self.changes += [emitted.change for emitted in effects.changes]
+        return effects
