@@ -2,7 +2,7 @@
 
 The protocol and the figures to beat are in QUALITY.md of the design: 192 numbers of text (truncated SVD of the TF-IDF
 weighted keywords, fitted on the first tenth of the bloggers, see ``vectors``) beside their mean over the blogger's
-neighbours; blocks of 32 are predicted, scored, then learned. *Drift*: half-way, all labels are shifted by one, cyclically.
+neighbours; blocks of 32 are predicted, scored, then learned. *Drift*: half-way, all labels are shifted cyclically.
 
     python -m benchmarks.heads --json FILE
 """

@@ -66,6 +66,8 @@ class OnlineHead(ABC):
     """
 
     kind: ClassVar[str]
+    _caution: ClassVar[float] = 0.0
+    """Examples until which the temperature of an exclusive group is at least doubled."""
 
     def __init__(self, classes: Sequence[str], dim: int, exclusive: bool, temperature: float) -> None:
         if not classes or len(set(classes)) != len(classes):
@@ -126,8 +128,9 @@ class OnlineHead(ABC):
 
     @property
     def temperature(self) -> float:
-        """Scores are divided by it before softmax or sigmoid; learned, between 1/64 and 2."""
-        return self._temperature
+        """Scores are divided by it before softmax or sigmoid: a learned number between 1/64 and 2, and in an exclusive
+        group more while the head has seen few examples, so that the first ones do not make it sure of everybody."""
+        return self._temperature * (1.0 + self._caution / max(self._seen, 1) if self._exclusive else 1.0)
 
     @property
     def seen(self) -> int:
@@ -177,7 +180,7 @@ class OnlineHead(ABC):
             return BlockReport(0, 0, False)
         counted = weights > 0.0
         scores, known = self.raw_scores(batch)[counted], targets[counted]
-        p = calibrate(scores, self._labelled, self._temperature, self._exclusive)
+        p = calibrate(scores, self._labelled, self.temperature, self._exclusive)
         scored, drift = self._score.update(p, known)
         self._tune(scores, p, known)
         self._absorb(batch, targets, weights)
@@ -193,7 +196,7 @@ class OnlineHead(ABC):
 
     def predict_proba_many(self, x: npt.ArrayLike) -> F32:
         """f32[n, d] to probabilities f32[n, K], in the order of ``classes``."""
-        return calibrate(self.raw_scores(x), self._labelled, self._temperature, self._exclusive)
+        return calibrate(self.raw_scores(x), self._labelled, self.temperature, self._exclusive)
 
     def predict_proba_one(self, x: npt.ArrayLike) -> dict[str, float]:
         """f32[d] to the probability of each class."""
@@ -202,7 +205,7 @@ class OnlineHead(ABC):
 
     def metrics(self) -> dict[str, float]:
         """See ``Scoreboard.metrics``; and ``seen``, ``temperature``."""
-        return self._score.metrics() | {"seen": float(self._seen), "temperature": self._temperature}
+        return self._score.metrics() | {"seen": float(self._seen), "temperature": self.temperature}
 
     def published(self) -> bytes:
         """The light part, for ``PublishedHead.from_bytes``."""
@@ -210,7 +213,7 @@ class OnlineHead(ABC):
             self._classes,
             self._weights(),
             self._labelled,
-            temperature=self._temperature,
+            temperature=self.temperature,
             exclusive=self._exclusive,
             version=self._version,
             seen=self._seen,
@@ -301,7 +304,7 @@ class OnlineHead(ABC):
 
     def _tune(self, scores: F32, p: F32, y: F64) -> None:
         """Gradient steps of log-loss in the logarithm of the temperature, on predictions made before learning."""
-        z = (scores.astype(np.float64) - (0.0 if self._exclusive else 0.5)) / self._temperature
+        z = (scores.astype(np.float64) - (0.0 if self._exclusive else 0.5)) / self.temperature
         known = ~np.isnan(y) & self._labelled
         if self._exclusive:
             known &= ((y == 1.0) & self._labelled).any(axis=1, keepdims=True)

@@ -54,16 +54,17 @@ def pack_array(x: npt.NDArray[np.generic], dtype: str) -> bytes:
 
 def unpack_array(data: bytes, dtype: str, *shape: int) -> npt.NDArray[np.generic]:
     """The array that ``pack_array`` packed; raises ValueError if the length does not fit the shape."""
+    if len(data) != np.dtype(dtype).itemsize * int(np.prod(shape)):
+        raise ValueError(f"head: {len(data)} bytes do not hold {dtype} of shape {list(shape)}")
     return np.frombuffer(data, dtype=dtype).reshape(shape).astype(np.dtype(dtype).newbyteorder("="))
 
 
 def first_format(data: bytes) -> int:
     """The format version that a head's bytes begin with; ValueError if they are no head's."""
     try:
-        header = msgspec.msgpack.decode(data, type=_FormatOnly)
+        return int(msgspec.msgpack.decode(data, type=_FormatOnly).format)
     except msgspec.MsgspecError as e:
         raise ValueError(f"not a head: {e}") from e
-    return header.format
 
 
 class _FormatOnly(msgspec.Struct):

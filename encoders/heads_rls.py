@@ -25,6 +25,7 @@ class RlsHead(OnlineHead):
     """
 
     kind: ClassVar[str] = "rls"
+    _caution: ClassVar[float] = 8.0
 
     def __init__(
         self, classes: Sequence[str], dim: int, exclusive: bool = True, ridge: float = 1.0, temperature: float = 0.125

@@ -15,7 +15,10 @@ GOOD_TIME: Final = 1_690_000_000.0
 
 @dataclass(frozen=True)
 class BadRecord:
-    """``phrase`` stands in the reason for people; ``by_schema``: the published JSON Schema refuses it as well."""
+    """``phrase`` stands in the reason for people, whenever the record arrives.
+
+    ``by_schema``: the published JSON Schema refuses it as well.
+    """
 
     name: str
     value: bytes | None
@@ -130,7 +133,7 @@ BAD_RECORDS: Final = (
     BadRecord("dwell of a month", own(dwell=2_592_000), Code.BAD_AMOUNT, "is not between 0 and 604800 s", True),
     # times
     BadRecord("year 1970", own(time=12.5), Code.ABSURD_TIME, "1970-01-01T00:00:12.500Z is before 2000-01-01", True),
-    BadRecord("year 2999", own(time=32_472_144_000), Code.ABSURD_TIME, "2999-01-01T00:00:00.000Z is after 2023-11-15"),
+    BadRecord("year 2999", own(time=32_472_144_000), Code.ABSURD_TIME, "2999-01-01T00:00:00.000Z is after"),
     BadRecord("year 2999 in ms", own(time=32_472_144_000_000), Code.ABSURD_TIME, "2999-01-01T00:00:00.000Z is after"),
     BadRecord("year 2999 in ISO", own(time="2999-01-01T00:00:00Z"), Code.ABSURD_TIME, "2999-01-01T00:00:00.000Z"),
     BadRecord("year 9999 in ISO", own(time="9999-12-31T23:59:59-23:59"), Code.ABSURD_TIME, "too far ahead"),

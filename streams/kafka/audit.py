@@ -91,7 +91,7 @@ def _record(message: Message) -> AuditRecord:
 
 
 class Audit:
-    """Works one partition off, deterministically. ``models`` is a mutable cell, because heads are published meanwhile."""
+    """Works one partition off, deterministically. ``models`` is a cell, because heads are published meanwhile."""
 
     def __init__(
         self, settings: Settings, writer: PartitionWriter, models: ModelsCell, full: bool, batch_offsets: int

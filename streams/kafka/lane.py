@@ -63,10 +63,9 @@ class EncodeLane:
     def offer_refresh(self, target: EncodeTarget, followees: list[str]) -> None:
         """The vectors of ``followees`` moved: refresh their local followers when there is time."""
         for followee in followees:
-            if not any(
-                each.followee == followee and each.target is target and not each.after for each in self._refreshes
-            ):
-                self._refreshes.append(_Refresh(target, followee))
+            fresh = _Refresh(target, followee)
+            if fresh not in self._refreshes:
+                self._refreshes.append(fresh)
         self._note()
 
     def drop(self, target: EncodeTarget) -> None:

@@ -90,7 +90,7 @@ class Consumer(driver.Consumer):
                 self._committed_offset[tp] = None
         self.release((*positions, *others))
 
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
         wanted = active_partitions
         if self._held and active_partitions is not None:
             wanted = active_partitions - self._held
@@ -100,7 +100,7 @@ class Consumer(driver.Consumer):
             timeout = min(timeout, 0.05)  # look soon whether a held partition was released
         return await super()._getmany(wanted, timeout)
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109 - Faust's
         """Fetch from all active partitions; one message for each that had records."""
         records, active = await self._wait_next_records(timeout)
         if records is None or self.should_stop:
@@ -122,8 +122,8 @@ class Consumer(driver.Consumer):
         self._open.setdefault(tp, deque()).append(batch)
         last = records[-1]
         return ConsumerMessage(
-            tp.topic, tp.partition, last.offset, last.timestamp / 1000.0, last.timestamp_type, [], None, cast(bytes, batch),
-            None, 0, 0, tp, generation_id=generation,
+            tp.topic, tp.partition, last.offset, last.timestamp / 1000.0, last.timestamp_type, [], None,
+            cast(bytes, batch), None, 0, 0, tp, generation_id=generation,
         )  # fmt: skip
 
     def ack(self, message: Message) -> bool:

@@ -34,6 +34,7 @@ from streams.steps.models import Models
 from streams.steps.segments import Plan
 from streams.steps.turn import Effects, Place, Record, Turn
 from streams.wire.emit import Change, Headers, audience_value, change_headers, change_value, membership_value
+from streams.wire.refused import dead_letter_headers
 from streams.wire.topics import MAX_RECORD_BYTES
 
 log = logging.getLogger(__name__)
@@ -263,10 +264,11 @@ class PartitionWriter:
         topics = self.place.topics
         count = 0
         positions: dict[str, int] = {}
-        for topic, records in work.sources:
+        for topic, fetched in work.sources:
             position = positions.get(topic, self.meta.positions.get(topic, 0))
-            if records[0].offset < position:
-                records = [record for record in records if record.offset >= position]
+            records = fetched
+            if fetched[0].offset < position:
+                records = [record for record in fetched if record.offset >= position]
             if not records:
                 continue
             count += len(records)
@@ -355,12 +357,7 @@ class PartitionWriter:
             record = reject.record
             headers: Headers = [
                 *record.headers,
-                ("reason-code", str(reject.error.code).encode()),
-                ("reason", str(reject.error).encode("utf-8", "replace")),
-                ("origin-topic", reject.topic.encode()),
-                ("origin-partition", str(partition).encode()),
-                ("origin-offset", str(record.offset).encode()),
-                ("origin-timestamp", str(record.timestamp).encode()),
+                *dead_letter_headers(reject.error, reject.topic, partition, record.offset, record.timestamp),
             ]
             producer.produce(topics.dead_letters, record.value, record.key, partition, headers=headers)
         producer.produce(topics.changelog, last, layout.POSITION_KEY, partition, on_delivery=on_position)

@@ -144,7 +144,7 @@ def apply(turn: Turn, jobs: list[Job], full: bool) -> list[str]:
             turn.put(layout.queue_key(job.user), None)
     if full and scored:
         learned.score_users(turn, scored)
-    for user, state, _ in scored:
+    for _, state, _ in scored:
         state.due = next_due(turn.plan, state)
     return again
 

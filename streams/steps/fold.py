@@ -5,6 +5,7 @@ from __future__ import annotations
 import xxhash
 
 from state.user import DUPLICATE, EDGES, LATE, TEXT, UserState, fold
+from state.windows import NEVER
 from streams.steps import graph, learned
 from streams.steps.definitions import reconcile
 from streams.steps.erasure import erase
@@ -66,6 +67,8 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
     effects = turn.effects
     cause = None
     encode = erased = False
+    # what this turn's events add to the windows runs out no sooner than this
+    horizon = NEVER
     for event, id_hash, record in items:
         if event.kind == "delete":
             erase(turn, user, turn.user(user), event.time, event.id, record.timestamp / 1000.0)
@@ -75,6 +78,9 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
             state, erased = turn.user(user), False
         time = event.time
         arrived = record.timestamp / 1000.0
+        if time >= horizon:
+            state.due = next_due(plan, state)
+            horizon = NEVER
         if state.due <= time:
             fire_timers(turn, user, state, time, Cause("expiry", "timer"))
         did = fold(state, event, event.id, id_hash, tallies, arrived)
@@ -97,8 +103,13 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
                     state.dirty = state.count
         if state.plan != plan.fingerprint:
             reconcile(turn, user, state, state.time)
-        for segment in plan.affected(event.kind, event.category):
-            check_rule(turn, user, state, segment, state.time, cause)
+        horizon = min(horizon, time + plan.shortest_window)
+        members, now, sequence = state.members, state.time, state.sequence
+        for segment, can_end in plan.affected(event.kind, event.category):
+            if can_end or segment.id not in members:
+                check_rule(turn, user, state, segment, now, cause)
+        if state.sequence != sequence:
+            state.due = next_due(plan, state)
     if cause is not None:
         if encode or (plan.needs_vectors and state.count >= state.encode_at):
             turn.want_encoding(user, state)

@@ -101,13 +101,7 @@ def receive_labels(turn: Turn, records: list[Record]) -> None:
     for record in records:
         try:
             label = decode_label(record.value, record.timestamp / 1000.0, limits)
-            segment = turn.plan.segments.get(label.segment)
-            if segment is None or not segment.group:
-                known = ", ".join(name for name, other in turn.plan.segments.items() if other.group) or "none"
-                raise RefusedError(
-                    Code.UNKNOWN_SEGMENT, f"{label.segment!r} is not a learned segment; learned are: {known}"
-                )
-            labels.append((label, segment, record))
+            labels.append((label, _learned_segment(turn, label.segment), record))
         except RefusedError as error:
             turn.reject(topic, record, error)
     turn.load(label.user for label, _, _ in labels)
@@ -128,6 +122,14 @@ def receive_labels(turn: Turn, records: list[Record]) -> None:
             turn.want_encoding(label.user, state)
         else:
             turn.effects.labels_unused += 1  # nothing is known of this user that a head could learn from
+
+
+def _learned_segment(turn: Turn, name: str) -> Segment:
+    segment = turn.plan.segments.get(name)
+    if segment is None or not segment.group:
+        known = ", ".join(other.id for other in turn.plan.segments.values() if other.group) or "none"
+        raise RefusedError(Code.UNKNOWN_SEGMENT, f"{name!r} is not a learned segment; learned are: {known}")
+    return segment
 
 
 def send_example(turn: Turn, user: str, segment: Segment, label: PendingLabel) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from state.user import Membership, UserState
 from state.windows import NEVER, next_expiry, total_at
@@ -12,8 +13,7 @@ from streams.steps.turn import Turn
 from streams.wire.emit import Change, Origin, Reason
 
 
-@dataclass(frozen=True)
-class Cause:
+class Cause(msgspec.Struct, frozen=True, gc=False):
     """What led to a decision: for the change record and the latency histogram."""
 
     origin: Origin
@@ -46,6 +46,7 @@ def decide(
         leave(turn, user, state, segment.id, segment.version, score, now, cause, why())
     else:
         member.leaving = score
+        state.due = min(state.due, member.since + segment.min_stay)
 
 
 def _enter(

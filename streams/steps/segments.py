@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -88,10 +89,11 @@ class Plan:
         }
         rules = [segment.rule for segment in self.rules if segment.rule]
         self.tallies = TallyPlan(frozenset(spec for rule in rules for spec in rule.specs))
+        self.shortest_window = min((spec.window for spec in self.tallies.specs.values()), default=0)
         self.needs_vectors = bool(groups)
         self.may_rise = any(rule.rising for rule in rules)
         self._categories = {spec.category for spec in self.tallies.specs.values() if spec.category}
-        self._affected: dict[tuple[str, str], tuple[Segment, ...]] = {}
+        self._affected: dict[tuple[str, str], tuple[tuple[Segment, bool], ...]] = {}
 
     @cached_property
     def fingerprint(self) -> int:
@@ -99,19 +101,23 @@ class Plan:
         data = msgspec.json.encode([self.definitions, sorted(self.groups.values(), key=lambda group: group.id)])
         return xxhash.xxh3_64_intdigest(data) >> 11
 
-    def affected(self, kind: str, category: str) -> tuple[Segment, ...]:
-        """Rule segments whose counts an event of ``kind`` in ``category`` can touch."""
+    def affected(self, kind: str, category: str) -> tuple[tuple[Segment, bool], ...]:
+        """Rule segments whose counts an event of ``kind`` in ``category`` adds to, each with whether that can end it.
+
+        An event only adds to counts, so a rule that holds can fail by it only through a *rising* tally.
+        """
         at = (kind, category if category in self._categories else "")
         found = self._affected.get(at)
         if found is None:
-            found = tuple(
-                segment
-                for segment in self.rules
-                if segment.rule
-                and any(spec.kind == kind and spec.category in ("", at[1]) for spec in segment.rule.specs)
-            )
-            self._affected[at] = found
+            found = self._affected[at] = tuple(self._find_affected(*at))
         return found
+
+    def _find_affected(self, kind: str, category: str) -> Iterator[tuple[Segment, bool]]:
+        for segment in self.rules:
+            assert segment.rule is not None
+            touched = {spec for spec in segment.rule.specs if spec.kind == kind and spec.category in ("", category)}
+            if touched:
+                yield segment, not touched.isdisjoint(segment.rule.rising)
 
 
 def load_plan(path: Path | None) -> Plan:

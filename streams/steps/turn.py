@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from state import layout
 from state.user import UserState, forget_old_ids
 from state.vectors import Neighbour, Vectors
@@ -59,15 +61,14 @@ class Place:
     drift_events: int
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """A record for another topic; ``partition`` None: by key."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     partition: int | None = None
-    headers: Headers = field(default_factory=list)
+    headers: Headers = []
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,7 @@ class Reject:
     error: RefusedError
 
 
-@dataclass(frozen=True)
-class Emitted:
+class Emitted(msgspec.Struct, frozen=True, gc=False):
     """A change, the lane that found it, and when the record that led to it arrived (seconds; 0: no record)."""
 
     change: Change

@@ -1,24 +1,20 @@
-"""A worker as a child process: for the demo, the benchmarks and the tests."""
+"""A worker as a child process whose progress can be waited for: for the benchmarks and the tests."""
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-
-class ChildError(RuntimeError):
-    """The child ended, or did not get there in time; the message has the tail of its log."""
+from streams.tools.terminal import CommandError
+from streams.tools.workers import WorkerProcess
 
 
 def free_port() -> int:
@@ -28,41 +24,35 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class ChildWorker:
-    """``segments worker`` as a child process."""
+class ChildWorker(WorkerProcess):
+    """``segments worker`` as a child process with its page on ``port``."""
 
-    def __init__(self, port: int, log: Path, **env: str) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        self._log_path = log
-        self._log = log.open("ab")
-        settings = {f"SEGMENTS_{name.upper()}": value for name, value in env.items()}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "streams.tools.cli", "worker"],
-            env={**os.environ, **settings, "SEGMENTS_WEB_PORT": str(port)},
-            stdout=self._log,
-            stderr=self._log,
-        )
+    def __init__(self, port: int, log: Path, **settings: str) -> None:
+        super().__init__({**settings, "web_port": str(port)}, log)
+        self.port = port
 
     def status(self) -> dict[str, Any]:
-        """The worker's ``/api/status``; empty while it does not answer."""
-        if self.process.poll() is not None:
-            raise ChildError(f"the worker ended with {self.process.returncode}: {self.log_tail()}")
+        """The worker's ``/api/status``; empty while it does not answer. Raises CommandError when it has ended."""
+        self.check()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5.0)
         try:
-            with urllib.request.urlopen(f"{self.url}/api/status", timeout=5.0) as answer:
-                found: dict[str, Any] = json.load(answer)
-                return found
+            connection.request("GET", "/api/status")
+            found: dict[str, Any] = json.load(connection.getresponse())
         except OSError:
             return {}
+        finally:
+            connection.close()
+        return found
 
     def wait(self, reached: Callable[[dict[str, Any]], bool], deadline: float, what: str) -> dict[str, Any]:
-        """Look at the status until it is as wanted. Raises ChildError when ``deadline`` seconds are over."""
+        """Look at the status until it is as wanted. Raises CommandError when ``deadline`` seconds are over."""
         until = time.monotonic() + deadline
         while True:
             status = self.status()
             if status and reached(status):
                 return status
             if time.monotonic() > until:
-                raise ChildError(f"not {what} within {deadline:.0f} s; the log ends: {self.log_tail()}")
+                raise CommandError(f"not {what} within {deadline:.0f} s; status {status}; its log ends:\n{self.tail()}")
             time.sleep(0.1)
 
     def wait_ready(self, deadline: float = 90.0) -> None:
@@ -74,34 +64,28 @@ class ChildWorker:
 
         def idle(status: dict[str, Any]) -> bool:
             lag = sum(partition["lag_records"] for partition in status["partitions"])
-            return bool(status["events_total"] >= events and status["encode_queue_depth"] == 0 and lag == 0)
+            waiting = status["encode_queue_depth"] or lag
+            return bool(status["events_total"] >= events and not waiting)
 
         return self.wait(idle, deadline, f"through {events} events and idle")
 
-    def log_tail(self) -> str:
-        return self._log_path.read_text(errors="replace")[-2_000:]
-
     def cpu_seconds(self) -> float:
         """Processor time of the worker so far, user and system."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def kill(self, how: signal.Signals = signal.SIGTERM) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-            try:
-                self.process.wait(30.0)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self._log.close()
+    def kill(self) -> None:
+        """SIGKILL, wherever it is."""
+        if self.running:
+            os.kill(self.pid, signal.SIGKILL)
+        self.stop()
 
 
 @contextmanager
-def child_worker(port: int, log: Path, **env: str) -> Iterator[ChildWorker]:
-    """A worker that is ended with the block."""
-    worker = ChildWorker(port, log, **env)
+def child_worker(port: int, log: Path, **settings: str) -> Iterator[ChildWorker]:
+    """A worker that is stopped with the block."""
+    worker = ChildWorker(port, log, **settings)
     try:
         yield worker
     finally:
-        worker.kill()
+        worker.stop()

@@ -86,7 +86,7 @@ def worker(
     from streams.tools.workers import serve  # noqa: PLC0415
 
     set_up_logging(settings.log_level, [settings.kafka_sasl_password.get_secret_value()])
-    with kafka_at(settings):
+    with kafka_at(settings, patience=30.0):  # where all is started at once, Kafka takes longest
         serve(settings, stop_with_stdin=stop_with_stdin)
 
 

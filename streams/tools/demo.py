@@ -17,13 +17,13 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from streams.kafka.admin import ConfValue, create_topics, end_offsets
+from streams.kafka.admin import ConfValue, create_topics
 from streams.kafka.broker import EmbeddedBroker
 from streams.ops.view import WorkerStatus
 from streams.tools.agreement import Memberships, agreement
 from streams.tools.demo_screen import Look, Moment, Screen, Summary, screen_for, summary_view
 from streams.tools.lookup import LookupFailedError, WorkerClient
-from streams.tools.reader import TopicReader
+from streams.tools.reader import TopicReader, ends_of
 from streams.tools.replay import ReplayReport, replay
 from streams.tools.sources import Record, Records
 from streams.tools.terminal import CommandError, connection, read_settings, sigterm_interrupts
@@ -247,13 +247,13 @@ class _Play:
     def _drain(self, screen: Screen, start: float) -> float | None:
         """Wait until all that was sent is processed; seconds that took, or None after the deadline."""
         began = time.monotonic()
-        ends = end_offsets(self._conf, [self._topics.events])
+        ends = ends_of(self._conf, self._topics.events)
         self._moment.phase = "the town sleeps; waiting for lag 0"
         quiet_since: float | None = None
         while (waited := time.monotonic() - began) < _DRAIN_SECONDS:
             self._moment.elapsed = time.time() - start
             self._tick(screen)
-            if not caught_up(self._moment.status, {number: end for (_, number), end in ends.items()}):
+            if not caught_up(self._moment.status, ends):
                 quiet_since = None
             elif quiet_since is None:
                 quiet_since = waited

@@ -9,24 +9,44 @@ from typing import Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from streams.kafka.admin import ConfValue, end_offsets
+from streams.kafka.admin import AdminError, ConfValue, end_offsets
 
 _BATCH = 1_000
 _POLL_SECONDS = 0.1
-#: what librdkafka tells while it goes on trying
-_PASSING = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE})
+_ENDS_SECONDS = 10.0
+#: the client knows the topic, but asked a broker that does not lead the partition (yet)
+_BETWEEN_LEADERS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+
+
+def ends_of(conf: Mapping[str, ConfValue], topic: str, timeout: float = _ENDS_SECONDS) -> dict[int, int]:
+    """Of each partition the offset where its committed records end now.
+
+    A partition that is between two leaders, as just after its creation, is asked again for ``timeout`` seconds.
+    Raises AdminError when the topic does not exist or cannot be asked.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return {partition: end for (_, partition), end in end_offsets(conf, [topic]).items()}
+        except AdminError as error:
+            cause = error.__cause__
+            passing = isinstance(cause, KafkaException) and cause.args[0].code() in _BETWEEN_LEADERS
+            if not passing or time.monotonic() >= deadline:
+                raise
+            time.sleep(_POLL_SECONDS)
 
 
 class TopicReader:
     """One topic from its start, or from where it ended when the reader was made.
 
     ``group`` is only a name that the client wants; nothing joins it. Raises AdminError when the topic does not exist
-    or no broker answers. ``trouble`` holds what keeps the reader from reading, in words, and is empty otherwise.
+    or no broker answers. ``trouble`` holds what kept the reader from reading since it last read, in words; it goes on
+    trying meanwhile.
     """
 
     def __init__(self, conf: Mapping[str, ConfValue], topic: str, *, from_start: bool, group: str = "reader") -> None:
         self._conf, self._topic = conf, topic
-        ends = self._ends()
+        ends = ends_of(conf, topic)
         self._at = dict.fromkeys(ends, 0) if from_start else ends
         self.trouble = ""
         self._consumer = Consumer(
@@ -38,6 +58,8 @@ class TopicReader:
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": 100,
+                "reconnect.backoff.max.ms": 1_000,  # somebody is waiting
+                "error_cb": self._note,
             }
         )
         self._consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in self._at.items()])
@@ -57,8 +79,6 @@ class TopicReader:
                 self.trouble = ""
                 if partition is not None and offset is not None:
                     self._at[partition] = max(self._at[partition], offset)
-            elif error.code() in _PASSING:
-                self.trouble = error.str()
             else:
                 raise KafkaException(error)
         return records
@@ -66,7 +86,7 @@ class TopicReader:
     def read_to_end(self, timeout: float = 30.0) -> list[Message[bytes, bytes]]:
         """All committed records up to where the topic ends now. Raises TimeoutError after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
-        ends = self._ends()
+        ends = ends_of(self._conf, self._topic)
         records: list[Message[bytes, bytes]] = []
         while any(self._at.get(partition, 0) < end for partition, end in ends.items()):
             if time.monotonic() >= deadline:
@@ -79,8 +99,9 @@ class TopicReader:
         """Release the connection."""
         self._consumer.close()
 
-    def _ends(self) -> dict[int, int]:
-        return {partition: end for (_, partition), end in end_offsets(self._conf, [self._topic]).items()}
+    def _note(self, error: KafkaError) -> None:
+        """Called within ``read`` for what librdkafka tells while it goes on trying."""
+        self.trouble = error.str()
 
     def __enter__(self) -> Self:
         return self

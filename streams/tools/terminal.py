@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 #: packages whose exceptions carry messages that were written for people
 _OURS = ("streams", "state", "encoders")
-_NO_BROKER = ("_TRANSPORT", "_ALL_BROKERS_DOWN", "_RESOLVE")
 
 
 class CommandError(RuntimeError):
@@ -98,20 +97,26 @@ def connection(settings: Settings) -> dict[str, str | int | float | bool]:
 
 
 @contextmanager
-def kafka_at(settings: Settings) -> Iterator[None]:
-    """Within it an error that means that no broker answers is told with its address, as CommandError."""
+def kafka_at(settings: Settings, patience: float = 3.0) -> Iterator[None]:
+    """Within it a Kafka answers at the settings' address, or did when it was entered.
+
+    Raises CommandError when none does within ``patience`` seconds: with the address, the reason and what to do.
+    """
+    from confluent_kafka import KafkaException  # noqa: PLC0415 - not needed for --help
+    from confluent_kafka.admin import AdminClient  # noqa: PLC0415 - not needed for --help
+
+    reasons: list[str] = []
+    conf: dict[str, Any] = {**connection(settings), "error_cb": lambda error: reasons.append(error.str())}
+    admin = AdminClient(conf)
     try:
-        yield
-    except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            kafka = cause.args[0] if cause.args else None
-            if type(cause).__name__ == "KafkaException" and getattr(kafka, "name", str)() in _NO_BROKER:
-                raise CommandError(
-                    f"no Kafka answers at {settings.bootstrap}; `segments broker` starts one on this machine"
-                ) from error
-            cause = cause.__cause__
-        raise
+        admin.list_topics(timeout=patience)
+    except KafkaException as error:
+        admin.poll(0)  # serves error_cb, which knows more than the time-out
+        why = reasons[0] if reasons else explain(error)
+        raise CommandError(
+            f"no Kafka answers at {settings.bootstrap} ({why}); `segments broker` starts one on this machine"
+        ) from error
+    yield
 
 
 @contextmanager

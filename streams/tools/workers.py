@@ -66,6 +66,16 @@ class WorkerProcess:
         """The child's process id."""
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """It has not ended yet."""
+        return self._process.poll() is None
+
+    @property
+    def exit_status(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs."""
+        return self._process.poll()
+
     def check(self) -> None:
         """Raises CommandError with the tail of the log when the worker has ended."""
         if (code := self._process.poll()) is not None:

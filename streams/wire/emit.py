@@ -80,11 +80,11 @@ def audience_value(change: Change) -> bytes:
         "properties": {
             "audience_key": change.segment,
             "audience_name": change.segment,
-            change.segment: change.change == "entered",
             "score": change.score,
             "sequence": change.sequence,
             "origin": change.origin,
             "reason": msgspec.to_builtins(change.reason),
+            change.segment: change.change == "entered",  # as Segment writes it; it wins over a name of ours
         },
     }
     return _encode(call)

@@ -57,7 +57,7 @@ def start(broker: EmbeddedBroker, topics: Topics, tmp_path: Path) -> Iterator[St
 
     yield begin
     for worker in workers:
-        worker.kill(signal.SIGKILL)
+        worker.kill()
 
 
 def send(broker: EmbeddedBroker, topic: str, values: list[tuple[bytes | None, bytes | None]]) -> None:
@@ -85,11 +85,11 @@ def test_a_killed_worker_loses_and_doubles_nothing(broker: EmbeddedBroker, topic
     first.wait_ready()
     replay(Records("town", records[:6_000], total=6_000), conf, topics)
     first.wait(lambda status: status["events_total"] > 1_000, 60.0, "in mid-load")
-    first.kill(signal.SIGKILL)
+    first.kill()
     replay(Records("town", records[6_000:], total=None), conf, topics)
     second = start()
     second.wait_idle(len(records), 120.0)
-    second.kill()  # timers go on firing; the check wants topics that stand still
+    second.stop()  # timers go on firing; the check wants topics that stand still
 
     found = verify(broker.bootstrap, APP, topics.prefix)
     assert found.differences == []
@@ -106,12 +106,12 @@ def test_a_kill_between_two_commit_steps_loses_and_doubles_nothing(
     replay(Records("town", records), conf, topics)
     monkeypatch.setenv("SEGMENTS_TEST_KILL_AT", f"{step}:4")
     first = start(batch_records="300")
-    wait_for(lambda: first.process.poll() is not None, 60.0, "the worker kills itself")
-    assert first.process.returncode == -signal.SIGKILL
+    wait_for(lambda: not first.running, 60.0, "the worker kills itself")
+    assert first.exit_status == -signal.SIGKILL
     monkeypatch.delenv("SEGMENTS_TEST_KILL_AT")
     second = start(batch_records="300")
     second.wait_idle(len(records), 120.0)
-    second.kill()
+    second.stop()
     assert verify(broker.bootstrap, APP, topics.prefix).differences == []
 
 
