@@ -26,7 +26,7 @@ from encoders.heads_published import (
 from encoders.heads_score import Scoreboard, ScoreState
 
 _RECENT = 64
-"""Examples kept to start anew from when drift is found."""
+"""Examples kept to start anew from when drift is found; in an open group for each of up to 8 classes."""
 _RATE = 0.01
 _MAX_STEP = 0.2
 _LOG_RANGE = (float(np.log(1 / 64)), float(np.log(2.0)))
@@ -100,8 +100,9 @@ class OnlineHead(ABC):
     def _grow(self) -> None:
         """Makes room for one more class, at the end, that scores 0."""
 
-    def _restart(self) -> bool:
-        """Forgets what was learned, because the world has changed; False if the head adapts without that."""
+    def _restart(self, columns: list[int]) -> bool:
+        """Forgets these classes (all of an exclusive group), because the world has changed; False if the head adapts
+        without that."""
         return False
 
     @abstractmethod
@@ -172,8 +173,8 @@ class OnlineHead(ABC):
     def learn_block(self, x: npt.ArrayLike, y: npt.ArrayLike, w: npt.ArrayLike | None = None) -> BlockReport:
         """Predicts, scores the predictions, then learns (prequential; Gama et al. 2013); arguments as ``learn_many``.
 
-        The scores move metrics, temperature and drift detector. On drift, the head starts anew from the 64 most recent
-        examples. A block that is not empty makes a new version.
+        The scores move metrics, temperature and drift detector. On drift, the group (or in an open one, the class)
+        starts anew from the most recent examples. A block that is not empty makes a new version.
         """
         batch, targets, weights = self._check(x, y, w)
         if not len(batch):
@@ -181,12 +182,17 @@ class OnlineHead(ABC):
         counted = weights > 0.0
         scores, known = self.raw_scores(batch)[counted], targets[counted]
         p = calibrate(scores, self._labelled, self.temperature, self._exclusive)
-        scored, drift = self._score.update(p, known)
+        scored, drifted = self._score.update(p, known, self._labelled)
         self._tune(scores, p, known)
         self._absorb(batch, targets, weights)
-        restarted = drift and self._restart()
+        if self._exclusive and drifted:
+            drifted = list(range(len(self._classes)))
+        restarted = bool(drifted) and self._restart(drifted)
         if restarted:
-            self._learn(*self._recent)
+            x_recent, y_recent, w_recent = self._recent
+            again = np.full_like(y_recent, np.nan)
+            again[:, drifted] = y_recent[:, drifted]
+            self._learn(x_recent, again, w_recent)
         self._version += 1
         return BlockReport(len(batch), scored, restarted)
 
@@ -296,10 +302,11 @@ class OnlineHead(ABC):
         self._labelled = self._labelled | (y == 1.0).any(axis=0)
         self._seen += len(x)
         old_x, old_y, old_w = self._recent
+        keep = _RECENT * (1 if self._exclusive else min(len(self._classes), 8))
         self._recent = (
-            np.concatenate([old_x, x])[-_RECENT:],
-            np.concatenate([old_y, y])[-_RECENT:],
-            np.concatenate([old_w, w])[-_RECENT:],
+            np.concatenate([old_x, x])[-keep:],
+            np.concatenate([old_y, y])[-keep:],
+            np.concatenate([old_w, w])[-keep:],
         )
 
     def _tune(self, scores: F32, p: F32, y: F64) -> None:

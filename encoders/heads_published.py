@@ -59,16 +59,17 @@ def unpack_array(data: bytes, dtype: str, *shape: int) -> npt.NDArray[np.generic
     return np.frombuffer(data, dtype=dtype).reshape(shape).astype(np.dtype(dtype).newbyteorder("="))
 
 
+class _FormatOnly(msgspec.Struct):
+    format: int
+
+
 def first_format(data: bytes) -> int:
     """The format version that a head's bytes begin with; ValueError if they are no head's."""
     try:
-        return int(msgspec.msgpack.decode(data, type=_FormatOnly).format)
+        header: _FormatOnly = msgspec.msgpack.decode(data, type=_FormatOnly)
     except msgspec.MsgspecError as e:
         raise ValueError(f"not a head: {e}") from e
-
-
-class _FormatOnly(msgspec.Struct):
-    format: int
+    return header.format
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -112,7 +113,7 @@ class PublishedHead:
 
     @property
     def dim(self) -> int:
-        return self.weights.shape[1] - 1
+        return int(self.weights.shape[1]) - 1
 
     def metrics(self) -> dict[str, float]:
         """The full head's metrics when it was published."""

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from river import drift, metrics
 
-from encoders.base import F32, F64
+from encoders.base import F32, F64, Bools
 
 ERRORS_KEPT = 2_000
 """At most so many 0/1 errors are kept, and with them the drift detector's memory."""
@@ -24,18 +24,43 @@ class ScoreState(msgspec.Struct):
     confusion: list[list[list[float]]]
     loss: float
     scored: int
-    errors: bytes
+    errors: list[bytes]
     drifts: int
+
+
+class _Watch:
+    """ADWIN whose memory is a list of 0/1 errors since its last start, cut to its newer half when it is full and
+    replayed; so one made again from that list goes on exactly as the old one would have."""
+
+    def __init__(self) -> None:
+        self.restart(bytearray())
+
+    def restart(self, errors: bytearray) -> None:
+        self.errors = errors
+        self._adwin = drift.ADWIN()
+        for wrong in errors:
+            self._adwin.update(wrong)
+
+    def update(self, wrong: bool) -> bool:
+        """Whether errors rose. ADWIN also reports that they fell, which is what learning does: that is no drift."""
+        self.errors.append(wrong)
+        before = self._adwin.estimation
+        self._adwin.update(int(wrong))
+        if self._adwin.drift_detected:
+            rose = bool(self._adwin.estimation > before)
+            self.restart(bytearray())
+            return rose
+        if len(self.errors) >= ERRORS_KEPT:
+            self.restart(self.errors[-ERRORS_KEPT // 2 :])
+        return False
 
 
 class Scoreboard:
     """Accuracy, log-loss, macro-F1 (river) over all predictions, and ADWIN (Bifet, Gavalda 2007) over their 0/1 errors.
 
     In an exclusive group a prediction is one of the classes; otherwise each known label of each class is a prediction
-    of yes or no, and macro-F1 is the mean of F1 over classes.
-
-    ADWIN's memory is the list of errors since its last start, cut to its newer half when it is full and replayed; so a
-    scoreboard that was saved and loaded goes on exactly as one that never was.
+    of yes or no, macro-F1 is the mean of F1 over classes, and each class has its own ADWIN. One that was saved and
+    loaded goes on exactly as one that never was.
     """
 
     def __init__(self, classes: Sequence[str], exclusive: bool) -> None:
@@ -45,64 +70,51 @@ class Scoreboard:
         self._loss: metrics.CrossEntropy | metrics.LogLoss = metrics.CrossEntropy() if exclusive else metrics.LogLoss()
         self._scored = 0
         self._drifts = 0
-        self._errors = bytearray()
-        self._adwin = drift.ADWIN()
+        self._watches = [_Watch() for _ in self._tables]
 
     def add_class(self, name: str) -> None:
         if self._exclusive:
             self._classes.append(name)
         else:
             self._tables.append(metrics.ConfusionMatrix())
+            self._watches.append(_Watch())
 
-    def update(self, p: F32, y: F64) -> tuple[int, bool]:
+    def update(self, p: F32, y: F64, labelled: Bools) -> tuple[int, list[int]]:
         """Scores probabilities ``p`` f32[n, K] against targets ``y`` f64[n, K] (1, 0, NaN = unknown).
 
-        Returns how many predictions were scored, and whether errors rose so that the head should start anew.
+        In the log-loss a class never confirmed (``labelled`` bool[K]) counts as a blind guess: its probability is 0 by
+        rule, and an infinite loss would drown all others.
+
+        Returns how many predictions were scored, and the classes whose errors rose (0 for an exclusive group as a
+        whole), which should start anew.
         """
         before = self._scored
-        alarm = False
-        for truth, guess, table, p_true in self._predictions(p, y):
+        alarms: set[int] = set()
+        for truth, guess, table, p_true in self._predictions(p, y, labelled):
             self._scored += 1
             self._tables[table].update(truth, guess)
             if self._exclusive:
                 self._loss.update(truth, {truth: p_true})
             else:
                 self._loss.update(truth, p_true if truth else 1.0 - p_true)
-            alarm |= self._watch(truth != guess)
-        return self._scored - before, alarm
+            if self._watches[table].update(truth != guess):
+                alarms.add(table)
+                self._drifts += 1
+        return self._scored - before, sorted(alarms)
 
-    def _predictions(self, p: F32, y: F64) -> list[tuple[str | bool, str | bool, int, float]]:
+    def _predictions(self, p: F32, y: F64, labelled: Bools) -> list[tuple[str | bool, str | bool, int, float]]:
         if self._exclusive:
             known = np.flatnonzero((y == 1.0).any(axis=1))
             truth, guess = (y[known] == 1.0).argmax(axis=1), p[known].argmax(axis=1)
+            right = np.where(labelled[truth], p[known, truth], 1.0 / p.shape[1])
             return [
                 (self._classes[t], self._classes[g], 0, q)
-                for t, g, q in zip(truth.tolist(), guess.tolist(), p[known, truth].tolist(), strict=True)
+                for t, g, q in zip(truth.tolist(), guess.tolist(), right.tolist(), strict=True)
             ]
         rows, cols = np.nonzero(~np.isnan(y))
         yes, q = y[rows, cols] == 1.0, p[rows, cols]
-        right = np.where(yes, q, 1.0 - q)
+        right = np.where(labelled[cols], np.where(yes, q, 1.0 - q), 0.5)
         return list(zip(yes.tolist(), (q >= 0.5).tolist(), cols.tolist(), right.tolist(), strict=True))
-
-    def _watch(self, wrong: bool) -> bool:
-        self._errors.append(wrong)
-        before = self._adwin.estimation
-        self._adwin.update(int(wrong))
-        if self._adwin.drift_detected:
-            # ADWIN also reports that errors fell, which is what learning does; only a rise means drift.
-            rose = self._adwin.estimation > before
-            self._restart(bytearray())
-            self._drifts += rose
-            return rose
-        if len(self._errors) >= ERRORS_KEPT:
-            self._restart(self._errors[-ERRORS_KEPT // 2 :])
-        return False
-
-    def _restart(self, errors: bytearray) -> None:
-        self._errors = errors
-        self._adwin = drift.ADWIN()
-        for wrong in errors:
-            self._adwin.update(wrong)
 
     def metrics(self) -> dict[str, float]:
         """``accuracy``, ``macro_f1`` and ``log_loss`` over all time, ``recent_error`` since the last change, ``scored``
@@ -115,11 +127,12 @@ class Scoreboard:
             right = sum(table[value][value] for table in used for value in self._classes)
             accuracy = right / self._scored if self._scored else 0.0
             macro_f1 = sum(metrics.F1(cm=table).get() for table in used) / len(used) if used else 0.0
+        recent = [watch.errors for watch in self._watches]
         return {
             "accuracy": float(accuracy),
             "macro_f1": float(macro_f1),
             "log_loss": float(self._loss.get()) if self._scored else 0.0,
-            "recent_error": sum(self._errors) / len(self._errors) if self._errors else 0.0,
+            "recent_error": sum(map(sum, recent)) / max(sum(map(len, recent)), 1),
             "scored": float(self._scored),
             "drifts": float(self._drifts),
         }
@@ -128,12 +141,12 @@ class Scoreboard:
         """Everything as plain data."""
         confusion = [[[float(t[a][b]) for b in self._classes] for a in self._classes] for t in self._tables]
         loss = float(self._loss.get()) if self._scored else 0.0
-        return ScoreState(confusion, loss, self._scored, bytes(self._errors), self._drifts)
+        return ScoreState(confusion, loss, self._scored, [bytes(w.errors) for w in self._watches], self._drifts)
 
     def restore(self, state: ScoreState) -> None:
         """Goes on from ``state``; for a fresh scoreboard of the same classes. Raises ValueError if it does not fit."""
         n = len(self._classes)
-        if len(state.confusion) != len(self._tables) or any(
+        if not len(state.confusion) == len(state.errors) == len(self._tables) or any(
             len(rows) != n or any(len(row) != n for row in rows) for rows in state.confusion
         ):
             raise ValueError("head: confusion tables do not fit the classes")
@@ -147,4 +160,5 @@ class Scoreboard:
             mean = self._loss
             mean.update(True, {True: p} if self._exclusive else p, w=state.scored)
         self._scored, self._drifts = state.scored, state.drifts
-        self._restart(bytearray(state.errors))
+        for watch, errors in zip(self._watches, state.errors, strict=True):
+            watch.restart(bytearray(errors))

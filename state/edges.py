@@ -29,11 +29,19 @@ def bound(edges: dict[str, float], most: int) -> list[str]:
     """Keep the newest ``most`` present edges and as many removed ones; returns the present ones that were dropped."""
     if len(edges) <= most:
         return []
-    followed = present(edges)
+    dropped = present(edges)[most:]
+    for target in dropped:
+        del edges[target]
+    bound_removed(edges, most)
+    return dropped
+
+
+def bound_removed(edges: dict[str, float], most: int) -> None:
+    """Remember only the newest ``most`` removed edges."""
+    if len(edges) <= most:
+        return
     removed = sorted(
         (target for target, time in edges.items() if time <= 0), key=lambda target: (edges[target], target)
     )
-    dropped = followed[most:]
-    for target in (*dropped, *removed[most:]):
+    for target in removed[most:]:
         del edges[target]
-    return dropped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from functools import lru_cache
+from itertools import islice, takewhile
 from typing import Final, Protocol
 
 import msgspec
@@ -14,10 +15,11 @@ from state.windows import SCALES, Tally, TallyPlan
 CATEGORY_BUCKETS: Final = 64
 DEDUPE_SECONDS: Final = 86_400.0
 DEDUPE_EVENTS: Final = 1_000
-#: groups kept for a user, newest first, and as many that were left
+#: groups kept for a user, newest first, and as many that were left; and as many people that are followed no more
 MOST_GROUPS: Final = 256
 #: how much an event of a kind says about the taste for its category
 INTEREST: Final = {"view": 1.0, "click": 2.0, "purchase": 5.0, "comment": 3.0}
+_SLACK: Final = 256
 SPEND: Final = "$spend"
 DWELL: Final = "$dwell"
 
@@ -131,8 +133,10 @@ def fold(state: UserState, action: Action, event_id: str, id_hash: int, plan: Ta
         return DUPLICATE
     time = action.time
     seen[id_hash] = time
-    if len(seen) > DEDUPE_EVENTS:
-        del seen[next(iter(seen))]
+    if len(seen) > DEDUPE_EVENTS + _SLACK:
+        # many at once: a dict is slow to look for its first key after single deletions
+        for old in list(islice(seen, _SLACK)):
+            del seen[old]
     did = 0
     if time >= state.time:
         state.time = time
@@ -161,7 +165,10 @@ def fold(state: UserState, action: Action, event_id: str, id_hash: int, plan: Ta
         state.pending.append(PendingText(event_id, time, action.text, arrived))
         return did | TEXT
     if kind in ("follow", "unfollow"):
-        if edges.set_edge(state.edges, action.target, time, kind == "follow"):
+        changed = edges.set_edge(state.edges, action.target, time, kind == "follow")
+        if kind == "unfollow":
+            edges.bound_removed(state.edges, MOST_GROUPS)
+        if changed:
             return did | EDGES
     elif kind in ("join", "leave"):
         edges.set_edge(state.groups, action.group, time, kind == "join")
@@ -173,8 +180,5 @@ def forget_old_ids(state: UserState) -> None:
     """Drop ids older than the dedupe window (arrival order is close to time order, so only the front is looked at)."""
     seen = state.seen
     horizon = state.time - DEDUPE_SECONDS
-    while seen:
-        oldest = next(iter(seen))
-        if seen[oldest] >= horizon:
-            return
-        del seen[oldest]
+    for old in list(takewhile(lambda key: seen[key] < horizon, seen)):
+        del seen[old]

@@ -7,14 +7,17 @@ import logging
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from encoders.artifact import load_encoders
 from encoders.heads import PublishedHead
 from state.store import SharedMemory
 from streams.kafka.admin import partition_count
 from streams.kafka.agents import Host, make_faust
+from streams.kafka.audit import Audit, ModelsCell
 from streams.kafka.heads import HeadsFollower
 from streams.kafka.lane import EncodeLane
 from streams.kafka.partition import Partition
@@ -186,6 +189,44 @@ def run_worker(settings: Settings) -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What the deterministic mode went through."""
+
+    events: int
+    duplicates: int
+    changes: int
+    users: int
+    members: dict[str, int]
+
+
+def run_audit(settings: Settings, batch_offsets: int, progress: Callable[[int], None] = lambda _count: None) -> Audited:
+    """Work all partitions off, one after the other, deterministically, up to the present ends.
+
+    Raises FencedError when a worker of the same app runs as well, DefinitionError, AdminError.
+    """
+    plan = load_plan(settings.segments_file)
+    topics = Topics(settings.app, settings.topic_prefix)
+    partitions = partition_count(settings.librdkafka(), topics.sources)
+    cell = ModelsCell(load_models(settings, plan))
+    memory = SharedMemory(settings.rocksdb_cache_mb)
+    metas = []
+    for number in range(partitions):
+        writer = PartitionWriter(settings, plan, make_place(settings, number, partitions), memory, lambda: cell.now)
+        Audit(settings, writer, cell, plan.needs_vectors, batch_offsets).run(progress)
+        metas.append(writer.meta)
+    members: Counter[str] = Counter()
+    for meta in metas:
+        members.update(meta.members)
+    return Audited(
+        events=sum(meta.events for meta in metas),
+        duplicates=sum(meta.duplicates for meta in metas),
+        changes=sum(meta.changes for meta in metas),
+        users=sum(meta.users for meta in metas),
+        members=dict(members),
+    )
 
 
 def kill_at(wanted: str) -> Callable[[str], None]:

@@ -192,6 +192,14 @@ def test_groups_are_bounded_however_many_are_joined_and_left() -> None:
     assert len(state.groups) == 2 * MOST_GROUPS
 
 
+def test_unfollowing_strangers_does_not_grow_the_state() -> None:
+    state = UserState()
+    for number in range(3 * MOST_GROUPS):
+        did = fold(state, Event("u", "unfollow", BASE + number, target=f"v{number}"), "", number, PLAN)
+        assert not did & EDGES
+    assert set(state.edges) == {f"v{number}" for number in range(2 * MOST_GROUPS, 3 * MOST_GROUPS)}
+
+
 def test_nothing_that_passes_the_limits_makes_a_record_that_cannot_be_written() -> None:
     state = UserState()
     spec = TallySpec("purchase", "amount", 7 * 86_400)

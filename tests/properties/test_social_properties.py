@@ -27,7 +27,8 @@ def follow_graphs(draw: DrawFn) -> tuple[F32, I64]:
 
 
 def followees(edge_index: I64, user: int) -> I64:
-    return edge_index[1][edge_index[0] == user]
+    near: I64 = edge_index[1][edge_index[0] == user]
+    return near
 
 
 @given(follow_graphs())
@@ -59,7 +60,7 @@ def test_any_batch_of_egos_in_any_order_equals_the_whole_graph(graph: tuple[F32,
 def test_stale_followees_err_by_no_more_than_the_lipschitz_bound(
     graph: tuple[F32, I64], epsilon: float, seed: int
 ) -> None:
-    """Every followee's x as sent is up to epsilon old, and every h1 computed from those is up to epsilon older still."""
+    """Every followee's x as sent is up to epsilon off, and every h1 computed from those up to epsilon more."""
     x, edge_index = graph
     rng = np.random.default_rng(seed)
 

@@ -1,5 +1,8 @@
 """What is special to the least-squares head, to river's, and to scoring and explaining."""
 
+# mypy: allow-untyped-calls
+# (river declares itself typed, but most of its functions carry no annotations)
+
 from __future__ import annotations
 
 import numpy as np
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 from river import linear_model, metrics, optim
 
 from encoders.base import F32, F64, FUSED
-from encoders.heads import PublishedHead, RiverSoftmaxHead, RlsHead, evidence_shares, make_head
+from encoders.heads import OnlineHead, PublishedHead, RiverSoftmaxHead, RlsHead, evidence_shares, make_head
 from encoders.heads_published import calibrate
 from encoders.heads_score import ERRORS_KEPT, Scoreboard
 
@@ -73,7 +76,7 @@ def test_classes_of_an_open_group_stand_for_themselves() -> None:
     x = rng.standard_normal((600, 8)).astype(np.float32) / np.float32(np.sqrt(8))
     y = (x[:, :3] > 0).astype(np.float64)
     hidden = np.where(rng.random(y.shape) < 0.5, np.nan, y)
-    head = RlsHead(_CLASSES, 8, exclusive=False)
+    head: OnlineHead = RlsHead(_CLASSES, 8, exclusive=False)
     for i in range(0, 500, 32):
         head.learn_block(x[i : min(i + 32, 500)], hidden[i : min(i + 32, 500)])
     p = head.predict_proba_many(x[500:])
@@ -88,10 +91,42 @@ def test_classes_of_an_open_group_stand_for_themselves() -> None:
     assert RlsHead.from_bytes(again.to_bytes()).metrics() == again.metrics()
 
 
+def test_labels_of_one_class_do_not_slow_down_another() -> None:
+    """Each row speaks of one class of ten; each class learns as if the other rows were not there."""
+    rng = np.random.default_rng(17)
+    names = [f"s{k}" for k in range(10)]
+    x = (rng.standard_normal((600, 16)) / 4).astype(np.float32)
+    y = np.full((600, 10), np.nan)
+    of = rng.integers(0, 10, 600)
+    y[np.arange(600), of] = x[np.arange(600), of] > 0
+    together = RlsHead(names, 16, exclusive=False)
+    for i in range(0, 600, 50):
+        together.learn_many(x[i : i + 50], y[i : i + 50])
+    for k, name in enumerate(names):
+        alone = RlsHead([name], 16, exclusive=False)
+        alone.learn_many(x[of == k], y[of == k, k : k + 1])
+        np.testing.assert_allclose(together.raw_scores(x)[:, k], alone.raw_scores(x)[:, 0], atol=1e-5)
+
+
+def test_in_an_open_group_only_the_class_that_changed_starts_anew() -> None:
+    rng = np.random.default_rng(18)
+    x = (rng.standard_normal((1600, 8)) / np.sqrt(8)).astype(np.float32)
+    y = (x[:, :3] > 0).astype(np.float64)
+    y[800:, 1] = 1.0 - y[800:, 1]
+    head = RlsHead(_CLASSES, 8, exclusive=False)
+    starts = [i for i in range(0, 1600, 25) if head.learn_block(x[i : i + 25], y[i : i + 25]).drift]
+    assert len(starts) == 1
+    assert 800 < starts[0] < 1100
+    never = RlsHead(_CLASSES, 8, exclusive=False)
+    never.learn_many(x, y)
+    np.testing.assert_allclose(head.raw_scores(x)[:, [0, 2]], never.raw_scores(x)[:, [0, 2]], atol=1e-5)
+    assert ((head.predict_proba_many(x[1400:])[:, 1] > 0.5) == (y[1400:, 1] == 1)).mean() > 0.85
+
+
 def test_predictions_survive_many_saves() -> None:
-    x, y = _stream(1600, 40, 7)
+    x, y = _stream(800, 40, 7)
     stays, saved = RlsHead(_CLASSES, 40), RlsHead(_CLASSES, 40)
-    for i in range(0, 1600, 16):
+    for i in range(0, 800, 16):
         stays.learn_block(x[i : i + 16], y[i : i + 16])
         saved.learn_block(x[i : i + 16], y[i : i + 16])
         loaded = RlsHead.from_bytes(saved.to_bytes())
@@ -121,7 +156,8 @@ def test_a_head_starts_anew_when_the_world_changes_and_only_then() -> None:
 
 
 def test_a_saved_head_sees_drift_at_the_same_block() -> None:
-    x, y = (np.concatenate(both) for both in zip(_stream(2600, 12, 11), _stream(600, 12, 12, shift=1), strict=True))
+    (x_old, y_old), (x_new, y_new) = _stream(2600, 12, 11), _stream(600, 12, 12, shift=1)
+    x, y = np.concatenate([x_old, x_new]), np.concatenate([y_old, y_new])
     stays, saved = RlsHead(_CLASSES, 12), RlsHead(_CLASSES, 12)
     alarms = 0
     for i in range(0, len(x), 50):
@@ -151,7 +187,7 @@ def test_the_scoreboard_says_what_rivers_metrics_say() -> None:
     y = np.eye(3)[rng.integers(0, 3, 150)]
     board = Scoreboard(_CLASSES, exclusive=True)
     for i in range(0, 150, 30):
-        board.update(p[i : i + 30], y[i : i + 30])
+        board.update(p[i : i + 30], y[i : i + 30], np.ones(3, np.bool_))
     accuracy, macro_f1, loss = metrics.Accuracy(), metrics.MacroF1(), metrics.CrossEntropy()
     for row, truth in zip(p.tolist(), y.argmax(axis=1).tolist(), strict=True):
         proba = dict(zip(_CLASSES, row, strict=True))
@@ -164,16 +200,23 @@ def test_the_scoreboard_says_what_rivers_metrics_say() -> None:
     assert said["log_loss"] == pytest.approx(loss.get())
 
 
+@pytest.mark.parametrize(("exclusive", "blind"), [(True, 1 / 3), (False, 1 / 2)])
+def test_a_class_not_yet_known_counts_as_a_blind_guess_in_the_log_loss(exclusive: bool, blind: float) -> None:
+    head = RlsHead(_CLASSES, 4, exclusive=exclusive)
+    head.learn_block(np.eye(4, dtype=np.float32)[:1], [[1.0, 0.0, 0.0]])
+    assert head.metrics()["log_loss"] == pytest.approx(-np.log(blind))
+
+
 @given(st.lists(st.sampled_from([(0.05, 200), (0.5, 150), (0.9, 100), (0.0, 700)]), max_size=8), st.integers(0, 99))
 @settings(deadline=None, max_examples=15)
 def test_a_scoreboard_that_was_saved_alarms_as_one_that_was_not(phases: list[tuple[float, int]], seed: int) -> None:
-    rng = np.random.default_rng(seed)
+    rng, sure = np.random.default_rng(seed), np.ones(1, np.bool_)
     stays, saved = (Scoreboard(("x",), exclusive=False) for _ in range(2))
     for rate, count in phases:
         for wrong in np.array_split(rng.random(count) < rate, 4):
             p = np.where(wrong, 0.2, 0.8).astype(np.float32)[:, None]
             y = np.ones((len(wrong), 1))
-            assert stays.update(p, y) == saved.update(p, y)
+            assert stays.update(p, y, sure) == saved.update(p, y, sure)
             loaded = Scoreboard(("x",), exclusive=False)
             loaded.restore(saved.state())
             saved = loaded
@@ -240,7 +283,7 @@ def test_evidence_is_the_share_of_the_drop() -> None:
 )
 def test_a_head_that_makes_no_sense_is_refused(classes: tuple[str, ...], dim: int, options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"class|vectors|ridge"):
-        make_head("rls", classes, dim, **options)
+        make_head("rls", classes, dim, True, **options)
 
 
 def test_a_full_size_head_fits_into_a_message() -> None:

@@ -30,9 +30,7 @@ def _sentences(n: int, seed: int) -> list[str]:
 
 
 def test_vectors_are_of_length_one_and_mean_what_the_text_means(bert: BertTextEncoder) -> None:
-    v = bert.encode(
-        ["I love cooking pasta at home", "My favourite recipe is lasagne", "The parliament passed a tax law"]
-    )
+    v = bert.encode(["I love cooking pasta", "My favourite recipe is lasagne", "The parliament passed a tax law"])
     assert v.shape == (3, TEXT_DIM)
     assert v.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(v, axis=1), 1.0, atol=1e-5)
@@ -45,28 +43,20 @@ def test_a_text_with_nothing_to_read_has_the_zero_vector(bert: BertTextEncoder) 
 
 
 def test_a_vector_is_the_same_to_the_bit_whatever_is_in_the_batch() -> None:
-    texts = _sentences(60, 1)
-    alone = np.concatenate([BertTextEncoder.encode(_fresh(), [t]) for t in texts])
+    texts = _sentences(16, 1)
+    single = BertTextEncoder(device="cpu", cache=0)
+    alone = np.concatenate([single.encode([text]) for text in texts])
     for batch in (32, 5):
         encoder = BertTextEncoder(device="cpu", batch=batch, cache=0)
         assert np.array_equal(encoder.encode(texts), alone)
         assert np.array_equal(encoder.encode(texts[::-1]), alone[::-1])
-        assert np.array_equal(encoder.encode(texts[7:29]), alone[7:29])
-
-
-_shared: list[BertTextEncoder] = []
-
-
-def _fresh() -> BertTextEncoder:
-    if not _shared:
-        _shared.append(BertTextEncoder(device="cpu", cache=0))
-    return _shared[0]
+        assert np.array_equal(encoder.encode(texts[3:11]), alone[3:11])
 
 
 def test_padding_does_not_change_the_mean(bert: BertTextEncoder) -> None:
     """Against the plain computation: one text, no padding, no mask."""
     tokenizer, model = bert._tokenizer, bert._model
-    for text in _sentences(6, 2):
+    for text in _sentences(4, 2):
         ids = torch.tensor([tokenizer(text)["input_ids"]])
         with torch.inference_mode():
             plain = model(input_ids=ids).last_hidden_state.mean(dim=1)

@@ -147,11 +147,11 @@ def test_fusion_is_the_formula() -> None:
         "weight": rng.standard_normal((FUSED, FUSED)).astype(np.float32),
         "bias": rng.standard_normal((3, FUSED)).astype(np.float32),
     }
-    parts = _parts(5)
-    z = np.concatenate(parts, axis=1) @ weights["weight"].T + weights["bias"].sum(axis=0)
+    e_h, e_s, e_t = _parts(5)
+    z = np.concatenate([e_h, e_s, e_t], axis=1) @ weights["weight"].T + weights["bias"].sum(axis=0)
     centred = 2.0 / (1.0 + np.exp(-z)) - 1.0
     expected = centred / np.linalg.norm(centred, axis=1, keepdims=True)
-    np.testing.assert_allclose(Fusion(weights).fuse(*parts, np.ones((5, 3), bool)), expected, atol=1e-5)
+    np.testing.assert_allclose(Fusion(weights).fuse(e_h, e_s, e_t, np.ones((5, 3), bool)), expected, atol=1e-5)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=5), st.integers(0, 9))
@@ -166,11 +166,11 @@ def test_a_missing_modality_leaves_no_trace(masks: list[tuple[bool, bool, bool]]
     )
     present = np.array(masks)
     parts = _parts(len(masks), seed)
-    rubbish = [p.copy() for p in parts]
-    for i, block in enumerate(rubbish):
+    r_h, r_s, r_t = _parts(len(masks), seed)
+    for i, block in enumerate((r_h, r_s, r_t)):
         block[~present[:, i]] = np.nan
     for fusion in (Fusion(), trained):
-        fused = fusion.fuse(*rubbish, present)
+        fused = fusion.fuse(r_h, r_s, r_t, present)
         assert np.array_equal(fused, fusion.fuse(*parts, present))
         np.testing.assert_allclose(np.linalg.norm(fused, axis=1), present.any(axis=1), atol=1e-5)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from state.windows import MAX_WINDOW, Tally, TallySpec, add
@@ -185,6 +185,7 @@ ACTS = st.lists(st.tuples(st.sampled_from(["view", "click"]), st.integers(0, 40)
 
 
 @given(EXPRESSIONS, TERMS, st.sampled_from(["and", "or", "+"]), ACTS)
+@example('(count("view", within="10s") + -2)', 'count("view", within="30s")', "and", [("view", 0), ("view", 0)])
 def test_time_alone_makes_a_rule_true_only_where_rising_says_so(
     expression: str, term: str, how: str, acts: list[tuple[str, int]]
 ) -> None:

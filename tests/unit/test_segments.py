@@ -98,7 +98,7 @@ def test_a_group_that_only_a_segment_names_has_the_defaults() -> None:
 
 
 def affected(plan: Plan, kind: str, category: str = "") -> list[str]:
-    return [segment.id for segment in plan.affected(kind, category)]
+    return [segment.id for segment, _ in plan.affected(kind, category)]
 
 
 def test_an_event_affects_the_rules_that_count_it_and_no_others() -> None:
@@ -122,6 +122,12 @@ def test_an_event_affects_the_rules_that_count_it_and_no_others() -> None:
     assert affected(plan, "comment") == []
     counted = {(spec.kind, spec.category) for kind in KINDS for spec in plan.tallies.touched(kind, "sale")}
     assert counted == {("view", ""), ("view", "sale"), ("click", "")}
+
+
+def test_an_event_says_whether_it_can_end_what_holds() -> None:
+    plan = parse_plan(one('rule = \'count("view", within="1h") >= 2 and count("click", within="1h") < 9\''))
+    assert [can_end for _, can_end in plan.affected("view", "")] == [False]
+    assert [can_end for _, can_end in plan.affected("click", "")] == [True]
 
 
 def test_the_fingerprint_is_of_the_definitions_and_survives_a_restart() -> None:
