@@ -40,7 +40,7 @@ def calibrate(scores: F32, labelled: Bools, temperature: float, exclusive: bool)
     z = scores.astype(np.float64) / temperature
     if exclusive:
         z = np.where(labelled, z, 0.0)
-        odds = np.exp(z - z.max(axis=1, keepdims=True, initial=0.0))
+        odds = np.exp(z - z.max(axis=1, keepdims=True)) if scores.shape[1] else z
         p = odds / odds.sum(axis=1, keepdims=True) if scores.shape[1] else odds
     else:
         p = 0.5 * (1.0 + np.tanh((z - 0.5 / temperature) / 2.0))

@@ -57,6 +57,8 @@ class Meta(msgspec.Struct):
     """Segment → users in it."""
     plan: int = 0
     """Fingerprint of the definitions that all users were checked against."""
+    lives: int = 0
+    """User records ever begun."""
 
 
 _encode = msgspec.msgpack.Encoder().encode

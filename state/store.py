@@ -20,6 +20,10 @@ class StoreError(RuntimeError):
     """The local store cannot be opened or written."""
 
 
+class StoreLockedError(StoreError):
+    """Another process has the local store open."""
+
+
 class SharedMemory:
     """One block cache and one write-buffer budget for all partitions of a worker."""
 
@@ -52,7 +56,8 @@ class Store:
         try:
             self._db: Any = Rdict(str(path), options)  # its stubs do not know raw mode: keys and values are bytes
         except Exception as error:
-            raise StoreError(f"cannot open the local state at {path}: {error}") from error
+            kind = StoreLockedError if "lock" in str(error).lower() else StoreError
+            raise kind(f"cannot open the local state at {path}: {error}") from error
 
     def get(self, key: bytes) -> bytes | None:
         value: bytes | None = self._db.get(key)

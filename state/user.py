@@ -13,7 +13,7 @@ from state import decay, edges, windows
 from state.windows import SCALES, Tally, TallyPlan
 
 CATEGORY_BUCKETS: Final = 64
-DEDUPE_SECONDS: Final = 86_400.0
+DEDUPE_SECONDS: Final = 86_400
 DEDUPE_EVENTS: Final = 1_000
 #: groups kept for a user, newest first, and as many that were left; and as many people that are followed no more
 MOST_GROUPS: Final = 256
@@ -95,8 +95,8 @@ class UserState(msgspec.Struct, array_like=True):
     decayed: dict[str, list[float]] = {}
     categories: dict[int, list[float]] = {}
     tallies: dict[str, Tally] = {}
-    seen: dict[int, float] = {}
-    """Hash of event id → event time, in order of arrival."""
+    seen: dict[int, int] = {}
+    """Hash of event id → second of arrival, in order of arrival."""
     edges: dict[str, float] = {}
     groups: dict[str, float] = {}
     pending: list[PendingText] = []
@@ -115,6 +115,8 @@ class UserState(msgspec.Struct, array_like=True):
     """The user stands in the encode queue."""
     scored: int = 0
     """Epoch of the heads that last scored this user."""
+    life: int = 0
+    """The partition's number of this record: who comes back after an erasure has another."""
 
 
 @lru_cache(maxsize=65_536)
@@ -126,17 +128,13 @@ def category_bucket(category: str) -> int:
 def fold(state: UserState, action: Action, event_id: str, id_hash: int, plan: TallyPlan, arrived: float = 0.0) -> int:
     """Fold one event into ``state``; returns the bits DUPLICATE, LATE, TEXT, EDGES.
 
-    All counts are commutative. A duplicate (same id hash within 24 h or the last 1,000 events) changes nothing.
+    All counts are commutative. A duplicate (same id hash within 24 h of arrival and the last 1,000 events) changes
+    nothing. ``arrived`` is when the broker took the record, in seconds.
     """
-    seen = state.seen
-    if id_hash in seen:
+    if id_hash in state.seen:
         return DUPLICATE
+    remember(state, id_hash, arrived)
     time = action.time
-    seen[id_hash] = time
-    if len(seen) > DEDUPE_EVENTS + _SLACK:
-        # many at once: a dict is slow to look for its first key after single deletions
-        for old in list(islice(seen, _SLACK)):
-            del seen[old]
     did = 0
     if time >= state.time:
         state.time = time
@@ -176,9 +174,21 @@ def fold(state: UserState, action: Action, event_id: str, id_hash: int, plan: Ta
     return did
 
 
-def forget_old_ids(state: UserState) -> None:
-    """Drop ids older than the dedupe window (arrival order is close to time order, so only the front is looked at)."""
+def remember(state: UserState, id_hash: int, arrived: float) -> None:
+    """Keep an id, in order of arrival; beyond the last DEDUPE_EVENTS (and some slack) the oldest go."""
     seen = state.seen
-    horizon = state.time - DEDUPE_SECONDS
+    seen[id_hash] = int(arrived)
+    if len(seen) > DEDUPE_EVENTS + _SLACK:
+        # many at once: a dict is slow to find its first key after single deletions
+        for old in list(islice(seen, _SLACK)):
+            del seen[old]
+
+
+def forget_old_ids(state: UserState) -> None:
+    """Drop ids that arrived more than the dedupe window before the newest (late events are kept like others)."""
+    seen = state.seen
+    if not seen:
+        return
+    horizon = seen[next(reversed(seen))] - DEDUPE_SECONDS
     for old in list(takewhile(lambda key: seen[key] < horizon, seen)):
         del seen[old]

@@ -20,8 +20,9 @@ from streams.kafka.agents import Host, make_faust
 from streams.kafka.audit import Audit, ModelsCell
 from streams.kafka.heads import HeadsFollower
 from streams.kafka.lane import EncodeLane
+from streams.kafka.output import FencedError
 from streams.kafka.partition import Partition
-from streams.kafka.writer import FencedError, PartitionWriter
+from streams.kafka.writer import PartitionWriter
 from streams.ops.lag import LagMonitor, PartitionLag
 from streams.ops.metrics import Metrics
 from streams.ops.server import WebServer, build_web

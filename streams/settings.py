@@ -33,10 +33,10 @@ class Settings(BaseSettings):
         "(for replays of old data and audits).",
     )
     max_ahead_seconds: float = Field(
-        86_400.0, gt=0, description="Events further ahead of their arrival than this are refused."
+        600.0, gt=0, description="Events further ahead of their arrival than this (seconds) are refused."
     )
     min_event_time: float = Field(
-        946_684_800.0, description="Events before this time (seconds since the epoch; 2000-01-01) are refused."
+        946_684_800.0, gt=0, description="Events before this time (seconds since the epoch; 2000-01-01) are refused."
     )
     max_record_bytes: int = Field(1_048_576, gt=0, description="Larger event records are refused.")
     max_text_chars: int = Field(20_000, gt=0, description="Events with longer text are refused.")

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from streams.kafka.lane import EncodeLane, PartitionGoneError
-from streams.kafka.writer import AbortedError, Done, FencedError, PartitionWriter, Work
+from streams.kafka.output import AbortedError, FencedError
+from streams.kafka.writer import Done, PartitionWriter, Work
 from streams.ops.metrics import Metrics
 from streams.steps import encode
 from streams.steps.turn import Emitted, Record
@@ -23,6 +24,10 @@ T = TypeVar("T")
 
 #: how often timers are looked at when nothing else wakes the partition; they must fire within a second
 TIMER_INTERVAL = 0.2
+#: seconds without fetched events after which a partition has read all there is
+QUIET = 1.0
+#: seconds since the append of the last processed event up to which a partition counts as caught up
+CAUGHT_UP = 2.0
 #: users checked in one turn after the definitions changed
 SWEEP_USERS = 500
 #: after an aborted transaction, seconds before the same work is tried again
@@ -79,6 +84,7 @@ class Partition:
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
         self._swept = ""
+        self._last_events = 0.0
         self._stopping = False
         self._turn_began = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -110,6 +116,8 @@ class Partition:
     def arrive(self, topic: str, records: list[Record], ack: Callable[[], None]) -> None:
         """Records of one of the source topics; ``ack`` is called when they are committed."""
         self._arrivals.append(_Arrival(topic, records, ack))
+        if topic == self.writer.place.topics.events:
+            self._last_events = time.monotonic()
         self._queued += len(records)
         if not self._held and self._queued > 2 * self._batch_records:
             self._held = True
@@ -197,6 +205,7 @@ class Partition:
             self.number, count, time.perf_counter() - started, len(users),
         )  # fmt: skip
         self.state = State.RUNNING
+        self._last_events = time.monotonic()  # what waits in the topic has yet to be fetched
         self._lane.offer(self, users)
         self._lane.offer_refresh(self, followees)
         await self._on_restored(self)
@@ -224,8 +233,17 @@ class Partition:
             work.jobs.extend(jobs)
             work.refreshed.extend(refreshed)
             waiters.append(waiter)
+        self.writer.behind = self._behind()
         work.timers = self.writer.timer_clock() >= self.writer.next_timer
         return work, acks, waiters
+
+    def _behind(self) -> bool:
+        """Events that arrived more than a moment ago may still be on their way to this partition."""
+        if any(arrival.topic == self.writer.place.topics.events for arrival in self._arrivals):
+            return True
+        if time.monotonic() - self._last_events > QUIET:
+            return False
+        return time.time() - self.writer.arrived_until > CAUGHT_UP
 
     async def _next_sweep(self) -> Work:
         """When nothing else is to do, the next users to check against changed definitions."""

@@ -13,42 +13,28 @@ All methods block and are called by one thread at a time.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from state import layout
-from state.store import SharedMemory, Store, StoreError, wipe
+from state.store import SharedMemory, Store, StoreError, StoreLockedError, wipe
 from state.user import UserState
 from state.windows import NEVER
 from streams.kafka.changelog import StaleStoreError, restore
+from streams.kafka.output import Output
 from streams.settings import Settings
 from streams.steps import definitions, encode, fold, graph, learned, timers
 from streams.steps.models import Models
 from streams.steps.segments import Plan
 from streams.steps.turn import Effects, Place, Record, Turn
-from streams.wire.emit import Change, Headers, audience_value, change_headers, change_value, membership_value
-from streams.wire.refused import dead_letter_headers
-from streams.wire.topics import MAX_RECORD_BYTES
 
 log = logging.getLogger(__name__)
 
 MAX_TIMERS = 5_000
 _TIMEOUT = 30.0
-
-
-class FencedError(RuntimeError):
-    """Another worker owns the partition now; this one must not write any more."""
-
-
-class AbortedError(RuntimeError):
-    """The transaction was aborted; the same work can be tried again."""
 
 
 @dataclass
@@ -101,16 +87,18 @@ class PartitionWriter:
         self._clock = clock
         self._checkpoint = checkpoint
         self._path: Path = settings.state_dir / str(place.partition)
-        self._source = f"/live-segments/{settings.app}/{place.partition}".encode()
-        self._value: Callable[[Change], bytes] = audience_value if settings.value_format == "audience" else change_value
         self._cache: dict[str, UserState] = {}
         self._heads: learned.Heads = {}
         self._store: Store | None = None
-        self._producer: Producer | None = None
+        self._output: Output | None = None
         self.meta = layout.Meta()
         self.next_timer = NEVER
         """No timer of the partition is due before this (seconds since the epoch)."""
         self._fired_until = 0.0
+        self.arrived_until = 0.0
+        """Append time of the last event record that was processed since the start (seconds)."""
+        self.behind = False
+        """Events that arrived earlier still wait: the wall clock must not overtake them."""
 
     # opening and closing
 
@@ -119,10 +107,12 @@ class PartitionWriter:
 
         A damaged or foreign local store is wiped and restored from the changelog alone.
         """
-        self._producer = self._new_producer()
+        self._output = Output(self._settings, self.place)
         self._checkpoint("open.fenced")
         try:
             return self._open_store(progress, stopping)
+        except StoreLockedError:
+            raise  # somebody works with it: not ours to wipe
         except (StaleStoreError, StoreError, layout.FormatError) as error:
             log.warning("%s; restoring the partition from its changelog alone", error)
             self._close_store()
@@ -139,32 +129,10 @@ class PartitionWriter:
         self._fired_until = 0.0
         return count
 
-    def _new_producer(self) -> Producer:
-        producer = Producer(
-            {
-                **self._settings.librdkafka(),
-                "transactional.id": f"{self._settings.app}-{self.place.partition}",
-                "transaction.timeout.ms": self._settings.transaction_timeout_ms,
-                "partitioner": "murmur2_random",
-                "compression.type": "lz4",
-                "linger.ms": 1,
-                "batch.size": 1_000_000,
-                "message.max.bytes": MAX_RECORD_BYTES,
-                "queue.buffering.max.messages": 2_000_000,
-                "queue.buffering.max.kbytes": 1_048_576,
-            },
-            logger=log,
-        )
-        try:
-            producer.init_transactions(_TIMEOUT)
-        except KafkaException as error:
-            raise _translated(error) from error
-        return producer
-
     def close(self) -> None:
         """Close the store and leave the producer without a transaction."""
         self._close_store()
-        self._producer = None
+        self._output = None
         self._cache.clear()
         self._heads.clear()
 
@@ -231,8 +199,10 @@ class PartitionWriter:
         return found
 
     def timer_clock(self) -> float:
-        """What drives timers: the wall clock, or the watermark."""
-        return self._clock() if self.place.wall_clock else self.meta.watermark
+        """What drives timers: the wall clock (while behind, the arrival of what was processed), or the watermark."""
+        if not self.place.wall_clock:
+            return self.meta.watermark
+        return min(self._clock(), self.arrived_until) if self.behind else self._clock()
 
     # one turn
 
@@ -246,7 +216,8 @@ class PartitionWriter:
             effects = turn.finish(positions)
             self._checkpoint("2-3")
             before = time.perf_counter()
-            offset = self._transact(effects)
+            assert self._output is not None
+            offset = self._output.commit(effects, lambda: self._checkpoint("3.produced"))
             self._checkpoint("3-4")
             self.store.write(effects.puts.items(), offset, effects.fired)
             commit_seconds = time.perf_counter() - before
@@ -274,6 +245,7 @@ class PartitionWriter:
             count += len(records)
             positions[topic] = records[-1].offset + 1
             if topic == topics.events:
+                self.arrived_until = records[-1].timestamp / 1000.0
                 fold.receive_events(turn, records, topic)
             elif topic == topics.labels:
                 learned.receive_labels(turn, records)
@@ -308,92 +280,7 @@ class PartitionWriter:
         self.next_timer = min(self.next_timer, effects.earliest)
         self._fired_until = min(self._fired_until, effects.earliest)
 
-    # step 3
-
-    def _transact(self, effects: Effects) -> int:
-        """Produce everything in one transaction; returns the changelog offset to continue from."""
-        producer = self._producer
-        assert producer is not None
-        delivered: list[int] = []
-
-        def on_position(error: KafkaError | None, message: Message) -> None:
-            offset = message.offset()
-            if error is None and offset is not None:
-                delivered.append(offset)
-
-        try:
-            producer.begin_transaction()
-            self._produce(producer, effects, on_position)
-            self._checkpoint("3.produced")
-            _retried(lambda: producer.commit_transaction(_TIMEOUT))
-        except (KafkaException, BufferError) as error:
-            with contextlib.suppress(KafkaException):
-                producer.abort_transaction(_TIMEOUT)
-            raise _translated(error) from error
-        producer.poll(0)
-        if not delivered:
-            raise FencedError("the position record's delivery was not reported; the partition is opened anew")
-        return delivered[0] + 1
-
-    def _produce(self, producer: Producer, effects: Effects, on_position: Callable[..., None]) -> None:
-        topics, partition = self.place.topics, self.place.partition
-        puts = effects.puts
-        last = puts.pop(layout.POSITION_KEY)
-        records: list[dict[str, Any]] = [{"key": key, "value": value} for key, value in puts.items()]
-        _produce_batch(producer, topics.changelog, records, partition)
-        for emitted in effects.changes:
-            change = emitted.change
-            producer.produce(
-                topics.changes, self._value(change), change.user.encode(), partition,
-                headers=change_headers(change, self._source),
-            )  # fmt: skip
-        snapshots: list[dict[str, Any]] = [{"key": user.encode(), "value": None} for user in effects.erased]
-        snapshots += [{"key": each.user.encode(), "value": membership_value(each)} for each in effects.snapshots]
-        _produce_batch(producer, topics.memberships, snapshots, partition)
-        for message in effects.messages:
-            where = -1 if message.partition is None else message.partition
-            producer.produce(message.topic, message.value, message.key, where, headers=message.headers)
-        for reject in effects.rejects:
-            record = reject.record
-            headers: Headers = [
-                *record.headers,
-                *dead_letter_headers(reject.error, reject.topic, partition, record.offset, record.timestamp),
-            ]
-            producer.produce(topics.dead_letters, record.value, record.key, partition, headers=headers)
-        producer.produce(topics.changelog, last, layout.POSITION_KEY, partition, on_delivery=on_position)
-        puts[layout.POSITION_KEY] = last
-
     def users(self) -> Iterator[tuple[str, UserState]]:
         """All committed users, in key order."""
         for key, value in self.store.items(b"u"):
             yield key[1:].decode(), layout.decode_user(value)
-
-
-def _produce_batch(producer: Producer, topic: str, records: list[dict[str, Any]], partition: int) -> None:
-    if not records:
-        return
-    queued = producer.produce_batch(topic, records, partition)
-    if queued != len(records):
-        failed = next(record["_error"] for record in records if "_error" in record)
-        raise KafkaException(failed)
-
-
-def _retried(commit: Callable[[], None]) -> None:
-    """A commit may be called again after a retriable error: it is idempotent."""
-    for attempt in range(10):
-        try:
-            commit()
-        except KafkaException as error:
-            if attempt == 9 or not error.args[0].retriable():
-                raise
-        else:
-            return
-
-
-def _translated(error: Exception) -> Exception:
-    cause = error.args[0] if error.args else None
-    if isinstance(cause, KafkaError):
-        if cause.fatal() or cause.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED):
-            return FencedError(f"the partition was taken over by another worker: {cause}")
-        return AbortedError(f"the transaction was aborted: {cause}")
-    return AbortedError(f"the transaction was aborted: {error}")

@@ -18,6 +18,8 @@ def reconcile(turn: Turn, user: str, state: UserState, now: float) -> None:
         if segment_id not in turn.plan.segments:
             reason = Reason(summary="the segment is not defined any more")
             leave(turn, user, state, segment_id, member.version, member.score, now, cause, reason)
+    for key in state.tallies.keys() - turn.plan.tallies.specs.keys():
+        del state.tallies[key]  # nobody adds to it any more, so it would be wrong if asked for again
     for segment in turn.plan.rules:
         check_rule(turn, user, state, segment, now, Cause("definition", "fold"))
     if turn.plan.words and state.texts:

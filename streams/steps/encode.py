@@ -35,6 +35,7 @@ class Job:
     user: str
     origin: Origin
     count: int
+    life: int
     texts: list[PendingText]
     raw: Array
     """float32[96]"""
@@ -61,6 +62,7 @@ def make_jobs(reader: Reader, states: list[tuple[str, UserState | None]], origin
                 user=user,
                 origin=origin,
                 count=state.count,
+                life=state.life,
                 texts=state.pending[:MAX_TEXTS],
                 raw=raw_features(state),
                 vectors=layout.decode_vectors(value) if value else Vectors(),
@@ -121,13 +123,9 @@ def apply(turn: Turn, jobs: list[Job], full: bool) -> list[str]:
     again, scored = [], []
     for job in jobs:
         state = turn.known(job.user)
-        if state is None:
-            continue  # erased meanwhile
-        done = len(job.texts)
-        if [text.id for text in state.pending[:done]] != [text.id for text in job.texts]:
-            again.append(job.user)  # erased and back meanwhile
-            continue
-        del state.pending[:done]
+        if state is None or state.life != job.life:
+            continue  # erased meanwhile; who came back has been queued anew
+        del state.pending[: len(job.texts)]
         _store(turn, job, full)
         _decide_words(turn, job, state)
         state.encode_at = job.count + max(1, min(turn.place.drift_events, job.count))

@@ -57,6 +57,8 @@ def receive_events(turn: Turn, records: list[Record], topic: str) -> None:
     turn.meta.watermark = watermark
     if stale:
         learned.score_users(turn, stale)
+        for _, state, _ in stale:
+            state.due = next_due(turn.plan, state)  # a minimum stay may hold what the head would end
 
 
 def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
@@ -78,6 +80,9 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
             state, erased = turn.user(user), False
         time = event.time
         arrived = record.timestamp / 1000.0
+        if state.plan != plan.fingerprint:
+            reconcile(turn, user, state, state.time)
+            horizon = -NEVER
         if time >= horizon:
             state.due = next_due(plan, state)
             horizon = NEVER
@@ -101,13 +106,17 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
                 if plan.needs_vectors:
                     encode = True
                     state.dirty = state.count
-        if state.plan != plan.fingerprint:
-            reconcile(turn, user, state, state.time)
         horizon = min(horizon, time + plan.shortest_window)
         members, now, sequence = state.members, state.time, state.sequence
-        for segment, can_end in plan.affected(event.kind, event.category):
-            if can_end or segment.id not in members:
+        if state.count == 1:  # rules about what was not done hold from the first event on
+            for segment in plan.rules:
                 check_rule(turn, user, state, segment, now, cause)
+        else:
+            for segment, can_end in plan.affected(event.kind, event.category):
+                if can_end or segment.id not in members:
+                    check_rule(turn, user, state, segment, now, cause)
+                    if can_end and (member := members.get(segment.id)) is not None and member.leaving is not None:
+                        horizon = -NEVER  # a minimum stay may end before any window does
         if state.sequence != sequence:
             state.due = next_due(plan, state)
     if cause is not None:

@@ -11,7 +11,7 @@ import xxhash
 from encoders.base import FUSED, MODALITIES
 from encoders.heads import OnlineHead, evidence_shares, head_from_bytes, make_head
 from state import layout
-from state.user import PendingLabel, UserState
+from state.user import PendingLabel, UserState, remember
 from state.vectors import Vectors, pack, unpack
 from streams.steps.membership import Cause, decide
 from streams.steps.partitioner import partition_of
@@ -107,21 +107,34 @@ def receive_labels(turn: Turn, records: list[Record]) -> None:
     turn.load(label.user for label, _, _ in labels)
     turn.load_vectors(label.user for label, _, _ in labels)
     for label, segment, record in labels:
-        state = turn.user(label.user)
+        state = turn.known(label.user)
+        if state is None:
+            _label_of_stranger(turn, label.user, record)
+            continue
         marker = label.id.encode() if label.id else record.value or b""
         id_hash = xxhash.xxh3_64_intdigest(b"label/" + marker)
         if id_hash in state.seen:
             turn.effects.duplicates += 1
             continue
-        state.seen[id_hash] = label.time
+        remember(state, id_hash, record.timestamp / 1000.0)
         pending = PendingLabel(segment.id, label.member, label.weight)
         if has_vectors(turn.vectors(label.user)):
             send_example(turn, label.user, segment, pending)
-        elif state.count:
+        else:
             state.labels.append(pending)
             turn.want_encoding(label.user, state)
-        else:
-            turn.effects.labels_unused += 1  # nothing is known of this user that a head could learn from
+
+
+def _label_of_stranger(turn: Turn, user: str, record: Record) -> None:
+    """Nothing is known here of this user that a head could learn from; perhaps the user lives elsewhere."""
+    home = partition_of(user, turn.place.partitions)
+    if home == turn.place.partition:
+        turn.effects.labels_unused += 1
+    else:
+        turn.effects.misrouted += 1
+        turn.effects.messages.append(
+            Message(turn.place.topics.labels, record.key, record.value, home, list(record.headers))
+        )
 
 
 def _learned_segment(turn: Turn, name: str) -> Segment:
@@ -165,7 +178,8 @@ def train(turn: Turn, records: list[Record], heads: Heads) -> None:
         except msgspec.DecodeError as error:
             turn.reject(topic, record, RefusedError(Code.BROKEN_INTERNAL, f"not an example: {error}"))
             continue
-        if example.segment in turn.plan.segments and example.group in turn.plan.groups:
+        segment = turn.plan.segments.get(example.segment)
+        if segment is not None and segment.group == example.group:  # else it was defined otherwise meanwhile
             blocks.setdefault(example.group, []).append(example)
     for group, examples in blocks.items():
         head = _head(turn, group, heads)

@@ -100,10 +100,14 @@ def check_rule(turn: Turn, user: str, state: UserState, segment: Segment, now: f
     rule = segment.rule
     assert rule is not None
     score = rule.evaluate(state.tallies, now)
-    if (score > 0.0) != (segment.id in state.members):
-        decide(turn, user, state, segment, score, now, cause, lambda: _rule_reason(segment, state, now, score, cause))
-    elif score > 0.0:
-        state.members[segment.id].leaving = None
+    member = state.members.get(segment.id)
+    if member is None:
+        if score < segment.enter:
+            return
+    elif score >= segment.exit:
+        member.leaving = None
+        return
+    decide(turn, user, state, segment, score, now, cause, lambda: _rule_reason(segment, state, now, score, cause))
 
 
 def _rule_reason(segment: Segment, state: UserState, now: float, score: float, cause: Cause) -> Reason:
@@ -117,8 +121,7 @@ def _rule_reason(segment: Segment, state: UserState, now: float, score: float, c
 def fire_timers(turn: Turn, user: str, state: UserState, until: float, cause: Cause) -> None:
     """Evaluate at each due time up to ``until``, in order, as if the clock had stopped there."""
     while state.due <= until:
-        now = state.due
-        state.time = max(state.time, now)
+        now = state.time = max(state.due, state.time)
         for segment in turn.plan.rules:
             check_rule(turn, user, state, segment, now, cause)
         for segment_id, member in list(state.members.items()):

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from encoders.artifact import Encoders
 from encoders.base import E_H, E_S, E_T, MODALITIES
-from encoders.heads import PublishedHead
+from encoders.heads import HEADS, PublishedHead
 from state.vectors import Vectors, unpack
-from streams.steps.segments import Plan
+from streams.steps.segments import DefinitionError, Plan
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -56,7 +56,11 @@ class Models:
 
 
 def make_models(encoders: Encoders, plan: Plan) -> Models:
-    """Encode the descriptions of the plan once."""
+    """Encode the descriptions of the plan once. Raises DefinitionError for a head of an unknown kind."""
+    for group in plan.groups.values():
+        if group.head not in HEADS:
+            known = ", ".join(sorted(HEADS))
+            raise DefinitionError(f"group {group.id!r}: the head {group.head!r} is not one of {known}")
     words: dict[str, Array] = {}
     if plan.words:
         encoded = encoders.text.encode([segment.text for segment in plan.words])

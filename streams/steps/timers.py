@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from state import layout
-from streams.steps.membership import Cause, fire_timers
+from streams.steps.definitions import reconcile
+from streams.steps.membership import Cause, fire_timers, next_due
 from streams.steps.turn import Turn
 
 
@@ -14,7 +15,12 @@ def receive_timers(turn: Turn, keys: list[bytes], now: float) -> None:
     turn.effects.fired.extend(keys)
     for user in users:
         state = turn.known(user)
-        if state is not None and state.due <= now:
+        if state is None:
+            continue
+        if state.plan != turn.plan.fingerprint:
+            reconcile(turn, user, state, state.time)
+            state.due = next_due(turn.plan, state)
+        if state.due <= now:
             fire_timers(
                 turn, user, state, now, Cause("expiry", "timer", arrived=state.due if turn.place.wall_clock else 0.0)
             )

@@ -131,6 +131,7 @@ class Turn:
         self._vectors: dict[str, Vectors] = {}
         self._neighbours: dict[str, Neighbour] = {}
         self._changed: set[str] = set()
+        self._gone: set[str] = set()
         self.processed_at = 0.0
 
     # reading
@@ -140,8 +141,8 @@ class Turn:
         cache, mine = self._cache, self._users
         missing = []
         for user in users:
-            if user in mine:
-                continue
+            if user in mine or user in self._gone:
+                continue  # what the store still has of somebody erased in this turn is no longer true
             state = cache.get(user)
             if state is None:
                 missing.append(user)
@@ -165,7 +166,8 @@ class Turn:
         """The user's state, to be changed; a new one for somebody never seen."""
         state = self.known(user)
         if state is None:
-            state = new_state(self.plan.fingerprint)
+            self.meta.lives += 1
+            state = new_state(self.plan.fingerprint, self.meta.lives)
             self._users[user] = state
             self.meta.users += 1
         return state
@@ -222,6 +224,7 @@ class Turn:
         """Drop everything that the partition holds under the user's own keys."""
         self._users.pop(user, None)
         self._cache.pop(user, None)
+        self._gone.add(user)
         self._vectors[user] = Vectors()
         self._changed.discard(user)
         for key in (layout.user_key(user), layout.vectors_key(user), layout.queue_key(user)):
@@ -256,11 +259,11 @@ class Turn:
         return self._users
 
 
-def new_state(fingerprint: int) -> UserState:
+def new_state(fingerprint: int, life: int = 0) -> UserState:
     """Somebody never seen. Mutable defaults are given here once, which is faster than per-field factories."""
     return UserState(
         decayed={}, categories={}, tallies={}, seen={}, edges={}, groups={}, pending=[], labels=[], members={},
-        plan=fingerprint,
+        plan=fingerprint, life=life,
     )  # fmt: skip
 
 

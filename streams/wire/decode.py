@@ -65,7 +65,7 @@ class Limits:
     max_record_bytes: int = 1_048_576
     max_text_chars: int = 20_000
     min_event_time: float = 946_684_800.0
-    max_ahead_seconds: float = 86_400.0
+    max_ahead_seconds: float = 600.0
 
     def __post_init__(self) -> None:
         if not 0.0 < self.min_event_time < MILLISECONDS_FROM:

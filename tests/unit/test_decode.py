@@ -98,12 +98,12 @@ def test_a_time_is_taken_as_seconds_once_only() -> None:
         assert caught.value.code is Code.ABSURD_TIME
 
 
-@pytest.mark.parametrize("time", [946_684_800, 946_684_800_000, "2000-01-01T00:00:00Z", ARRIVED + 86_400])
+@pytest.mark.parametrize("time", [946_684_800, 946_684_800_000, "2000-01-01T00:00:00Z", ARRIVED + 600])
 def test_the_bounds_of_time_belong_to_what_is_taken(time: object) -> None:
     assert decode_event(own(time=time), ARRIVED, LIMITS).user == "u-1"
 
 
-@pytest.mark.parametrize("time", [946_684_799.999, 946_684_799_999, ARRIVED + 86_400.001])
+@pytest.mark.parametrize("time", [946_684_799.999, 946_684_799_999, ARRIVED + 600.001])
 def test_just_outside_the_bounds_of_time_is_refused(time: float) -> None:
     assert refusal(own(time=time)).code is Code.ABSURD_TIME
 

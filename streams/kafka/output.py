@@ -1,0 +1,148 @@
+"""Step 3 of the commit protocol: everything that a turn wants done in Kafka, in one transaction."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from state import layout
+from streams.settings import Settings
+from streams.steps.turn import Effects, Place
+from streams.wire.emit import Change, Headers, audience_value, change_headers, change_value, membership_value
+from streams.wire.refused import dead_letter_headers
+from streams.wire.topics import MAX_RECORD_BYTES
+
+log = logging.getLogger(__name__)
+
+_TIMEOUT = 30.0
+
+
+class FencedError(RuntimeError):
+    """Another worker owns the partition now; this one must not write any more."""
+
+
+class AbortedError(RuntimeError):
+    """The transaction was aborted; the same work can be tried again."""
+
+
+class Output:
+    """The partition's transactional producer. Making one fences every other with the same transactional id."""
+
+    def __init__(self, settings: Settings, place: Place) -> None:
+        """Raises FencedError or AbortedError."""
+        self._place = place
+        self._source = f"/live-segments/{settings.app}/{place.partition}".encode()
+        self._value: Callable[[Change], bytes] = audience_value if settings.value_format == "audience" else change_value
+        self._producer = _new_producer(settings, place)
+
+    def commit(self, effects: Effects, produced: Callable[[], None]) -> int:
+        """Returns the changelog offset to continue from. ``produced`` is called before the commit.
+
+        Raises FencedError (stop) or AbortedError (nothing has happened; try again).
+        """
+        producer = self._producer
+        delivered: list[int] = []
+
+        def on_position(error: KafkaError | None, message: Message) -> None:
+            offset = message.offset()
+            if error is None and offset is not None:
+                delivered.append(offset)
+
+        try:
+            producer.begin_transaction()
+            self._produce(producer, effects, on_position)
+            produced()
+            _retried(lambda: producer.commit_transaction(_TIMEOUT))
+        except (KafkaException, BufferError) as error:
+            with contextlib.suppress(KafkaException):
+                producer.abort_transaction(_TIMEOUT)
+            raise _translated(error) from error
+        producer.poll(0)
+        if not delivered:
+            raise FencedError("the position record's delivery was not reported; the partition is opened anew")
+        return delivered[0] + 1
+
+    def _produce(self, producer: Producer, effects: Effects, on_position: Callable[..., None]) -> None:
+        topics, partition = self._place.topics, self._place.partition
+        puts = effects.puts
+        last = puts.pop(layout.POSITION_KEY)
+        records: list[dict[str, Any]] = [{"key": key, "value": value} for key, value in puts.items()]
+        _produce_batch(producer, topics.changelog, records, partition)
+        for emitted in effects.changes:
+            change = emitted.change
+            producer.produce(
+                topics.changes, self._value(change), change.user.encode(), partition,
+                headers=change_headers(change, self._source),
+            )  # fmt: skip
+        snapshots: list[dict[str, Any]] = [{"key": user.encode(), "value": None} for user in effects.erased]
+        snapshots += [{"key": each.user.encode(), "value": membership_value(each)} for each in effects.snapshots]
+        _produce_batch(producer, topics.memberships, snapshots, partition)
+        for message in effects.messages:
+            where = -1 if message.partition is None else message.partition
+            producer.produce(message.topic, message.value, message.key, where, headers=message.headers)
+        for reject in effects.rejects:
+            record = reject.record
+            headers: Headers = [
+                *record.headers,
+                *dead_letter_headers(reject.error, reject.topic, partition, record.offset, record.timestamp),
+            ]
+            producer.produce(topics.dead_letters, record.value, record.key, partition, headers=headers)
+        producer.produce(topics.changelog, last, layout.POSITION_KEY, partition, on_delivery=on_position)
+        puts[layout.POSITION_KEY] = last
+
+
+def _new_producer(settings: Settings, place: Place) -> Producer:
+    producer = Producer(
+        {
+            **settings.librdkafka(),
+            "transactional.id": f"{settings.app}-{place.partition}",
+            "transaction.timeout.ms": settings.transaction_timeout_ms,
+            "partitioner": "murmur2_random",
+            "compression.type": "lz4",
+            "linger.ms": 1,
+            "batch.size": 1_000_000,
+            "message.max.bytes": MAX_RECORD_BYTES,
+            "queue.buffering.max.messages": 2_000_000,
+            "queue.buffering.max.kbytes": 1_048_576,
+        },
+        logger=log,
+    )
+    try:
+        producer.init_transactions(_TIMEOUT)
+    except KafkaException as error:
+        raise _translated(error) from error
+    return producer
+
+
+def _produce_batch(producer: Producer, topic: str, records: list[dict[str, Any]], partition: int) -> None:
+    if not records:
+        return
+    queued = producer.produce_batch(topic, records, partition)
+    if queued != len(records):
+        failed = next(record["_error"] for record in records if "_error" in record)
+        raise KafkaException(failed)
+
+
+def _retried(commit: Callable[[], None]) -> None:
+    """A commit may be called again after a retriable error: it is idempotent."""
+    for attempt in range(10):
+        try:
+            commit()
+        except KafkaException as error:
+            if attempt == 9 or not error.args[0].retriable():
+                raise
+        else:
+            return
+
+
+def _translated(error: Exception) -> Exception:
+    cause = error.args[0] if error.args else None
+    if isinstance(cause, KafkaError):
+        if cause.fatal() or cause.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED):
+            return FencedError(f"the partition was taken over by another worker: {cause}")
+        return AbortedError(f"the transaction was aborted: {cause}")
+    return AbortedError(f"the transaction was aborted: {error}")
