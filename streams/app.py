@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -186,6 +187,10 @@ def run_worker(settings: Settings) -> None:
 
     async def main() -> None:
         worker = Worker(settings, checkpoint=kill_at(step) if step else lambda _step: None)
+        # what is there now stays; states live long, so that looking through them all again and again is wasted
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(200_000, 50, 100)
         await worker.run()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, cast
 
 import aiokafka
+from aiokafka.consumer import fetcher
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
@@ -21,6 +22,17 @@ from mode.utils.futures import notify
 
 #: How long a fetch waits for data: a partition that starts again waits for the running fetch of its broker.
 FETCH_MAX_WAIT_MS = 100
+
+
+class _RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka is untyped
+    """Hands on the parsed record itself, which has all that is read of it, instead of a dataclass made from it."""
+
+    def _consumer_record(self, tp: Any, record: Any) -> Any:
+        return record
+
+
+# The fetcher makes its PartitionRecords from this name; copying each record cost a fifth of the worker's time.
+fetcher.PartitionRecords = _RawRecords
 
 
 class RecordBatch:

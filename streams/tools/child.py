@@ -53,7 +53,7 @@ class ChildWorker(WorkerProcess):
                 return status
             if time.monotonic() > until:
                 raise CommandError(f"not {what} within {deadline:.0f} s; status {status}; its log ends:\n{self.tail()}")
-            time.sleep(0.1)
+            time.sleep(0.25)
 
     def wait_ready(self, deadline: float = 90.0) -> None:
         """Until partitions are assigned and restored and the models are loaded."""
