@@ -56,6 +56,7 @@ def ours(bootstrap: str, app: str, prefix: str, count: int, directory: Path) -> 
             return events >= count
 
         status = worker.wait(look, 600.0, f"through {count} events")
+        sums = worker.metrics()
     first, last = looks[0], looks[-1]
     if last[1] == first[1]:
         raise BenchmarkError("too few events to measure: all were counted before the first look")
@@ -63,6 +64,8 @@ def ours(bootstrap: str, app: str, prefix: str, count: int, directory: Path) -> 
     return {
         "events_per_second": counted / (last[0] - first[0]),
         "cpu_microseconds_per_event": 1e6 * (last[2] - first[2]) / counted,
+        "records_per_commit": sums["segments_batch_records_sum"] / sums["segments_batch_records_count"],
+        "commit_seconds_mean": sums["segments_commit_seconds_sum"] / sums["segments_commit_seconds_count"],
         "changes": float(status["changes_total"]),
         "encode_queue_depth_at_end": float(status["encode_queue_depth"]),
     }

@@ -7,10 +7,14 @@ Source: forward/backward decay as in Cormode, Shkapenyuk, Srivastava, Xu, "Forwa
 
 from __future__ import annotations
 
+from math import exp2
+
 FAST = 86_400.0
 """Half-life of the fast counters: one day, in seconds."""
 SLOW = 30 * 86_400.0
 """Half-life of the slow counters: thirty days, in seconds."""
+_PER_FAST = -1.0 / FAST
+_PER_SLOW = -1.0 / SLOW
 
 
 def add_pair(counters: dict[str, list[float]], key: str, time: float, weight: float) -> None:
@@ -19,14 +23,13 @@ def add_pair(counters: dict[str, list[float]], key: str, time: float, weight: fl
     if counter is None:
         counters[key] = [time, weight, weight]
         return
-    ahead = time - counter[0]
+    then, fast, slow = counter
+    ahead = time - then
     if ahead >= 0.0:
-        counter[0] = time
-        counter[1] = counter[1] * 2.0 ** (-ahead / FAST) + weight
-        counter[2] = counter[2] * 2.0 ** (-ahead / SLOW) + weight
+        counter[:] = time, fast * exp2(ahead * _PER_FAST) + weight, slow * exp2(ahead * _PER_SLOW) + weight
     else:
-        counter[1] += weight * 2.0 ** (ahead / FAST)
-        counter[2] += weight * 2.0 ** (ahead / SLOW)
+        counter[1] = fast + weight * exp2(-ahead * _PER_FAST)
+        counter[2] = slow + weight * exp2(-ahead * _PER_SLOW)
 
 
 def add_slow(counters: dict[int, list[float]], key: int, time: float, weight: float) -> None:
@@ -35,14 +38,14 @@ def add_slow(counters: dict[int, list[float]], key: int, time: float, weight: fl
     if counter is None:
         counters[key] = [time, weight]
         return
-    ahead = time - counter[0]
+    then, slow = counter
+    ahead = time - then
     if ahead >= 0.0:
-        counter[0] = time
-        counter[1] = counter[1] * 2.0 ** (-ahead / SLOW) + weight
+        counter[:] = time, slow * exp2(ahead * _PER_SLOW) + weight
     else:
-        counter[1] += weight * 2.0 ** (ahead / SLOW)
+        counter[1] = slow + weight * exp2(-ahead * _PER_SLOW)
 
 
 def value_at(stored: float, since: float, time: float, half_life: float) -> float:
     """A counter's value at ``time`` (not before ``since``, when it was ``stored``)."""
-    return stored * float(2.0 ** (-max(0.0, time - since) / half_life))
+    return stored * exp2(-max(0.0, time - since) / half_life)

@@ -19,6 +19,7 @@ DEDUPE_EVENTS: Final = 1_000
 MOST_GROUPS: Final = 256
 #: how much an event of a kind says about the taste for its category
 INTEREST: Final = {"view": 1.0, "click": 2.0, "purchase": 5.0, "comment": 3.0}
+_PLAIN: Final = frozenset({"view", "click", "purchase"})
 _SLACK: Final = 256
 SPEND: Final = "$spend"
 DWELL: Final = "$dwell"
@@ -136,13 +137,15 @@ def fold(state: UserState, action: Action, event_id: str, id_hash: int, plan: Ta
     remember(state, id_hash, arrived)
     time = action.time
     did = 0
-    if time >= state.time:
-        state.time = time
+    now = state.time
+    if time >= now:
+        state.time = now = time
     else:
         did = LATE
-    if state.count == 0 or time < state.first:
+    count = state.count
+    if count == 0 or time < state.first:
         state.first = time
-    state.count += 1
+    state.count = count + 1
     kind = action.kind
     decay.add_pair(state.decayed, kind, time, 1.0)
     category = action.category
@@ -150,14 +153,16 @@ def fold(state: UserState, action: Action, event_id: str, id_hash: int, plan: Ta
         interest = INTEREST.get(kind)
         if interest is not None:
             decay.add_slow(state.categories, category_bucket(category), time, interest)
-    if action.amount:
-        decay.add_pair(state.decayed, SPEND, time, action.amount)
-    if action.dwell:
-        decay.add_pair(state.decayed, DWELL, time, action.dwell)
+    if amount := action.amount:
+        decay.add_pair(state.decayed, SPEND, time, amount)
+    if dwell := action.dwell:
+        decay.add_pair(state.decayed, DWELL, time, dwell)
     for spec in plan.touched(kind, category):
         measure = spec.measure
-        amount = 1 if measure == "count" else round(getattr(action, measure) * SCALES[measure])
-        windows.add(state.tallies, spec, time, amount, state.time)
+        value = 1 if measure == "count" else round(getattr(action, measure) * SCALES[measure])
+        windows.add(state.tallies, spec, time, value, now)
+    if kind in _PLAIN:
+        return did
     if kind == "comment":
         state.texts += 1
         state.pending.append(PendingText(event_id, time, action.text, arrived))

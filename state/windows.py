@@ -76,7 +76,8 @@ def add(tallies: dict[str, Tally], spec: TallySpec, time: float, amount: int, no
         held = 0
         if bucket < tally.head or not buckets:
             tally.head = bucket
-    amount = min(amount, MOST - held)
+    if held + amount > MOST:
+        amount = MOST - held
     buckets[bucket] = held + amount
     tally.total += amount
 

@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -67,6 +68,11 @@ def load_models(settings: Settings, plan: Plan) -> Models:
     return make_models(encoders, plan)
 
 
+def _step_back() -> None:
+    """Slow work never delays fast work: the encoding thread takes what processor time the turns leave."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+
+
 class Worker:
     """One process of the service. Built whole, then run; nothing is wired anywhere else."""
 
@@ -83,7 +89,7 @@ class Worker:
         self._checkpoint = checkpoint
         # one thread for each partition that may be in a turn; they wait for Kafka and RocksDB more than they compute
         self._turns = ThreadPoolExecutor(max_workers=8, thread_name_prefix="turn")
-        self._encoding = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
+        self._encoding = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode", initializer=_step_back)
         self.faust = make_faust(settings)
         self.lane = EncodeLane(
             lambda: self._models, self.plan.needs_vectors, settings.encode_batch, self.metrics, self._encoding

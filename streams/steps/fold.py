@@ -34,7 +34,8 @@ def receive_events(turn: Turn, records: list[Record], topic: str) -> None:
         except RefusedError as error:
             turn.reject(topic, record, error)
             continue
-        watermark = max(watermark, event.time)
+        if event.time > watermark:
+            watermark = event.time
         item = (event, digest(event.id.encode() if event.id else value or b""), record)
         items = by_user.get(event.user)
         if items is None:
@@ -67,7 +68,11 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
     plan = turn.plan
     tallies = plan.tallies
     effects = turn.effects
+    shortest = plan.shortest_window
+    fingerprint = plan.fingerprint
+    affected = plan.affected
     cause = None
+    counted = 0
     encode = erased = False
     # what this turn's events add to the windows runs out no sooner than this
     horizon = NEVER
@@ -80,7 +85,7 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
             state, erased = turn.user(user), False
         time = event.time
         arrived = record.timestamp / 1000.0
-        if state.plan != plan.fingerprint:
+        if state.plan != fingerprint:
             reconcile(turn, user, state, state.time)
             horizon = -NEVER
         if time >= horizon:
@@ -93,7 +98,7 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
             effects.duplicates += 1
             turn.meta.duplicates += 1
             continue
-        turn.meta.events += 1
+        counted += 1
         cause = Cause("event", "fold", event.id, arrived)
         if did:
             if did & LATE:
@@ -106,21 +111,23 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
                 if plan.needs_vectors:
                     encode = True
                     state.dirty = state.count
-        horizon = min(horizon, time + plan.shortest_window)
+        if time + shortest < horizon:
+            horizon = time + shortest
         members, now, sequence = state.members, state.time, state.sequence
         if state.count == 1:  # rules about what was not done hold from the first event on
             for segment in plan.rules:
                 check_rule(turn, user, state, segment, now, cause)
         else:
-            for segment, can_end in plan.affected(event.kind, event.category):
+            for segment, can_end in affected(event.kind, event.category):
                 if can_end or segment.id not in members:
                     check_rule(turn, user, state, segment, now, cause)
                     if can_end and (member := members.get(segment.id)) is not None and member.leaving is not None:
                         horizon = -NEVER  # a minimum stay may end before any window does
         if state.sequence != sequence:
             state.due = next_due(plan, state)
+    turn.meta.events += counted
     if cause is not None:
-        if encode or (plan.needs_vectors and state.count >= state.encode_at):
+        if not state.queued and (encode or (plan.needs_vectors and state.count >= state.encode_at)):
             turn.want_encoding(user, state)
         state.due = next_due(plan, state)
     return cause

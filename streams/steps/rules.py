@@ -167,15 +167,21 @@ class _Compiler:
         parts = [self.build(value) for value in node.values]
         if isinstance(node.op, ast.And):
 
-            def both(tallies: Tallies, now: float) -> float:
-                return 1.0 if all(part(tallies, now) > 0.0 for part in parts) else 0.0
+            def every(tallies: Tallies, now: float) -> float:
+                for part in parts:  # evaluated for every event: a plain loop is twice as fast as all(…)
+                    if part(tallies, now) <= 0.0:
+                        return 0.0
+                return 1.0
 
-            return both
+            return every
 
-        def either(tallies: Tallies, now: float) -> float:
-            return 1.0 if any(part(tallies, now) > 0.0 for part in parts) else 0.0
+        def some(tallies: Tallies, now: float) -> float:
+            for part in parts:
+                if part(tallies, now) > 0.0:
+                    return 1.0
+            return 0.0
 
-        return either
+        return some
 
     def _binary(self, node: ast.BinOp) -> Evaluate:
         combine = _BINARY.get(type(node.op))
@@ -194,6 +200,9 @@ class _Compiler:
         limit = node.comparators[0]
         plain = isinstance(node.ops[0], (ast.Gt, ast.GtE)) and isinstance(limit, ast.Constant)
         left, right = (self.build(side) if plain else self._inverse(side) for side in (node.left, limit))
+        if isinstance(limit, ast.Constant):
+            bound = right({}, 0.0)
+            return lambda tallies, now: 1.0 if compare(left(tallies, now), bound) else 0.0
         return lambda tallies, now: 1.0 if compare(left(tallies, now), right(tallies, now)) else 0.0
 
     def _term(self, node: ast.Call) -> Evaluate:

@@ -44,6 +44,16 @@ class ChildWorker(WorkerProcess):
             connection.close()
         return found
 
+    def metrics(self) -> dict[str, float]:
+        """``/metrics``: samples by name, those with labels as ``name{…}``."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5.0)
+        try:
+            connection.request("GET", "/metrics")
+            lines = connection.getresponse().read().decode().splitlines()
+        finally:
+            connection.close()
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[:1] != "#")}
+
     def wait(self, reached: Callable[[dict[str, Any]], bool], deadline: float, what: str) -> dict[str, Any]:
         """Look at the status until it is as wanted. Raises CommandError when ``deadline`` seconds are over."""
         until = time.monotonic() + deadline
