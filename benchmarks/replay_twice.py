@@ -23,6 +23,7 @@ from benchmarks.harness import machine, write_json
 from streams.app import run_audit
 from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
+from streams.kafka.reading import take
 from streams.settings import Settings
 from streams.steps.segments import load_plan
 from streams.tools.child import child_worker, free_port
@@ -43,7 +44,7 @@ def read(bootstrap: str, topic: str) -> list[tuple[bytes, bytes | None, dict[str
         consumer.assign([TopicPartition(topic, partition, 0)])
         ended = False
         while not ended:
-            for message in consumer.consume(5_000, timeout=10.0):
+            for message in take(consumer, 5_000, 10.0):
                 error = message.error()
                 if error is None:
                     headers: Any = dict(message.headers() or [])

@@ -195,5 +195,7 @@ def forget_old_ids(state: UserState) -> None:
     if not seen:
         return
     horizon = seen[next(reversed(seen))] - DEDUPE_SECONDS
+    if seen[next(iter(seen))] >= horizon:
+        return  # nearly always
     for old in list(takewhile(lambda key: seen[key] < horizon, seen)):
         del seen[old]

@@ -45,7 +45,8 @@ def read_all(bootstrap: str, topic: str) -> Iterator[Any]:
             consumer.assign([TopicPartition(topic, partition, 0)])
             ended = False
             while not ended:
-                for message in consumer.consume(5_000, timeout=10.0):
+                # consume() waits for all it was asked for, or the whole time
+                for message in consumer.consume(5_000, timeout=0.2):
                     error = message.error()
                     if error is None:
                         yield message

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from encoders.heads import PublishedHead
+from streams.kafka.reading import take
 from streams.kafka.writer import Done, PartitionWriter, Work
 from streams.settings import Settings
 from streams.steps import encode
@@ -63,7 +64,7 @@ class TopicReader:
             return
         # the end is told once, after transaction markers, which take offsets but are not delivered
         while self._next < high:
-            for message in self._consumer.consume(_READ, timeout=1.0):
+            for message in take(self._consumer, _READ, 1.0):
                 error = message.error()
                 if error is None:
                     self._next = (message.offset() or 0) + 1

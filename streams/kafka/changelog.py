@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from state.store import Store
+from streams.kafka.reading import take
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def _read(
     while not stopping():
         records: dict[bytes, bytes | None] = {}
         ended = False
-        messages = consumer.consume(_CHUNK, timeout=0.5)
+        messages = take(consumer, _CHUNK, 0.5)
         for message in messages:
             error = message.error()
             if error is None:

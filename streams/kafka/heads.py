@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from encoders.heads import PublishedHead
+from streams.kafka.reading import take
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class HeadsFollower:
         try:
             consumer.assign([TopicPartition(self._topic, 0, 0)])
             while not self._stopping.is_set():
-                self._take(consumer.consume(500, timeout=0.2))
+                self._take(take(consumer, 500, 0.2))
         except KafkaException:
             log.exception("cannot follow the heads topic %s", self._topic)
         finally:

@@ -34,8 +34,7 @@ def receive_events(turn: Turn, records: list[Record], topic: str) -> None:
         except RefusedError as error:
             turn.reject(topic, record, error)
             continue
-        if event.time > watermark:
-            watermark = event.time
+        watermark = max(watermark, event.time)
         item = (event, digest(event.id.encode() if event.id else value or b""), record)
         items = by_user.get(event.user)
         if items is None:
@@ -111,8 +110,7 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
                 if plan.needs_vectors:
                     encode = True
                     state.dirty = state.count
-        if time + shortest < horizon:
-            horizon = time + shortest
+        horizon = min(horizon, time + shortest)
         members, now, sequence = state.members, state.time, state.sequence
         if state.count == 1:  # rules about what was not done hold from the first event on
             for segment in plan.rules:

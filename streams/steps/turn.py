@@ -242,8 +242,7 @@ class Turn:
         puts = effects.puts
         earliest = NEVER
         for user, state in self._users.items():
-            if len(state.seen) > 16:
-                forget_old_ids(state)
+            forget_old_ids(state)
             puts[key_of(user)] = encode(state)
             earliest = min(earliest, state.due)
         effects.earliest = earliest

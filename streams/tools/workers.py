@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from streams.tools.terminal import CommandError, explain
 log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 20.0
+_ORPHAN_SECONDS = 10.0
 
 
 def serve(settings: Settings, *, stop_with_stdin: bool) -> None:
@@ -41,6 +43,8 @@ def _stop_when_orphaned() -> None:
     while os.read(0, 1):  # not sys.stdin: Python cannot end while a thread holds its lock
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_ORPHAN_SECONDS)  # in order takes for ever where Kafka went with the parent
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class WorkerProcess:
