@@ -145,6 +145,37 @@ def topics(
         out.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
 
 
+@app.command(epilog="Example: segments audit --app audit --prefix copy- --batch 500")
+def audit(
+    *,
+    bootstrap: Bootstrap = None,
+    app_name: AppName = None,
+    prefix: Prefix = None,
+    segments_file: Annotated[Path | None, typer.Option(help="TOML file of segment definitions.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Directory of the state caches.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Batches are cut at multiples of this many offsets.")] = 500,
+) -> None:
+    """Work all topics off once, deterministically: the same input gives the same changes, learned ones included."""
+    settings = read_settings(
+        bootstrap=bootstrap, app=app_name, topic_prefix=prefix, segments_file=segments_file, clock="event",
+        data_dir=data_dir,
+    )  # fmt: skip
+    from streams.tools.logs import set_up_logging  # noqa: PLC0415
+
+    set_up_logging("WARNING", [settings.kafka_sasl_password.get_secret_value()])
+    out = Console()
+    with kafka_at(settings):
+        from streams.app import run_audit  # noqa: PLC0415 - torch takes seconds
+
+        with out.status("reading the models …") as status:
+            done = run_audit(settings, batch, lambda count: status.update(f"{count:,} records of this partition"))
+    out.print(
+        f"{done.events:,} events of {done.users:,} users, {done.duplicates:,} duplicates, {done.changes:,} changes"
+    )
+    for segment, members in sorted(done.members.items()):
+        out.print(Text(f"  {segment}: {members:,}"))
+
+
 @app.command(epilog="Example: segments watch --segment taste-food --from-start")
 def watch(
     *,

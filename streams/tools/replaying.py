@@ -160,9 +160,12 @@ def _replay(
 
     topics = Topics(settings.app, settings.topic_prefix)
     out = Console()
+    try:
+        source = make()
+    except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:  # as the sources document
+        raise CommandError(str(error)) from error
     with kafka_at(settings), until_signal() as stopped:
         try:
-            source = make()
             report = replay(
                 source, connection(settings), topics, rate=rate, speedup=speedup,
                 progress=Console(stderr=True), stop=stopped,
@@ -170,7 +173,7 @@ def _replay(
         except DeliveryError as error:
             out.print(_summary(error.report, topics.events, topics.labels))
             raise
-        except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:  # as the sources document
+        except ValueError as error:  # a source that turns out broken while it is read
             raise CommandError(str(error)) from error
         out.print(_summary(report, topics.events, topics.labels))
         if stopped():

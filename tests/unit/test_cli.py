@@ -26,7 +26,18 @@ from streams.wire.emit import Change, Reason, audience_value, change_value
 from tests.browser.small_service import SLASHED, Site, SmallService
 
 COMMANDS = [
-    *(["worker"], ["broker"], ["topics"], ["watch"], ["user"], ["check"], ["settings"], ["demo"], ["replay"]),
+    *(
+        ["worker"],
+        ["audit"],
+        ["broker"],
+        ["topics"],
+        ["watch"],
+        ["user"],
+        ["check"],
+        ["settings"],
+        ["demo"],
+        ["replay"],
+    ),
     *(["replay", source] for source in ("stackexchange", "complete-journey", "jsonl", "town")),
 ]
 
