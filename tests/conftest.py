@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
+from streams.tools.child import ChildWorker, free_port
+from streams.wire.topics import Topics
+from tests.helpers import APP, Start
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -43,3 +47,36 @@ def data_dir() -> Path:
         source = "SEGMENTS_DATA names" if named else "SEGMENTS_DATA is not set, and the default is"
         pytest.fail(f"{source} {path}, where no data sets are: set SEGMENTS_DATA to their directory")
     return path.resolve()
+
+
+@pytest.fixture
+def topics(broker: EmbeddedBroker, unique_prefix: str) -> Topics:
+    """This test's own topics, two partitions each."""
+    found = Topics(APP, unique_prefix)
+    create_topics({"bootstrap.servers": broker.bootstrap}, found.specs(2), 1)
+    return found
+
+
+@pytest.fixture
+def start(broker: EmbeddedBroker, topics: Topics, tmp_path: Path) -> Iterator[Start]:
+    """Start workers on this test's topics; all are ended with the test."""
+    workers: list[ChildWorker] = []
+
+    def begin(name: str = "one", **settings: str) -> ChildWorker:
+        worker = ChildWorker(
+            free_port(),
+            tmp_path / f"{name}.log",
+            app=APP,
+            bootstrap=broker.bootstrap,
+            topic_prefix=topics.prefix,
+            data_dir=str(tmp_path / "state"),
+            worker_name=name,
+            session_timeout="3",
+            **settings,
+        )
+        workers.append(worker)
+        return worker
+
+    yield begin
+    for worker in workers:
+        worker.kill()

@@ -6,7 +6,13 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from streams.tools.child import ChildWorker
+
 T = TypeVar("T")
+#: the app of workers that tests start
+APP = "svc"
+#: starts a worker: name, then settings
+Start = Callable[..., ChildWorker]
 
 
 def wait_for(condition: Callable[[], T], deadline_s: float, what: str, interval_s: float = 0.05) -> T:

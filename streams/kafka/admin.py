@@ -134,13 +134,22 @@ def end_offsets(
     asked = {TopicPartition(name, partition): latest for name in wanted for partition in range(counts[name])}
     if not asked:
         return {}
-    answers = admin.list_offsets(asked, isolation_level=_ISOLATION[isolation_level], request_timeout=_left(deadline))
-    return {
-        (part.topic, part.partition): int(
-            _result(future, deadline, f"no end offset of {part.topic}[{part.partition}]").offset
+    while True:
+        answers = admin.list_offsets(
+            asked, isolation_level=_ISOLATION[isolation_level], request_timeout=_left(deadline)
         )
-        for part, future in answers.items()
-    }
+        try:
+            return {
+                (part.topic, part.partition): int(
+                    _result(future, deadline, f"no end offset of {part.topic}[{part.partition}]").offset
+                )
+                for part, future in answers.items()
+            }
+        except AdminError as error:
+            # leaders may still be moving just after a topic was made
+            if _code(error.__cause__ or error) != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL_SECONDS)
 
 
 def wait_for_topics(conf: Connection, names: Iterable[str], timeout: float = 30.0) -> None:

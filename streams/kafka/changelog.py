@@ -42,7 +42,8 @@ def restore(
             "auto.offset.reset": "error",
             "fetch.message.max.bytes": 8 * 1024 * 1024,
             "queued.max.messages.kbytes": 65_536,
-        }
+        },
+        logger=log,
     )
     try:
         target = TopicPartition(topic, partition)

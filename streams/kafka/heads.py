@@ -58,7 +58,8 @@ class HeadsFollower:
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": 100,
-            }
+            },
+            logger=log,
         )
         try:
             consumer.assign([TopicPartition(self._topic, 0, 0)])

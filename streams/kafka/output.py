@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ _TIMEOUT = 30.0
 
 
 class FencedError(RuntimeError):
-    """Another worker owns the partition now; this one must not write any more."""
+    """This worker must not write to the partition any more: another owns it, or what was committed is not known."""
 
 
 class AbortedError(RuntimeError):
@@ -56,15 +57,27 @@ class Output:
             producer.begin_transaction()
             self._produce(producer, effects, on_position)
             produced()
-            _retried(lambda: producer.commit_transaction(_TIMEOUT))
         except (KafkaException, BufferError) as error:
-            with contextlib.suppress(KafkaException):
-                producer.abort_transaction(_TIMEOUT)
+            self._abort()
             raise _translated(error) from error
-        producer.poll(0)
+        try:
+            _retried(lambda: producer.commit_transaction(_TIMEOUT))
+        except KafkaException as error:
+            if error.args[0].txn_requires_abort():
+                self._abort()
+                raise _translated(error) from error
+            # committed or not, nobody knows here: whoever opens the partition next reads it from the changelog
+            raise FencedError(f"the outcome of a transaction is not known: {error.args[0]}") from error
+        until = time.monotonic() + _TIMEOUT
+        while not delivered and time.monotonic() < until:
+            producer.poll(0.01)
         if not delivered:
-            raise FencedError("the position record's delivery was not reported; the partition is opened anew")
+            raise FencedError("the delivery of the position record was not reported")
         return delivered[0] + 1
+
+    def _abort(self) -> None:
+        with contextlib.suppress(KafkaException):
+            self._producer.abort_transaction(_TIMEOUT)
 
     def _produce(self, producer: Producer, effects: Effects, on_position: Callable[..., None]) -> None:
         topics, partition = self._place.topics, self._place.partition
@@ -104,6 +117,7 @@ def _new_producer(settings: Settings, place: Place) -> Producer:
             "partitioner": "murmur2_random",
             "compression.type": "lz4",
             "linger.ms": 1,
+            "log_level": 3,  # errors: what a fresh coordinator answers at first is no news
             "batch.size": 1_000_000,
             "message.max.bytes": MAX_RECORD_BYTES,
             "queue.buffering.max.messages": 2_000_000,

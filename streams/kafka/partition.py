@@ -301,6 +301,8 @@ def note_turn(metrics: Metrics, writer: PartitionWriter, done: Done) -> None:
     metrics.graph_messages.labels(direction="received").inc(effects.graph_received)
     topics = writer.place.topics
     metrics.graph_messages.labels(direction="sent").inc(sum(each.topic == topics.graph for each in effects.messages))
+    for group in effects.drifts:
+        metrics.head_drift.labels(group=group).inc()
     for reject in effects.rejects:
         metrics.dead_letters.labels(reason=str(reject.error.code)).inc()
     now = time.time()

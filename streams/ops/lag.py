@@ -21,6 +21,7 @@ sample from before its oldest record (start-up) or stood still since the last lo
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from typing import Any
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition, admin
 
 from streams.ops.metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 Partition = tuple[str, int]
 
@@ -130,7 +133,8 @@ class Probe:
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": 50,
                 "fetch.message.max.bytes": 65_536,
-            }
+            },
+            logger=log,
         )
 
     def read(self, positions: Mapping[Partition, int], timeout: float) -> dict[Partition, Found]:
@@ -181,7 +185,7 @@ class LagMonitor:
     """
 
     def __init__(self, conf: Mapping[str, Any], group: str, metrics: Metrics, timeout: float = 5.0) -> None:
-        self._admin = admin.AdminClient(dict(conf))
+        self._admin = admin.AdminClient(dict(conf), logger=log)
         self._conf = dict(conf)
         self._group = group
         self._metrics = metrics

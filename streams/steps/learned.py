@@ -193,7 +193,8 @@ def train(turn: Turn, records: list[Record], heads: Heads) -> None:
                 targets[row] = 0.0
             targets[row, place[example.segment]] = 1.0 if example.member else 0.0
             weights[row] = example.weight
-        head.learn_block(vectors, targets, weights)
+        if head.learn_block(vectors, targets, weights).drift:
+            turn.effects.drifts.append(group)
         turn.put(layout.head_key(group), head.to_bytes())
         turn.effects.messages.append(Message(turn.place.topics.heads, group.encode(), head.published(), 0))
 

@@ -111,6 +111,9 @@ class Effects:
     misrouted: int = 0
     graph_received: int = 0
     labels_unused: int = 0
+    """Labels of users of whom nothing is known."""
+    drifts: list[str] = field(default_factory=list)
+    """Groups whose head started anew, because the world changed."""
 
 
 class Turn:

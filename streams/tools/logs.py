@@ -37,11 +37,32 @@ def _worth_telling(record: logging.LogRecord) -> bool:
     return record.levelno > logging.INFO or not str(record.msg).startswith("[^")
 
 
+class RateLimit(logging.Filter):
+    """At most ``burst`` records of one place in ``seconds``: a client without its broker may say the same
+    thousands of times a second. How many were left out is told with the next one."""
+
+    def __init__(self, burst: int = 20, seconds: float = 10.0) -> None:
+        super().__init__()
+        self._burst, self._seconds = burst, seconds
+        self._places: dict[tuple[str, int], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        place = (record.pathname, record.lineno)
+        since, count = self._places.get(place, (record.created, 0))
+        if record.created - since >= self._seconds:
+            if (left_out := count - self._burst) > 0:
+                record.msg = f"{record.msg} ({left_out} like this one were left out)"
+            since, count = record.created, 0
+        self._places[place] = (since, count + 1)
+        return count < self._burst
+
+
 def set_up_logging(level: str, secrets: Iterable[str] = (), stream: TextIO | None = None) -> None:
     """Configure the root logger, in place of whatever was there. ``stream`` None is stderr."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(PlainFormatter(secrets))
     handler.addFilter(_worth_telling)
+    handler.addFilter(RateLimit())
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)

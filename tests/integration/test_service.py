@@ -5,59 +5,21 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
-from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
-from streams.tools.child import ChildWorker, free_port
 from streams.tools.replay import replay
 from streams.tools.sources import Records
 from streams.tools.town import Town
 from streams.wire.events import Event, encode_event
 from streams.wire.topics import MAX_RECORD_BYTES, Topics
 from tests.bad_records import BAD_RECORDS
-from tests.helpers import wait_for
+from tests.helpers import APP, Start, wait_for
 from tests.verifier import read_all, verify
-
-Start = Callable[..., ChildWorker]
-APP = "svc"
-
-
-@pytest.fixture
-def topics(broker: EmbeddedBroker, unique_prefix: str) -> Topics:
-    found = Topics(APP, unique_prefix)
-    create_topics({"bootstrap.servers": broker.bootstrap}, found.specs(2), 1)
-    return found
-
-
-@pytest.fixture
-def start(broker: EmbeddedBroker, topics: Topics, tmp_path: Path) -> Iterator[Start]:
-    """Start workers on this test's topics; all are ended with the test."""
-    workers: list[ChildWorker] = []
-
-    def begin(name: str = "one", **settings: str) -> ChildWorker:
-        worker = ChildWorker(
-            free_port(),
-            tmp_path / f"{name}.log",
-            app=APP,
-            bootstrap=broker.bootstrap,
-            topic_prefix=topics.prefix,
-            data_dir=str(tmp_path / "state"),
-            worker_name=name,
-            session_timeout="3",
-            **settings,
-        )
-        workers.append(worker)
-        return worker
-
-    yield begin
-    for worker in workers:
-        worker.kill()
 
 
 def send(broker: EmbeddedBroker, topic: str, values: list[tuple[bytes | None, bytes | None]]) -> None:

@@ -1,0 +1,85 @@
+"""The deterministic mode: two runs over the same input are equal in everything but the time of processing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from streams.app import run_audit
+from streams.kafka.admin import create_topics
+from streams.kafka.broker import EmbeddedBroker
+from streams.settings import Settings
+from streams.tools.replay import replay
+from streams.tools.sources import Records
+from streams.tools.town import Town
+from streams.wire.topics import Topics
+from tests.verifier import read_all, verify
+
+SEGMENTS = """
+[[segment]]
+id = "busy"
+rule = 'count("click", within="10m") >= 5 and count("purchase", within="1h") == 0'
+[[segment]]
+id = "food-lovers"
+words = "people who love cooking and restaurants"
+[[group]]
+id = "taste"
+min_labels = 10
+[[segment]]
+id = "taste-food"
+learned = "taste"
+[[segment]]
+id = "taste-sport"
+learned = "taste"
+[[segment]]
+id = "taste-travel"
+learned = "taste"
+"""
+
+
+def audited(broker: EmbeddedBroker, prefix: str, directory: Path, batch: int) -> list[dict[str, Any]]:
+    topics = Topics("audit", prefix)
+    conf = {"bootstrap.servers": broker.bootstrap}
+    create_topics(conf, topics.specs(1), 1)
+    town = Town(5, 25, labels_share=0.05)
+    replay(Records("town", town.events(1_500, 1_790_000_000.0, 2.0)), conf, topics)
+    file = directory / "segments.toml"
+    file.write_text(SEGMENTS)
+    settings = Settings(
+        app="audit", bootstrap=broker.bootstrap, topic_prefix=prefix, clock="event",
+        data_dir=directory / prefix, segments_file=file,
+    )  # fmt: skip
+    run_audit(settings, batch)
+    assert verify(broker.bootstrap, "audit", prefix).differences == []
+    changes = [json.loads(message.value()) for message in read_all(broker.bootstrap, topics.changes)]
+    for change in changes:
+        del change["processed_at"]
+    return changes
+
+
+def test_two_audits_of_the_same_input_are_equal_throughout(
+    broker: EmbeddedBroker, unique_prefix: str, tmp_path: Path
+) -> None:
+    first, second = (audited(broker, f"{unique_prefix}{run}-", tmp_path, 400) for run in "ab")
+    assert first == second
+    kinds = {change["segment"] for change in first}
+    assert {"busy", "food-lovers"} <= kinds
+    assert any(segment.startswith("taste-") for segment in kinds), "learned segments took part"
+    assert {change["origin"] for change in first} >= {"event", "expiry"}
+
+
+def test_rules_and_descriptions_do_not_depend_on_where_batches_are_cut(
+    broker: EmbeddedBroker, unique_prefix: str, tmp_path: Path
+) -> None:
+    runs = []
+    for batch in (1_000_000, 37):
+        changes = audited(broker, f"{unique_prefix}{batch}-", tmp_path, batch)
+        runs.append(
+            sorted(
+                (change["user"], change["event_time"], change["segment"], change["change"], change["score"])
+                for change in changes
+                if not change["segment"].startswith("taste-")
+            )
+        )
+    assert runs[0] == runs[1]
