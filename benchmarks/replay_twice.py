@@ -94,9 +94,9 @@ def serve(broker: EmbeddedBroker, source: Source, name: str, directory: Path) ->
         worker.wait_ready(180.0)
         started = time.perf_counter()
         sent = replay(source, conf, topics)
-        status = worker.wait_idle(0, 3_600.0)
-        status = worker.wait(lambda now: now["encode_queue_depth"] == 0, 3_600.0, "encoded")
+        worker.wait_idle(sent.events, 3_600.0)
         seconds = time.perf_counter() - started
+        status = worker.wait_settled(600.0)
     outcome = Outcome(broker.bootstrap, topics)
     report = {
         "sent": sent.events,

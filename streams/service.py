@@ -12,6 +12,7 @@ import msgspec
 
 from state import edges
 from state.decay import SLOW, value_at
+from state.user import UserState
 from state.windows import total_at
 from streams.kafka.agents import Host
 from streams.kafka.heads import HeadsFollower
@@ -257,7 +258,7 @@ def describe(writer: PartitionWriter, plan: Plan, user_id: str, history: list[di
     )  # fmt: skip
 
 
-def why_now(plan: Plan, state: Any, segment_id: str) -> dict[str, Any]:
+def why_now(plan: Plan, state: UserState, segment_id: str) -> dict[str, Any]:
     """The present evidence for a membership whose change is not among the recent ones."""
     segment = plan.segments.get(segment_id)
     member = state.members[segment_id]

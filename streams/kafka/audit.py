@@ -187,10 +187,11 @@ class Audit:
                 continue
             if not self._refreshes:
                 return
-            followee = next(iter(self._refreshes))
-            del self._refreshes[followee]
-            users = self._writer.followers(followee, "", self._settings.cached_users)
-            self._encode(users, refresh=True, refreshed=[followee])
+            followees, users = list(self._refreshes), {}
+            self._refreshes.clear()
+            for followee in followees:
+                users.update(dict.fromkeys(self._writer.followers(followee, "", self._settings.cached_users)))
+            self._encode(list(users), refresh=True, refreshed=followees)
 
     def _encode(self, users: list[str], refresh: bool, refreshed: list[str]) -> None:
         jobs = self._writer.make_jobs(users, refresh)

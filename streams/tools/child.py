@@ -79,6 +79,20 @@ class ChildWorker(WorkerProcess):
 
         return self.wait(idle, deadline, f"through {events} events and idle")
 
+    def wait_settled(self, deadline: float, still: float = 3.0) -> dict[str, Any]:
+        """Until nothing was counted and nothing changed for ``still`` seconds: timers and refreshes are done too."""
+        last: tuple[int, int] = (-1, -1)
+        since = time.monotonic()
+
+        def settled(status: dict[str, Any]) -> bool:
+            nonlocal last, since
+            now = (status["events_total"], status["changes_total"])
+            if now != last or status["encode_queue_depth"]:
+                last, since = now, time.monotonic()
+            return time.monotonic() - since > still
+
+        return self.wait(settled, deadline, "settled")
+
     def cpu_seconds(self) -> float:
         """Processor time of the worker so far, user and system."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
