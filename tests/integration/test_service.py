@@ -21,6 +21,17 @@ from tests.bad_records import BAD_RECORDS
 from tests.helpers import APP, Start, wait_for
 from tests.verifier import read_all, verify
 
+COOKS = (
+    "I love to cook pasta with fresh basil",
+    "Best restaurant in town, the risotto was superb",
+    "My sourdough bread recipe finally worked",
+)
+OTHERS = (
+    "The match last night went to penalties",
+    "My new running shoes are great",
+    "The parliament voted on the tax bill",
+)
+
 
 def send(broker: EmbeddedBroker, topic: str, values: list[tuple[bytes | None, bytes | None]]) -> None:
     producer = Producer(
@@ -104,13 +115,9 @@ def test_a_description_in_words_finds_its_people_without_labels(
     broker: EmbeddedBroker, topics: Topics, start: Start, tmp_path: Path
 ) -> None:
     now = time.time()
-    cooks = ["I love to cook pasta with fresh basil", "Best restaurant in town, the risotto was superb",
-             "My sourdough bread recipe finally worked"]  # fmt: skip
-    others = ["The match last night went to penalties", "My new running shoes are great",
-              "The parliament voted on the tax bill"]  # fmt: skip
     comments = [
         Event(user=user, kind="comment", time=now + place, id=f"{user}-{place}", text=text)
-        for user, texts in (("cook", cooks), ("other", others))
+        for user, texts in (("cook", COOKS), ("other", OTHERS))
         for place, text in enumerate(texts)
     ]
     send(broker, topics.events, [(event.user.encode(), encode_event(event)) for event in comments])
@@ -123,6 +130,64 @@ def test_a_description_in_words_finds_its_people_without_labels(
     assert changes[0]["segment"] == "cooks"
     assert changes[0]["reason"]["words"] == "people who love cooking and restaurants"
     assert changes[0]["encoder_version"]
+
+
+def test_a_description_added_later_finds_users_who_wrote_before(
+    broker: EmbeddedBroker, topics: Topics, start: Start, tmp_path: Path
+) -> None:
+    now = time.time()
+    comments = [
+        Event(user=user, kind="comment", time=now + place, id=f"{user}-{place}", text=text)
+        for user, texts in (("cook", COOKS), ("other", OTHERS))
+        for place, text in enumerate(texts)
+    ]
+    send(broker, topics.events, [(event.user.encode(), encode_event(event)) for event in comments])
+    file = tmp_path / "segments.toml"
+    rule = '[[segment]]\nid = "writers"\nrule = \'count("comment", within="7d") >= 2\'\n'
+    file.write_text(rule)
+    before = start(segments_file=str(file))
+    before.wait_idle(len(comments), 90.0)
+    before.stop()
+    file.write_text('[[segment]]\nid = "cooks"\nwords = "people who love cooking and restaurants"\n')
+    after = start(segments_file=str(file))
+    after.wait(lambda status: status["changes_total"] == 5, 90.0, "through the sweep")
+
+    told = {
+        (change["user"], change["segment"], change["change"], change["origin"]) for change in changes_of(broker, topics)
+    }
+    assert told == {
+        ("cook", "writers", "entered", "event"),
+        ("other", "writers", "entered", "event"),
+        ("cook", "writers", "exited", "definition"),
+        ("other", "writers", "exited", "definition"),
+        ("cook", "cooks", "entered", "definition"),
+    }
+
+
+def test_a_second_worker_takes_over_partitions_under_load_and_nothing_is_lost_or_doubled(
+    broker: EmbeddedBroker, topics: Topics, start: Start
+) -> None:
+    records = events_of(Town(14, 60), 6_000)
+    conf = {"bootstrap.servers": broker.bootstrap}
+    first = start("one")
+    first.wait_ready()
+    replay(Records("town", records[:3_000]), conf, topics)
+    second = start("two")
+    replay(Records("town", records[3_000:], total=None), conf, topics, rate=300.0)
+
+    def counted() -> bool:
+        parts = [
+            (status["events_total"], len(status["partitions"]))
+            for status in (first.status(), second.status())
+            if status
+        ]
+        return sum(events for events, _ in parts) == len(records) and [owned for _, owned in parts] == [1, 1]
+
+    wait_for(counted, 90.0, "both workers own one partition and all events are counted")
+    first.stop()
+    second.wait_idle(len(records), 60.0)
+    second.stop()
+    assert verify(broker.bootstrap, APP, topics.prefix).differences == []
 
 
 def changes_of(broker: EmbeddedBroker, topics: Topics) -> list[dict[str, Any]]:
