@@ -8,6 +8,7 @@ Faust is not involved; the partition's producer still fences a running worker.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ from streams.steps.turn import Record
 from streams.wire.decode import decode_label
 from streams.wire.refused import RefusedError
 from streams.wire.topics import Topics
+
+log = logging.getLogger(__name__)
 
 _READ = 5_000
 
@@ -42,24 +45,25 @@ class TopicReader:
     """Committed records of one partition of one topic, in order, up to an end that is asked when reading starts."""
 
     def __init__(self, settings: Settings, topic: str, partition: int, start: int) -> None:
-        self._consumer = Consumer(
-            {
-                **settings.librdkafka(),
-                "group.id": f"{settings.app}-audit",
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-                "fetch.wait.max.ms": 10,
-            }
-        )
+        conf: dict[str, str | int | float | bool] = {
+            **settings.librdkafka(),
+            "group.id": f"{settings.app}-audit",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "fetch.wait.max.ms": 10,
+        }
+        self._consumer = Consumer({**conf, "isolation.level": "read_committed"}, logger=log)
+        # a commit returns before its markers are written: the committed end may still be behind what was committed,
+        # the high watermark is not
+        self._ends = Consumer({**conf, "isolation.level": "read_uncommitted"}, logger=log)
         self._topic, self._partition = topic, partition
         self._next = start
         self._consumer.assign([TopicPartition(topic, partition, start)])
 
     def to_end(self) -> Iterator[Record]:
         """Records up to the present end; call it again for what came later."""
-        low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, self._partition), timeout=30.0)
+        low, high = self._ends.get_watermark_offsets(TopicPartition(self._topic, self._partition), timeout=30.0)
         if low >= high:
             return
         # the end is told once, after transaction markers, which take offsets but are not delivered
@@ -76,6 +80,7 @@ class TopicReader:
 
     def close(self) -> None:
         self._consumer.close()
+        self._ends.close()
 
 
 def _record(message: Message) -> AuditRecord:

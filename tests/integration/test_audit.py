@@ -43,7 +43,7 @@ def audited(broker: EmbeddedBroker, prefix: str, directory: Path, batch: int) ->
     conf = {"bootstrap.servers": broker.bootstrap}
     create_topics(conf, topics.specs(1), 1)
     town = Town(5, 25, labels_share=0.05)
-    replay(Records("town", town.events(1_500, 1_790_000_000.0, 2.0)), conf, topics)
+    replay(Records("town", town.events(1_500, 1_790_000_000.0, 0.25)), conf, topics)
     file = directory / "segments.toml"
     file.write_text(SEGMENTS)
     settings = Settings(
