@@ -13,7 +13,7 @@ import msgspec
 from state import edges
 from state.decay import SLOW, value_at
 from state.user import UserState
-from state.windows import total_at
+from state.windows import SCALES, TallySpec, total_at
 from streams.kafka.agents import Host
 from streams.kafka.heads import HeadsFollower
 from streams.kafka.lane import EncodeLane, PartitionGoneError
@@ -29,6 +29,7 @@ from streams.ops.view import (
     SegmentStatus,
     UserView,
     WorkerStatus,
+    duration,
 )
 from streams.steps.models import Models
 from streams.steps.partitioner import partition_of
@@ -38,6 +39,8 @@ from streams.steps.turn import Emitted
 RECENT_CHANGES = 200
 #: a turn or a restore's progress that takes longer than this means that the worker is stuck (seconds)
 STUCK_AFTER = 120.0
+#: without an answer from Kafka for so long the worker is not ready (seconds)
+SILENT_AFTER = 10.0
 
 
 class Rate:
@@ -82,6 +85,7 @@ class Service:
         self._lags: dict[int, list[PartitionLag]] = {}
         self._events_rate, self._changes_rate = Rate(), Rate()
         self._rates = (0.0, 0.0)
+        self._unheard = 0.0  # since when no end offset was told; 0: it was
         self.failure: str = ""
 
     # noting
@@ -97,6 +101,10 @@ class Service:
         for lag in lags:
             by_partition.setdefault(lag.partition, []).append(lag)
         self._lags = by_partition
+        if not lags or any(lag.fresh for lag in lags):
+            self._unheard = 0.0
+        else:
+            self._unheard = self._unheard or time.monotonic()
         now = time.monotonic()
         events = float(sum(each.writer.meta.events for each in self._running()))
         changes = float(sum(each.writer.meta.changes for each in self._running()))
@@ -178,6 +186,8 @@ class Service:
             return False, self.failure
         if not self._heads.ready:
             return False, "the learned heads are being read"
+        if self._unheard and time.monotonic() - self._unheard > SILENT_AFTER:
+            return False, "Kafka does not answer"
         partitions = self._host.partitions.values()
         if not partitions:
             return False, "no partition is assigned"
@@ -231,9 +241,7 @@ def describe(writer: PartitionWriter, plan: Plan, user_id: str, history: list[di
         key.lstrip("$"): round(value_at(slow, since, now, SLOW), 2) for key, (since, _, slow) in state.decayed.items()
     }
     windows = {
-        f"{spec.kind} {spec.measure} {spec.category} within {spec.window} s".replace("  ", " "): total_at(
-            state.tallies.get(spec.key), spec, state.time
-        )
+        window_name(spec): total_at(state.tallies.get(spec.key), spec, state.time) / SCALES[spec.measure]
         for spec in plan.tallies.specs.values()
         if spec.key in state.tallies
     }
@@ -256,6 +264,12 @@ def describe(writer: PartitionWriter, plan: Plan, user_id: str, history: list[di
         last_event_time=state.time or None,
         history=history,
     )  # fmt: skip
+
+
+def window_name(spec: TallySpec) -> str:
+    """``purchase amount within 30 d``, for people."""
+    category = f" in {spec.category}" if spec.category else ""
+    return f"{spec.kind} {spec.measure}{category} within {duration(spec.window)}"
 
 
 def why_now(plan: Plan, state: UserState, segment_id: str) -> dict[str, Any]:
