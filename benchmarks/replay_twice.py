@@ -14,6 +14,7 @@ import json
 import tempfile
 import time
 from collections import Counter
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,23 @@ from streams.tools.sources import CompleteJourney, Source, StackExchange
 from streams.wire.topics import Topics
 
 Change = dict[str, Any]
+#: the built-in rules, and descriptions that fit what each source's people write about
+SEGMENTS = """
+[[segment]]
+id = "algorithms"
+words = "people who explain quantum algorithms and circuits"
+
+[[segment]]
+id = "hardware"
+words = "people interested in building quantum computers, qubits and cooling"
+"""
+
+
+def segments_file(directory: Path) -> Path:
+    """The built-in definitions and SEGMENTS, as a file."""
+    path = directory / "segments.toml"
+    path.write_text(files("streams.tools").joinpath("segments.toml").read_text() + SEGMENTS)
+    return path
 
 
 def read(bootstrap: str, topic: str) -> list[tuple[bytes, bytes | None, dict[str, bytes]]]:
@@ -89,7 +107,7 @@ def serve(broker: EmbeddedBroker, source: Source, name: str, directory: Path) ->
     conf = {"bootstrap.servers": broker.bootstrap}
     create_topics(conf, topics.specs(2), 1)
     settings = {"app": "twice", "bootstrap": broker.bootstrap, "topic_prefix": topics.prefix, "clock": "event",
-                "data_dir": str(directory / name)}  # fmt: skip
+                "data_dir": str(directory / name), "segments_file": str(segments_file(directory))}  # fmt: skip
     with child_worker(free_port(), directory / f"{name}.log", **settings) as worker:
         worker.wait_ready(180.0)
         started = time.perf_counter()
@@ -119,7 +137,12 @@ def audit(broker: EmbeddedBroker, source: Source, name: str, directory: Path) ->
     create_topics(conf, topics.specs(1), 1)
     replay(source, conf, topics)
     settings = Settings(
-        app="twice", bootstrap=broker.bootstrap, topic_prefix=topics.prefix, clock="event", data_dir=directory / name
+        app="twice",
+        bootstrap=broker.bootstrap,
+        topic_prefix=topics.prefix,
+        clock="event",
+        data_dir=directory / name,
+        segments_file=segments_file(directory),
     )
     started = time.perf_counter()
     done = run_audit(settings, 1_000)

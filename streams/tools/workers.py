@@ -37,6 +37,10 @@ def serve(settings: Settings, *, stop_with_stdin: bool) -> None:
         if words.startswith("unexpected"):
             log.exception("the worker ended")
         raise CommandError(words) from error
+    # all is closed; an orderly end of the interpreter would only make libraries report what they leak
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _stop_when_orphaned() -> None:
