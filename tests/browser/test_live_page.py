@@ -6,14 +6,13 @@ import time
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.common.by import By
 
 from streams.kafka.broker import EmbeddedBroker
 from streams.tools.replay import replay
 from streams.tools.sources import Records
 from streams.tools.town import Town
 from streams.wire.topics import Topics
-from tests.browser.test_page import severe
+from tests.browser.test_page import severe, text_of
 from tests.helpers import Start
 
 pytestmark = pytest.mark.browser
@@ -32,12 +31,12 @@ def test_the_page_of_a_worker_shows_its_changes_and_why_a_user_is_in_a_segment(
     newest = next(change for change in status["recent_changes"] if change["change"] == "entered")
 
     chromium.get(f"http://127.0.0.1:{worker.port}/")
-    body = chromium.find_element(By.TAG_NAME, "body").text
+    body = text_of(chromium, "body")
     assert newest["segment"] in body
     assert "Ready" in body
     assert "regulars" in body
     chromium.get(f"http://127.0.0.1:{worker.port}/user/{newest['user']}")
-    body = chromium.find_element(By.TAG_NAME, "body").text
+    body = text_of(chromium, "body")
     assert newest["segment"] in body
     assert newest["reason"]["summary"].split(":")[0] in body
     assert severe(chromium) == []

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -31,7 +32,20 @@ def severe(driver: webdriver.Chrome) -> list[str]:
 
 
 def text_of(driver: webdriver.Chrome, selector: str) -> str:
-    return driver.find_element(By.CSS_SELECTOR, selector).text
+    """The visible text, found and read in one step: the page swaps its live parts, and navigates, between two."""
+    read = "const found = document.querySelector(arguments[0]); return found ? found.innerText : ''"
+    return str(driver.execute_script(read, selector))
+
+
+def follow(driver: webdriver.Chrome, text: str) -> None:
+    """Click the link; again if the page swapped it away in between."""
+    gone = (StaleElementReferenceException, NoSuchElementException)
+
+    def clicked(page: webdriver.Chrome) -> bool:
+        page.find_element(By.LINK_TEXT, text).click()
+        return True
+
+    WebDriverWait(driver, 20, ignored_exceptions=gone).until(clicked)
 
 
 def resize(driver: webdriver.Chrome, width: int, height: int = 900, scheme: str = "light") -> None:
@@ -123,7 +137,7 @@ def test_hostile_text_is_shown_as_text(site: Site, chromium: webdriver.Chrome) -
     site.service.changes.insert(0, change(f"{HOSTILE}2", "cooking", 600))
     WebDriverWait(chromium, 20).until(lambda driver: f"{HOSTILE}2" in text_of(driver, "#changes"))
     assert HOSTILE in text_of(chromium, "#segments")
-    chromium.find_element(By.LINK_TEXT, HOSTILE).click()
+    follow(chromium, HOSTILE)
     WebDriverWait(chromium, 20).until(lambda driver: HOSTILE in text_of(driver, "h1"))
     assert chromium.title.startswith(HOSTILE)
     scripts = [node.get_attribute("src") for node in chromium.find_elements(By.TAG_NAME, "script")]
@@ -137,7 +151,7 @@ def test_users_with_awkward_ids_are_found_through_search_and_links(
 ) -> None:
     site.service.changes.insert(0, change(user, "cooking", 700))
     chromium.get(site.url)
-    chromium.find_element(By.LINK_TEXT, user).click()
+    follow(chromium, user)
     WebDriverWait(chromium, 20).until(lambda driver: "Is in 2 segments" in text_of(driver, "main"))
     box = chromium.find_element(By.ID, "find")
     box.send_keys(user)
