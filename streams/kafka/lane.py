@@ -52,6 +52,7 @@ class EncodeLane:
         self._refreshes: deque[_Refresh] = deque()
         self._wake = asyncio.Event()
         self._busy = False
+        self._in_flight = 0
 
     def offer(self, target: EncodeTarget, users: list[str]) -> None:
         """Put users into the queue; who waits already keeps the place."""
@@ -76,7 +77,8 @@ class EncodeLane:
 
     @property
     def depth(self) -> int:
-        return len(self._waiting)
+        """Users that wait or are being encoded: 0 means that all is done."""
+        return len(self._waiting) + self._in_flight
 
     @property
     def age(self) -> float:
@@ -106,7 +108,7 @@ class EncodeLane:
             try:
                 await self.step()
             finally:
-                self._busy = False
+                self._busy, self._in_flight = False, 0
                 self._note()
 
     async def step(self) -> None:
@@ -118,6 +120,7 @@ class EncodeLane:
 
     async def _encode_waiting(self) -> None:
         taken = list(self._waiting.items())[: self._batch]
+        self._in_flight = len(taken)
         for key, _ in taken:
             del self._waiting[key]
         by_target: dict[int, tuple[EncodeTarget, list[str]]] = {}
@@ -149,6 +152,7 @@ class EncodeLane:
             except PartitionGoneError:
                 self.drop(target)
         jobs = [job for _, part, _ in work for job in part]
+        self._in_flight = len(jobs)
         loop = asyncio.get_running_loop()
         if jobs:
             await loop.run_in_executor(self._executor, encode.compute, self._models(), jobs, self._full)
