@@ -31,6 +31,8 @@ _ISOLATION = {
     "read_uncommitted": _IsolationLevel.READ_UNCOMMITTED,
 }
 _POLL_SECONDS = 0.05
+#: the client knows the topic, but asked a broker that does not lead the partition (yet)
+_BETWEEN_LEADERS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
 
 class AdminError(RuntimeError):
@@ -147,7 +149,7 @@ def end_offsets(
             }
         except AdminError as error:
             # leaders may still be moving just after a topic was made
-            if _code(error.__cause__ or error) != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > deadline:
+            if _code(error.__cause__ or error) not in _BETWEEN_LEADERS or time.monotonic() >= deadline:
                 raise
             time.sleep(_POLL_SECONDS)
 

@@ -9,13 +9,11 @@ from typing import Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from streams.kafka.admin import AdminError, ConfValue, end_offsets
+from streams.kafka.admin import ConfValue, end_offsets
 
 _BATCH = 1_000
 _POLL_SECONDS = 0.1
 _ENDS_SECONDS = 10.0
-#: the client knows the topic, but asked a broker that does not lead the partition (yet)
-_BETWEEN_LEADERS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
 
 def ends_of(conf: Mapping[str, ConfValue], topic: str, timeout: float = _ENDS_SECONDS) -> dict[int, int]:
@@ -24,16 +22,7 @@ def ends_of(conf: Mapping[str, ConfValue], topic: str, timeout: float = _ENDS_SE
     A partition that is between two leaders, as just after its creation, is asked again for ``timeout`` seconds.
     Raises AdminError when the topic does not exist or cannot be asked.
     """
-    deadline = time.monotonic() + timeout
-    while True:
-        try:
-            return {partition: end for (_, partition), end in end_offsets(conf, [topic]).items()}
-        except AdminError as error:
-            cause = error.__cause__
-            passing = isinstance(cause, KafkaException) and cause.args[0].code() in _BETWEEN_LEADERS
-            if not passing or time.monotonic() >= deadline:
-                raise
-            time.sleep(_POLL_SECONDS)
+    return {partition: end for (_, partition), end in end_offsets(conf, [topic], timeout=timeout).items()}
 
 
 class TopicReader:

@@ -46,6 +46,18 @@ def send(broker: EmbeddedBroker, topic: str, values: list[tuple[bytes | None, by
     assert producer.flush(30.0) == 0
 
 
+def send_comments(broker: EmbeddedBroker, topics: Topics) -> list[Event]:
+    """A cook and somebody else write three comments each."""
+    now = time.time()
+    comments = [
+        Event(user=user, kind="comment", time=now + place, id=f"{user}-{place}", text=text)
+        for user, texts in (("cook", COOKS), ("other", OTHERS))
+        for place, text in enumerate(texts)
+    ]
+    send(broker, topics.events, [(event.user.encode(), encode_event(event)) for event in comments])
+    return comments
+
+
 def events_of(town: Town, count: int) -> list[Event]:
     return [event for event in town.events(count, time.time() - 600.0, 100.0) if isinstance(event, Event)]
 
@@ -114,13 +126,7 @@ def test_bad_records_become_dead_letters_and_all_good_ones_count(
 def test_a_description_in_words_finds_its_people_without_labels(
     broker: EmbeddedBroker, topics: Topics, start: Start, tmp_path: Path
 ) -> None:
-    now = time.time()
-    comments = [
-        Event(user=user, kind="comment", time=now + place, id=f"{user}-{place}", text=text)
-        for user, texts in (("cook", COOKS), ("other", OTHERS))
-        for place, text in enumerate(texts)
-    ]
-    send(broker, topics.events, [(event.user.encode(), encode_event(event)) for event in comments])
+    comments = send_comments(broker, topics)
     file = tmp_path / "segments.toml"
     file.write_text('[[segment]]\nid = "cooks"\nwords = "people who love cooking and restaurants"\n')
     start(segments_file=str(file)).wait_idle(len(comments), 90.0)
@@ -135,13 +141,7 @@ def test_a_description_in_words_finds_its_people_without_labels(
 def test_a_description_added_later_finds_users_who_wrote_before(
     broker: EmbeddedBroker, topics: Topics, start: Start, tmp_path: Path
 ) -> None:
-    now = time.time()
-    comments = [
-        Event(user=user, kind="comment", time=now + place, id=f"{user}-{place}", text=text)
-        for user, texts in (("cook", COOKS), ("other", OTHERS))
-        for place, text in enumerate(texts)
-    ]
-    send(broker, topics.events, [(event.user.encode(), encode_event(event)) for event in comments])
+    comments = send_comments(broker, topics)
     file = tmp_path / "segments.toml"
     rule = '[[segment]]\nid = "writers"\nrule = \'count("comment", within="7d") >= 2\'\n'
     file.write_text(rule)
