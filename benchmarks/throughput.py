@@ -1,6 +1,6 @@
-"""Events a second of one worker, exactly once, beside stock Faust's bare agent on the same topic in the same run.
+"""Events a second of one worker, exactly once; beside it the peers with the same job on the same topic in the same run.
 
-python -m benchmarks.throughput --json benchmarks/out/throughput.json
+python -m benchmarks.throughput --peers --json benchmarks/out/throughput.json
 """
 
 from __future__ import annotations
@@ -16,37 +16,42 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import BenchmarkError, machine, produce, write_json
+from benchmarks.load import Spread, load
+from benchmarks.peers.environments import PEERS, python_of
+from benchmarks.peers.environments import run as run_peer
 from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
 from streams.tools.child import child_worker, free_port
-from streams.tools.town import Town
-from streams.wire.topics import Topics
+from streams.wire.topics import Topics, TopicSpec
 
-START = 1_790_000_000.0
+PREFIX = "bench-"
+JOB = Path(__file__).parent / "peers" / "segments.toml"
 
 
-def stock_faust(bootstrap: str, topic: str, count: int) -> float:
-    """Messages a second of stock Faust's bare agent."""
+def stock_faust(bootstrap: str, topic: str, count: int) -> dict[str, float]:
+    """Stock Faust's bare agent: raw bytes, nothing done with them."""
     command = [sys.executable, "-m", "benchmarks.stock_faust", bootstrap, topic, str(count)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if not lines:
         raise BenchmarkError(f"stock Faust gave no figure: {done.stderr[-2000:]}")
-    return float(json.loads(lines[-1])["events_per_second"])
+    found: dict[str, float] = json.loads(lines[-1])
+    return found
 
 
-def ours(bootstrap: str, app: str, prefix: str, count: int, directory: Path) -> dict[str, float]:
+def ours(bootstrap: str, app: str, count: int, directory: Path, **settings: str) -> dict[str, float]:
     """Events a second that one worker counts and commits, from its first commit on."""
-    port = free_port()
     settings = {
         "app": app,
         "bootstrap": bootstrap,
-        "topic_prefix": prefix,
+        "topic_prefix": PREFIX,
         "data_dir": str(directory / app),
         "clock": "event",
         "log_level": "WARNING",
+        "segments_file": str(JOB),
+        **settings,
     }
-    with child_worker(port, directory / f"{app}.log", **settings) as worker:
+    with child_worker(free_port(), directory / f"{app}.log", **settings) as worker:
         looks: list[tuple[float, int, float]] = []
 
         def look(status: dict[str, Any]) -> bool:
@@ -55,7 +60,7 @@ def ours(bootstrap: str, app: str, prefix: str, count: int, directory: Path) -> 
                 looks.append((time.perf_counter(), events, worker.cpu_seconds()))
             return events >= count
 
-        status = worker.wait(look, 600.0, f"through {count} events")
+        status = worker.wait(look, 900.0, f"through {count} events")
         sums = worker.metrics()
     first, last = looks[0], looks[-1]
     if last[1] == first[1]:
@@ -67,39 +72,66 @@ def ours(bootstrap: str, app: str, prefix: str, count: int, directory: Path) -> 
         "records_per_commit": sums["segments_batch_records_sum"] / sums["segments_batch_records_count"],
         "commit_seconds_mean": sums["segments_commit_seconds_sum"] / sums["segments_commit_seconds_count"],
         "changes": float(status["changes_total"]),
-        "encode_queue_depth_at_end": float(status["encode_queue_depth"]),
     }
 
 
-def run(events: int, stock_events: int, people: int, partitions: int, rounds: int, seed: int) -> dict[str, Any]:
-    """Alternate the two on the same records."""
-    own: list[dict[str, float]] = []
-    stock: list[float] = []
-    with tempfile.TemporaryDirectory(prefix="segments-bench-") as name, EmbeddedBroker(Path(name) / "kafka") as broker:
-        conf = {"bootstrap.servers": broker.bootstrap}
-        prefix = "bench-"
-        for number in range(rounds):
-            create_topics(conf, Topics(f"bench{number}", prefix).specs(partitions), 1)
-        topics = Topics("bench0", prefix)
-        town = Town(seed, people)
-        sent = produce(broker.bootstrap, topics.events, town.encoded(events, START, 5_000.0))
-        for number in range(rounds):
-            own.append(ours(broker.bootstrap, f"bench{number}", prefix, sent, Path(name)))
-            stock.append(stock_faust(broker.bootstrap, topics.events, min(stock_events, sent)))
-    rates = [each["events_per_second"] for each in own]
-    median, stock_median = statistics.median(rates), statistics.median(stock)
+def spread(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Minimum, median and maximum of the rates, and all rounds."""
+    rates = [each["events_per_second"] for each in rounds]
+    cpu = [each["cpu_microseconds_per_event"] for each in rounds if "cpu_microseconds_per_event" in each]
     return {
-        "events_per_second": round(median),
-        "stock_faust_events_per_second": round(stock_median),
-        "ratio": round(median / stock_median, 2),
-        "rounds": own,
-        "stock_rounds": stock,
-        "spread": {"minimum": min(rates), "median": median, "maximum": max(rates)},
+        "events_per_second": round(statistics.median(rates)),
+        "minimum": round(min(rates)),
+        "maximum": round(max(rates)),
+        "cpu_microseconds_per_event": round(statistics.median(cpu), 2) if cpu else None,
+        "rounds": rounds,
+    }
+
+
+def run(events: int, users: int, shape: Spread, partitions: int, rounds: int, seed: int, peers: bool) -> dict[str, Any]:
+    """All contestants in turn, ``rounds`` times."""
+    results: dict[str, list[dict[str, Any]]] = {}
+    for peer in PEERS if peers else ():
+        python_of(peer)
+    with tempfile.TemporaryDirectory(prefix="segments-bench-") as name, EmbeddedBroker(Path(name) / "kafka") as broker:
+        conf, directory = {"bootstrap.servers": broker.bootstrap}, Path(name)
+        topic = Topics("any", PREFIX).events
+        create_topics(conf, Topics("any", PREFIX).specs(partitions), 1)
+        sent = produce(broker.bootstrap, topic, load(events, users, shape, seed))
+        for number in range(rounds):
+            for guarantee in ("exactly_once", "at_least_once"):
+                app = f"{guarantee}-{number}"
+                create_topics(conf, Topics(app, PREFIX).specs(partitions), 1)
+                done = ours(broker.bootstrap, app, sent, directory, processing_guarantee=guarantee)
+                results.setdefault(guarantee, []).append(done)
+            for peer in PEERS if peers else ():
+                out = f"{peer.name}-{number}"
+                create_topics(conf, [TopicSpec(out, "changes of a peer", partitions)], 1)
+                count = max(20_000, round(sent * peer.share))
+                done = run_peer(peer, broker.bootstrap, topic, out, min(count, sent), directory / out)
+                results.setdefault(peer.name, []).append(done)
+            results.setdefault("stock", []).append(stock_faust(broker.bootstrap, topic, min(100_000, sent)))
+    own, weak = spread(results["exactly_once"]), spread(results["at_least_once"])
+    report: dict[str, Any] = {
+        "events_per_second": own["events_per_second"],
+        "exactly_once": own,
+        "at_least_once": weak,
+        "exactly_once_cost": round(1.0 - own["events_per_second"] / weak["events_per_second"], 3),
+        "stock_faust_bare_agent": spread(results["stock"]),
+    }
+    if peers:
+        found = {peer.name: spread(results[peer.name]) | {"guarantee": peer.guarantee} for peer in PEERS}
+        report["peers"] = found
+        fastest = max(each["events_per_second"] for each in found.values())
+        report["ratio_to_fastest_peer"] = round(own["events_per_second"] / fastest, 2)
+        report["ratio_to_faust_table"] = round(own["events_per_second"] / found["faust-table"]["events_per_second"], 1)
+    return report | {
         "events": events,
-        "people": people,
+        "users": users,
+        "spread": shape,
         "partitions": partitions,
         "seed": seed,
-        "what": "one worker, exactly once, all lanes on, built-in segments, town events; stock: no-op agent, raw bytes",
+        "what": "per user: dedupe, decayed counters, window tallies, five rules, change records; survives a crash",
         "machine": machine(),
     }
 
@@ -107,14 +139,17 @@ def run(events: int, stock_events: int, people: int, partitions: int, rounds: in
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
-    parser.add_argument("--events", type=int, default=600_000)
-    parser.add_argument("--stock-events", type=int, default=100_000)
-    parser.add_argument("--people", type=int, default=10_000)
+    parser.add_argument("--peers", action="store_true", help="quixstreams, bytewax and Faust's table beside it")
+    parser.add_argument("--events", type=int, default=1_500_000)
+    parser.add_argument("--users", type=int, default=10_000)
+    parser.add_argument("--spread", choices=("uniform", "zipf"), default="zipf")
     parser.add_argument("--partitions", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    report = run(given.events, given.stock_events, given.people, given.partitions, given.rounds, given.seed)
+    report = run(
+        given.events, given.users, given.spread, given.partitions, given.rounds, given.seed, given.peers
+    )  # fmt: skip
     write_json(given.json, report)
 
 

@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     max_record_bytes: int = Field(1_048_576, gt=0, description="Larger event records are refused.")
     max_text_chars: int = Field(20_000, gt=0, description="Events with longer text are refused.")
     batch_records: int = Field(50_000, ge=1, description="At most this many records go into one transaction.")
+    processing_guarantee: Literal["exactly_once", "at_least_once"] = Field(
+        "exactly_once",
+        description="at_least_once writes without transactions: a crash may repeat changes, and two workers that both "
+        "believe to own a partition are not kept apart.",
+    )
     transaction_timeout_ms: int = Field(60_000, ge=1_000, description="Kafka transaction timeout.")
     session_timeout: float = Field(10.0, ge=1.0, description="Seconds without heartbeat until a worker is expelled.")
     cached_users: int = Field(200_000, ge=1, description="Decoded user states kept in memory for each partition.")

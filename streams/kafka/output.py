@@ -38,7 +38,9 @@ class Output:
         self._place = place
         self._source = f"/live-segments/{settings.app}/{place.partition}".encode()
         self._value: Callable[[Change], bytes] = audience_value if settings.value_format == "audience" else change_value
-        self._producer = _new_producer(settings, place)
+        self._transactional = settings.processing_guarantee == "exactly_once"
+        self._failed: list[KafkaError] = []
+        self._producer = _new_producer(settings, place, self._failed)
 
     def commit(self, effects: Effects, produced: Callable[[], None]) -> int:
         """Returns the changelog offset to continue from. ``produced`` is called before the commit.
@@ -54,20 +56,17 @@ class Output:
                 delivered.append(offset)
 
         try:
-            producer.begin_transaction()
+            if self._transactional:
+                producer.begin_transaction()
             self._produce(producer, effects, on_position)
             produced()
         except (KafkaException, BufferError) as error:
             self._abort()
             raise _translated(error) from error
-        try:
-            _retried(lambda: producer.commit_transaction(_TIMEOUT))
-        except KafkaException as error:
-            if error.args[0].txn_requires_abort():
-                self._abort()
-                raise _translated(error) from error
-            # committed or not, nobody knows here: whoever opens the partition next reads it from the changelog
-            raise FencedError(f"the outcome of a transaction is not known: {error.args[0]}") from error
+        if self._transactional:
+            self._commit_transaction()
+        else:
+            self._flush()
         until = time.monotonic() + _TIMEOUT
         while not delivered and time.monotonic() < until:
             producer.poll(0.01)
@@ -75,7 +74,26 @@ class Output:
             raise FencedError("the delivery of the position record was not reported")
         return delivered[0] + 1
 
+    def _commit_transaction(self) -> None:
+        try:
+            _retried(lambda: self._producer.commit_transaction(_TIMEOUT))
+        except KafkaException as error:
+            if error.args[0].txn_requires_abort():
+                self._abort()
+                raise _translated(error) from error
+            # committed or not, nobody knows here: whoever opens the partition next reads it from the changelog
+            raise FencedError(f"the outcome of a transaction is not known: {error.args[0]}") from error
+
+    def _flush(self) -> None:
+        """At least once: wait until all is written. What was written in part is read again after a restart."""
+        left = self._producer.flush(_TIMEOUT)
+        if left or self._failed:
+            why = self._failed[0] if self._failed else f"no answer within {_TIMEOUT:.0f} s"
+            raise FencedError(f"records were not written: {why}")
+
     def _abort(self) -> None:
+        if not self._transactional:
+            return
         with contextlib.suppress(KafkaException):
             self._producer.abort_transaction(_TIMEOUT)
 
@@ -108,12 +126,23 @@ class Output:
         puts[layout.POSITION_KEY] = last
 
 
-def _new_producer(settings: Settings, place: Place) -> Producer:
+def _new_producer(settings: Settings, place: Place, failed: list[KafkaError]) -> Producer:
+    guarantee: dict[str, Any] = {
+        "transactional.id": f"{settings.app}-{place.partition}",
+        "transaction.timeout.ms": settings.transaction_timeout_ms,
+    }
+    transactional = settings.processing_guarantee == "exactly_once"
+    if not transactional:
+
+        def note(error: KafkaError | None, _message: Message) -> None:
+            if error is not None:
+                failed.append(error)
+
+        guarantee = {"enable.idempotence": True, "on_delivery": note}
     producer = Producer(
         {
             **settings.librdkafka(),
-            "transactional.id": f"{settings.app}-{place.partition}",
-            "transaction.timeout.ms": settings.transaction_timeout_ms,
+            **guarantee,
             "partitioner": "murmur2_random",
             "compression.type": "lz4",
             "linger.ms": 1,
@@ -125,6 +154,8 @@ def _new_producer(settings: Settings, place: Place) -> Producer:
         },
         logger=log,
     )
+    if not transactional:
+        return producer
     try:
         producer.init_transactions(_TIMEOUT)
     except KafkaException as error:

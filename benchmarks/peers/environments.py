@@ -1,0 +1,91 @@
+"""A virtual environment for each peer, made once under ``.peers/``: their packages never meet ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import BenchmarkError
+
+ROOT = Path(__file__).resolve().parents[2]
+HOME = ROOT / ".peers"
+#: what the job itself needs, as we pin it
+_JOB = ("msgspec==0.22.0", "xxhash==4.1.0")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One contestant; ``module`` takes BOOTSTRAP TOPIC OUT COUNT DIRECTORY and ``extra``."""
+
+    name: str
+    module: str
+    packages: tuple[str, ...]
+    guarantee: str
+    share: float
+    """Part of the events that it is given: a slow one needs fewer for the same time."""
+    extra: tuple[str, ...] = ()
+
+
+PEERS = (
+    Peer(
+        "bytewax",
+        "benchmarks.peers.bytewax_flow",
+        ("bytewax[kafka]==0.21.1",),
+        "at least once; state in memory, snapshots to local SQLite every 5 s",
+        1.0,
+    ),
+    Peer(
+        "quixstreams",
+        "benchmarks.peers.quix",
+        ("quixstreams==3.28.1",),
+        "exactly-once: Kafka transactions; RocksDB and changelog",
+        0.2,
+        ("exactly-once",),
+    ),
+    Peer(
+        "faust-table",
+        "benchmarks.peers.faust_table",
+        (),  # stock Faust is in our own environment
+        "exactly_once: Kafka transactions; rocksdict table and changelog",
+        0.03,
+        ("exactly_once", "2"),
+    ),
+)
+
+
+def python_of(peer: Peer) -> Path:
+    """The peer's interpreter; its environment is made when it is not there."""
+    if not peer.packages:
+        return Path(sys.executable)
+    directory = HOME / peer.name
+    python = directory / "bin" / "python"
+    mark = directory / ".installed"
+    wanted = "\n".join((*peer.packages, *_JOB))
+    if not mark.is_file() or mark.read_text() != wanted:
+        venv.create(directory, with_pip=True, clear=True)
+        install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *peer.packages, *_JOB]
+        done = subprocess.run(install, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BenchmarkError(f"the environment of {peer.name} cannot be made: {done.stderr[-1000:]}")
+        mark.write_text(wanted)
+    return python
+
+
+def run(peer: Peer, bootstrap: str, topic: str, out: str, count: int, directory: Path) -> dict[str, Any]:
+    """Let the peer work off ``count`` events of ``topic``; returns what its stop watch printed."""
+    command = [str(python_of(peer)), "-m", peer.module, bootstrap, topic, out, str(count), str(directory), *peer.extra]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False
+    )  # fmt: skip
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if not lines:
+        raise BenchmarkError(f"{peer.name} gave no figure: {done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(lines[-1])
+    return found
