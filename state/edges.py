@@ -26,22 +26,23 @@ def present(edges: dict[str, float]) -> list[str]:
 
 
 def bound(edges: dict[str, float], most: int) -> list[str]:
-    """Keep the newest ``most`` present edges and as many removed ones; returns the present ones that were dropped."""
+    """Keep the newest ``most`` present edges; returns those that were dropped."""
     if len(edges) <= most:
         return []
     dropped = present(edges)[most:]
     for target in dropped:
         del edges[target]
-    bound_removed(edges, most)
     return dropped
 
 
-def bound_removed(edges: dict[str, float], most: int) -> None:
-    """Remember only the newest ``most`` removed edges."""
+def bound_removed(edges: dict[str, float], most: int) -> list[str]:
+    """Remember only the newest ``most`` removed edges; returns those that were forgotten."""
     if len(edges) <= most:
-        return
+        return []
     removed = sorted(
         (target for target, time in edges.items() if time <= 0), key=lambda target: (edges[target], target)
     )
-    for target in removed[most:]:
+    forgotten = removed[most:]
+    for target in forgotten:
         del edges[target]
+    return forgotten

@@ -7,12 +7,15 @@ u      user id                    1 format, 8 due (float64 BE), msgpack UserStat
 v      user id                    1 format, msgpack Vectors                        yes
 q      user id                    empty: the user waits for the encode lane        yes
 n      followed user              1 format, msgpack Neighbour                      yes
-f      len(v) 2 BE, v, follower   empty: a local follower of v                     yes
+f      len(v) 2 BE, v, follower   empty: a local follower of v; ``-``: no longer   yes
 r      followed user              empty: local followers of v wait for a refresh   yes
 h      head group                 the head's own bytes                             yes
+e      keyed hash of a user id    1 format, msgpack Guard: the user was erased     yes
 p      (nothing)                  msgpack Meta: positions and exact counts         yes
 t      due ms 8 BE, user id       empty: derived from u, at restore as well        no
 o      (nothing)                  8 changelog offset to continue from (int64 BE)   no
+s      w                          empty: something was erased since the last scrub no
+s      d                          8 when the store was last scrubbed (float64 BE)  no
 =====  =========================  ==============================================  =========
 """
 
@@ -29,6 +32,11 @@ from state.windows import NEVER
 FORMAT = 1
 POSITION_KEY = b"p"
 OFFSET_KEY = b"o"
+SCRUB_WANTED_KEY = b"sw"
+SCRUB_DONE_KEY = b"sd"
+#: values of ``f``
+FOLLOWS = b""
+UNFOLLOWED = b"-"
 _DUE = struct.Struct(">d")
 _MS = struct.Struct(">Q")
 _LEN = struct.Struct(">H")
@@ -59,6 +67,19 @@ class Meta(msgspec.Struct):
     """Fingerprint of the definitions that all users were checked against."""
     lives: int = 0
     """User records ever begun."""
+    guards: int = 0
+    """Guards of erased users in the partition."""
+
+
+class Guard(msgspec.Struct, array_like=True):
+    """A user was erased: what is older does not bring the user back. New fields go to the end and have defaults."""
+
+    time: float
+    """Event time up to which events of the user are dropped and follows of the user make no edge."""
+    processed: float
+    """When the erasure was processed, in seconds; the guard expires some time after."""
+    sequence: int = 0
+    """Of the user's last change, in the user's home partition: who comes back goes on from there."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -66,6 +87,7 @@ _decode_user = msgspec.msgpack.Decoder(UserState).decode
 _decode_vectors = msgspec.msgpack.Decoder(Vectors).decode
 _decode_neighbour = msgspec.msgpack.Decoder(Neighbour).decode
 _decode_meta = msgspec.msgpack.Decoder(Meta).decode
+_decode_guard = msgspec.msgpack.Decoder(Guard).decode
 
 
 def user_key(user: str) -> bytes:
@@ -99,6 +121,11 @@ def followers_prefix(followee: str) -> bytes:
 
 def follower_key(followee: str, follower: str) -> bytes:
     return followers_prefix(followee) + follower.encode()
+
+
+def guard_key(digest: bytes) -> bytes:
+    """``digest``: the keyed hash of the user id."""
+    return b"e" + digest
 
 
 def timer_key(due: float, user: bytes) -> bytes:
@@ -161,6 +188,24 @@ def encode_meta(meta: Meta) -> bytes:
 def decode_meta(data: bytes) -> Meta:
     _check(data)
     return _decode_meta(memoryview(data)[1:])
+
+
+def encode_guard(guard: Guard) -> bytes:
+    return _FORMAT_BYTE + _encode(guard)
+
+
+def decode_guard(data: bytes) -> Guard:
+    _check(data)
+    return _decode_guard(memoryview(data)[1:])
+
+
+def encode_moment(moment: float) -> bytes:
+    return _DUE.pack(moment)
+
+
+def decode_moment(data: bytes) -> float:
+    moment: float = _DUE.unpack(data)[0]
+    return moment
 
 
 def encode_offset(offset: int) -> bytes:

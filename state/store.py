@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Generator, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteBufferManager
+from rocksdict import (
+    BlockBasedOptions,
+    BottommostLevelCompaction,
+    Cache,
+    CompactOptions,
+    DBCompressionType,
+    Options,
+    Rdict,
+    WriteBatch,
+    WriteBufferManager,
+)
 
 from state import layout
 from state.windows import NEVER
@@ -39,6 +50,15 @@ class Store:
     def __init__(self, path: Path, memory: SharedMemory) -> None:
         """Open or create. Raises StoreError when another process holds it or the files are damaged."""
         self.path = path
+        self._memory = memory
+        self._iterators: WeakSet[Generator[Any, None, None]] = WeakSet()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._open()
+        self.erasures = int(self.get(layout.SCRUB_WANTED_KEY) is not None)
+        """Grows with each erasure since the last scrub; 0: there was none."""
+
+    def _open(self) -> None:
+        memory, path = self._memory, self.path
         options = Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_write_buffer_manager(memory.buffers)
@@ -51,8 +71,6 @@ class Store:
         table.set_bloom_filter(10, False)
         table.set_block_size(16 * 1024)
         options.set_block_based_table_factory(table)
-        self._iterators: WeakSet[Generator[Any, None, None]] = WeakSet()
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db: Any = Rdict(str(path), options)  # its stubs do not know raw mode: keys and values are bytes
         except Exception as error:
@@ -84,9 +102,15 @@ class Store:
                 delete(key)
                 continue
             put(key, value)
-            if key[0] == 117 and layout.has_timer(value):  # b"u"
+            if key[0] == 101:  # b"e": somebody was erased, and the old values lie in files yet
+                put(layout.SCRUB_WANTED_KEY, b"")
+                self.erasures += 1
+            elif key[0] == 117 and layout.has_timer(value):  # b"u"
                 put(layout.timer_key(layout.due_of(value), key[1:]), b"")
         put(layout.OFFSET_KEY, layout.encode_offset(offset))
+        self._write(batch)
+
+    def _write(self, batch: WriteBatch) -> None:
         try:
             self._db.write(batch)
         except Exception as error:
@@ -115,11 +139,11 @@ class Store:
 
         return self._until_closed(keys())
 
-    def items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Keys with a prefix and their values, in order."""
+    def items(self, prefix: bytes, start: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Keys with a prefix and their values, in order, from ``start`` on."""
 
         def items() -> Generator[tuple[bytes, bytes], None, None]:
-            for key, value in self._db.items(from_key=prefix):
+            for key, value in self._db.items(from_key=start or prefix):
                 if not key.startswith(prefix):
                     return
                 yield key, value
@@ -147,6 +171,53 @@ class Store:
         for key in self.keys(b"t", layout.timer_key(max(0.0, start), b"")):
             return layout.timer_parts(key)[0]
         return NEVER
+
+    # the bytes of the erased: RocksDB keeps old values and keys in its files until they are rewritten
+
+    @property
+    def scrubbed_at(self) -> float:
+        """When ``scrubbed`` was last called, in seconds; 0: never."""
+        value = self.get(layout.SCRUB_DONE_KEY)
+        return layout.decode_moment(value) if value else 0.0
+
+    def purge_timers(self, start: bytes, most: int) -> bytes | None:
+        """Of ``most`` timer keys from ``start`` on remove those that no user record has; returns where to go on."""
+        keys = list(islice(self.keys(b"t", start), most))
+        values = self.get_many([b"u" + layout.timer_parts(key)[1] for key in keys])
+        batch = WriteBatch(raw_mode=True)
+        for key, value in zip(keys, values, strict=True):
+            if value is None or layout.timer_key(layout.due_of(value), layout.timer_parts(key)[1]) != key:
+                batch.delete(key)
+        self._write(batch)
+        return keys[-1] + b"\0" if len(keys) == most else None
+
+    def compact(self) -> None:
+        """Rewrite all data files without what is deleted. Reads and writes go on meanwhile. Raises StoreError."""
+        options = CompactOptions()
+        options.set_bottommost_level_compaction(BottommostLevelCompaction.force())
+        try:
+            self._db.flush()
+            self._db.compact_range(None, None, options)
+        except Exception as error:
+            raise StoreError(f"cannot compact the local state at {self.path}: {error}") from error
+
+    def stop_compacting(self) -> None:
+        """A compaction under way ends soon, with StoreError. Only closing makes sense after that."""
+        self._db.cancel_all_background(False)
+
+    def reopen(self) -> None:
+        """Close and open: RocksDB then begins a new manifest and log and removes the old ones. Iterators end."""
+        self.close()
+        self._open()
+
+    def scrubbed(self, erasures: int, now: float) -> None:
+        """The bytes of so many erasures are gone; those that came meanwhile wait for the next time."""
+        batch = WriteBatch(raw_mode=True)
+        batch.put(layout.SCRUB_DONE_KEY, layout.encode_moment(now))
+        if self.erasures == erasures:
+            self.erasures = 0
+            batch.delete(layout.SCRUB_WANTED_KEY)
+        self._write(batch)
 
     def count(self, prefix: bytes) -> int:
         return sum(1 for _ in self.keys(prefix))

@@ -15,7 +15,7 @@ from state.windows import SCALES, Tally, TallyPlan
 CATEGORY_BUCKETS: Final = 64
 DEDUPE_SECONDS: Final = 86_400
 DEDUPE_EVENTS: Final = 1_000
-#: groups kept for a user, newest first, and as many that were left; and as many people that are followed no more
+#: groups kept for a user, newest first, and as many that were left
 MOST_GROUPS: Final = 256
 #: how much an event of a kind says about the taste for its category
 INTEREST: Final = {"view": 1.0, "click": 2.0, "purchase": 5.0, "comment": 3.0}
@@ -29,6 +29,7 @@ DUPLICATE: Final = 1
 LATE: Final = 2
 TEXT: Final = 4
 EDGES: Final = 8
+REMOVED: Final = 16
 
 
 class Action(Protocol):
@@ -118,6 +119,8 @@ class UserState(msgspec.Struct, array_like=True):
     """Epoch of the heads that last scored this user."""
     life: int = 0
     """The partition's number of this record: who comes back after an erasure has another."""
+    erased: float = 0.0
+    """Event time of the erasure that ended the life before this one; what is not newer belongs to that."""
 
 
 @lru_cache(maxsize=65_536)
@@ -127,10 +130,11 @@ def category_bucket(category: str) -> int:
 
 
 def fold(state: UserState, action: Action, event_id: str, id_hash: int, plan: TallyPlan, arrived: float = 0.0) -> int:
-    """Fold one event into ``state``; returns the bits DUPLICATE, LATE, TEXT, EDGES.
+    """Fold one event into ``state``; returns the bits DUPLICATE, LATE, TEXT, EDGES, REMOVED.
 
     All counts are commutative. A duplicate (same id hash within 24 h of arrival and the last 1,000 events) changes
-    nothing. ``arrived`` is when the broker took the record, in seconds.
+    nothing. EDGES: the neighbourhood changed; REMOVED: an unfollow is remembered that changed nothing. ``arrived`` is
+    when the broker took the record, in seconds.
     """
     if id_hash in state.seen:
         return DUPLICATE
@@ -168,14 +172,14 @@ def fold(state: UserState, action: Action, event_id: str, id_hash: int, plan: Ta
         state.pending.append(PendingText(event_id, time, action.text, arrived))
         return did | TEXT
     if kind in ("follow", "unfollow"):
-        changed = edges.set_edge(state.edges, action.target, time, kind == "follow")
-        if kind == "unfollow":
-            edges.bound_removed(state.edges, MOST_GROUPS)
-        if changed:
+        if edges.set_edge(state.edges, action.target, time, kind == "follow"):
             return did | EDGES
+        if kind == "unfollow":
+            return did | REMOVED
     elif kind in ("join", "leave"):
         edges.set_edge(state.groups, action.group, time, kind == "join")
         edges.bound(state.groups, MOST_GROUPS)
+        edges.bound_removed(state.groups, MOST_GROUPS)
     return did
 
 

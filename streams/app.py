@@ -34,6 +34,7 @@ from streams.steps.models import Models, make_models
 from streams.steps.segments import Plan, load_plan
 from streams.steps.turn import Place
 from streams.wire.decode import Limits
+from streams.wire.receipts import erasure_key
 from streams.wire.topics import Topics
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,8 @@ def make_place(settings: Settings, partition: int, partitions: int) -> Place:
         followees=settings.followees,
         graph_epsilon=settings.graph_epsilon,
         drift_events=settings.encode_drift_events,
+        erasure_key=erasure_key(settings.erasure_secret.get_secret_value(), settings.app),
+        guard_seconds=settings.erasure_guard_days * 86_400.0,
     )
 
 
@@ -87,6 +90,8 @@ class Worker:
         self.topics = Topics(settings.app, settings.topic_prefix)
         conf = settings.librdkafka()
         self._partitions = partition_count(conf, self.topics.sources)
+        if not settings.erasure_secret.get_secret_value():
+            log.warning("SEGMENTS_ERASURE_SECRET is not set: whoever guesses the id of an erased user can check it")
         self.metrics = Metrics()
         self._models = load_models(settings, self.plan)
         self._memory = SharedMemory(settings.rocksdb_cache_mb)

@@ -65,6 +65,15 @@ class Settings(BaseSettings):
     value_format: Literal["change", "audience"] = Field(
         "change", description="Value of segment-changes: our own, or Segment's Audience Entered / Exited track calls."
     )
+    erasure_secret: SecretStr = Field(
+        SecretStr(""), description="Key of the hash that stands for erased users; the same for all workers, for good."
+    )
+    erasure_guard_days: float = Field(
+        30.0, gt=0, description="Days that old events do not bring an erased user back; as long as events are kept."
+    )
+    scrub_seconds: float = Field(
+        3600.0, ge=0, description="After erasures the local files are rewritten, at most once in so many seconds."
+    )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How both Kafka clients connect."
     )

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from streams.kafka.lane import EncodeLane, PartitionGoneError
 from streams.kafka.output import AbortedError, FencedError
+from streams.kafka.scrub import Scrubber
 from streams.kafka.writer import Done, PartitionWriter, Work
 from streams.ops.metrics import Metrics
 from streams.steps import encode
@@ -30,6 +31,8 @@ QUIET = 1.0
 CAUGHT_UP = 2.0
 #: users checked in one turn after the definitions changed
 SWEEP_USERS = 500
+#: seconds between two looks for expired guards of erased users
+GUARDS_INTERVAL = 3_600.0
 #: after an aborted transaction, seconds before the same work is tried again
 _RETRY_AFTER = (0.1, 0.5, 2.0, 5.0)
 
@@ -83,6 +86,9 @@ class Partition:
         self._encoded: deque[tuple[list[encode.Job], list[str], asyncio.Future[None]]] = deque()
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
+        self._scrubber = Scrubber(writer, executor, self._turn)
+        self._guards_seen = b""
+        self._guards_at = time.monotonic()
         self._swept = ""
         self._last_events = 0.0
         self._stopping = False
@@ -163,7 +169,10 @@ class Partition:
                 work, acks, waiters = self._gather()
                 if not work and self.writer.definitions_changed:
                     work = await self._next_sweep()
+                if not work and time.monotonic() - self._guards_at >= GUARDS_INTERVAL:
+                    work = await self._next_guards()
                 if not work:
+                    self._scrubber.poll()
                     await self._sleep()
                     continue
                 done = await self._commit(loop, work)
@@ -188,6 +197,7 @@ class Partition:
             for _, _, waiter in self._encoded:
                 if not waiter.done():
                     waiter.set_exception(PartitionGoneError())
+            await self._scrubber.stop()
             async with self._turn:
                 await loop.run_in_executor(self._executor, self.writer.close)
 
@@ -251,6 +261,16 @@ class Partition:
         self._swept = users[-1] if users else ""
         return Work(sweep=users)
 
+    async def _next_guards(self) -> Work:
+        """Some guards of erased users, to see whether they expired; all of them once in an interval."""
+        keys = []
+        if self.writer.meta.guards:
+            keys = await self.read(lambda writer: writer.guards(self._guards_seen, SWEEP_USERS))
+        self._guards_seen = keys[-1] if keys else b""
+        if not keys:
+            self._guards_at = time.monotonic()
+        return Work(guards=keys)
+
     async def _sleep(self) -> None:
         """Until something arrives, or it is time to look at the timers."""
         self._wake.clear()
@@ -298,6 +318,7 @@ def note_turn(metrics: Metrics, writer: PartitionWriter, done: Done) -> None:
     metrics.duplicates.inc(effects.duplicates)
     metrics.late_events.inc(effects.late)
     metrics.misrouted.inc(effects.misrouted)
+    metrics.outlived_events.inc(effects.outlived)
     metrics.graph_messages.labels(direction="received").inc(effects.graph_received)
     topics = writer.place.topics
     metrics.graph_messages.labels(direction="sent").inc(sum(each.topic == topics.graph for each in effects.messages))

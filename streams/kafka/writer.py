@@ -17,6 +17,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from state import layout
@@ -26,7 +27,7 @@ from state.windows import NEVER
 from streams.kafka.changelog import StaleStoreError, restore
 from streams.kafka.output import Output
 from streams.settings import Settings
-from streams.steps import definitions, encode, fold, graph, learned, timers
+from streams.steps import definitions, encode, erasure, fold, graph, learned, timers
 from streams.steps.models import Models
 from streams.steps.segments import Plan
 from streams.steps.turn import Effects, Place, Record, Turn
@@ -50,9 +51,11 @@ class Work:
     timers: bool = False
     sweep: list[str] | None = None
     """Users to check against changed definitions; empty: all were checked."""
+    guards: list[bytes] = field(default_factory=list)
+    """Keys of guards that may have expired."""
 
     def __bool__(self) -> bool:
-        return bool(self.sources or self.jobs or self.refreshed or self.timers or self.sweep is not None)
+        return bool(self.sources or self.jobs or self.refreshed or self.timers or self.guards or self.sweep is not None)
 
 
 @dataclass(frozen=True)
@@ -175,9 +178,9 @@ class PartitionWriter:
         """Local followers in order, at most ``most``, after the follower ``after``."""
         prefix = layout.followers_prefix(followee)
         found: list[str] = []
-        for key in self.store.keys(prefix, prefix + after.encode() if after else None):
+        for key, value in self.store.items(prefix, prefix + after.encode() if after else None):
             follower = key[len(prefix) :].decode()
-            if follower != after:
+            if follower != after and value == layout.FOLLOWS:
                 found.append(follower)
             if len(found) == most:
                 break
@@ -197,6 +200,23 @@ class PartitionWriter:
             if len(found) == most:
                 break
         return found
+
+    def guards(self, after: bytes, most: int) -> list[bytes]:
+        """Keys of guards in order after ``after``, at most ``most``."""
+        found = list(islice(self.store.keys(b"e", after or None), most + 1))
+        return [key for key in found if key != after][:most]
+
+    # removing the bytes of the erased from the local files
+
+    @property
+    def scrub_due(self) -> bool:
+        """Somebody was erased since the last time, and that is long enough ago."""
+        return self.store.erasures > 0 and self._clock() - self.store.scrubbed_at >= self._settings.scrub_seconds
+
+    def reopen_store(self, erasures: int) -> None:
+        """The last step of a scrub that began after so many erasures."""
+        self.store.reopen()
+        self.store.scrubbed(erasures, self._clock())
 
     def timer_clock(self) -> float:
         """What drives timers: the wall clock (while behind, the arrival of what was processed), or the watermark."""
@@ -256,11 +276,14 @@ class PartitionWriter:
         full = self._plan.needs_vectors
         again = encode.apply(turn, work.jobs, full) if work.jobs else []
         for followee in work.refreshed:
-            turn.put(layout.refresh_key(followee), None)
+            if turn.holds(layout.refresh_key(followee)):  # else the followee was erased meanwhile
+                turn.put(layout.refresh_key(followee), None)
         if work.sweep is not None:
             definitions.sweep(turn, work.sweep)
             if not work.sweep:
                 turn.meta.plan = self._plan.fingerprint
+        if work.guards:
+            erasure.expire_guards(turn, work.guards)
         if work.timers:
             now = self.timer_clock()
             keys = self.store.due_timers(now, self._fired_until, MAX_TIMERS)

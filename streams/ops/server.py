@@ -142,7 +142,7 @@ class _Site:
                 told = msgspec.json.decode(body, type=dict[str, str]).get("error", "")
                 return answer.status, None, told or "The worker that looks after this user gave no answer."
         except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
-            log.warning("lookup passed on to %s failed: %s", owner, error)
+            log.warning("lookup passed on to %s failed: %s", owner, type(error).__name__)
             return 502, None, "The worker that looks after this user did not answer; try again in a moment."
 
     async def metrics(self, _request: web.Request) -> web.Response:
@@ -174,7 +174,8 @@ async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except web.HTTPException as error:
         return _error(error.status, error.reason)
     except Exception:
-        log.exception("%s %s failed", request.method, request.path)
+        resource = request.match_info.route.resource  # its pattern: the path may name a user
+        log.exception("%s %s failed", request.method, resource.canonical if resource else "?")
         return _error(500, "internal error; see the worker's log")
 
 

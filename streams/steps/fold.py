@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xxhash
 
-from state.user import DUPLICATE, EDGES, LATE, TEXT, UserState, fold
+from state.user import DUPLICATE, EDGES, LATE, REMOVED, TEXT, UserState, fold
 from state.windows import NEVER
 from streams.steps import graph, learned
 from streams.steps.definitions import reconcile
@@ -13,7 +13,7 @@ from streams.steps.membership import Cause, check_rule, fire_timers, next_due
 from streams.steps.partitioner import partition_of
 from streams.steps.turn import Message, Record, Turn
 from streams.wire.decode import decode_event
-from streams.wire.events import Event
+from streams.wire.events import SOCIAL_KINDS, Event
 from streams.wire.refused import RefusedError
 
 Item = tuple[Event, int, Record]
@@ -42,6 +42,8 @@ def receive_events(turn: Turn, records: list[Record], topic: str) -> None:
         else:
             items.append(item)
     turn.load(by_user)
+    if turn.meta.guards:
+        _load_guards(turn, by_user)
     stale: list[tuple[str, UserState, Cause]] = []
     for user, items in by_user.items():
         if turn.known(user) is None:
@@ -63,7 +65,8 @@ def receive_events(turn: Turn, records: list[Record], topic: str) -> None:
 
 def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
     """All events of one user, in order of arrival; returns the cause to name for what follows from the last one."""
-    state = turn.user(user)
+    state = turn.known(user)
+    erased = turn.erased_until(user, state)
     plan = turn.plan
     tallies = plan.tallies
     effects = turn.effects
@@ -72,18 +75,22 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
     affected = plan.affected
     cause = None
     counted = 0
-    encode = erased = False
+    encode = False
     # what this turn's events add to the windows runs out no sooner than this
     horizon = NEVER
     for event, id_hash, record in items:
-        if event.kind == "delete":
-            erase(turn, user, turn.user(user), event.time, event.id, record.timestamp / 1000.0)
-            cause, encode, erased = None, False, True
-            continue
-        if erased:
-            state, erased = turn.user(user), False
         time = event.time
         arrived = record.timestamp / 1000.0
+        if time <= erased:
+            effects.outlived += 1
+            continue
+        if event.kind == "delete":
+            erase(turn, user, state, time, event.id, arrived)
+            state, cause, encode = None, None, False
+            erased = turn.erased_until(user, None)
+            continue
+        if state is None:
+            state = turn.user(user)
         if state.plan != fingerprint:
             reconcile(turn, user, state, state.time)
             horizon = -NEVER
@@ -102,14 +109,11 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
         if did:
             if did & LATE:
                 effects.late += 1
-            if did & TEXT:
+            if did & TEXT or (
+                did & (EDGES | REMOVED) and graph.edges_changed(turn, user, state, event.target) and plan.needs_vectors
+            ):
                 encode = True
                 state.dirty = state.count
-            elif did & EDGES:
-                graph.edges_changed(turn, user, state, event.target)
-                if plan.needs_vectors:
-                    encode = True
-                    state.dirty = state.count
         horizon = min(horizon, time + shortest)
         members, now, sequence = state.members, state.time, state.sequence
         if state.count == 1:  # rules about what was not done hold from the first event on
@@ -124,11 +128,18 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
         if state.sequence != sequence:
             state.due = next_due(plan, state)
     turn.meta.events += counted
-    if cause is not None:
+    if cause is not None and state is not None:
         if not state.queued and (encode or (plan.needs_vectors and state.count >= state.encode_at)):
             turn.want_encoding(user, state)
         state.due = next_due(plan, state)
     return cause
+
+
+def _load_guards(turn: Turn, by_user: dict[str, list[Item]]) -> None:
+    """Somebody was erased: of strangers, and of those who are followed, it must be known."""
+    strangers = [user for user in by_user if turn.known(user) is None]
+    targets = [event.target for items in by_user.values() for event, _, _ in items if event.kind in SOCIAL_KINDS]
+    turn.load_guards(dict.fromkeys((*strangers, *targets)))
 
 
 def _pass_on(turn: Turn, items: list[Item], topic: str, home: int) -> None:

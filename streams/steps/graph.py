@@ -13,10 +13,12 @@ import numpy as np
 
 from encoders.base import NODE_DIM
 from state import edges, layout
+from state.layout import FOLLOWS, UNFOLLOWED
 from state.user import UserState
 from state.vectors import Vectors, unpack
 from streams.steps.partitioner import partition_of
 from streams.steps.turn import Message, Record, Turn
+from streams.wire.receipts import Receipt, erasure_digest, receipt_headers, receipt_value
 from streams.wire.refused import Code, RefusedError
 
 
@@ -37,41 +39,80 @@ class NodeVectors(msgspec.Struct, array_like=True, tag="vectors", frozen=True):
     hidden: bytes
 
 
+class Gone(msgspec.Struct, array_like=True, tag="gone", frozen=True):
+    """``user`` is erased up to an event time: the partition removes what it holds under the id, then gives a receipt.
+
+    When that is too much for one turn, the partition sends itself the rest.
+    """
+
+    user: str
+    time: float
+    event: str
+    memberships: int = 0
+    edges: int = 0
+    """Removed so far."""
+    begun: bool = False
+    after: str = ""
+    """The follower that was looked at last."""
+
+
+#: edges to erased users that one turn removes; the rest follows in the next turns
+MOST_EDGES: Final = 2_000
+#: people who are followed no more and are remembered as such, for each user
+MOST_REMOVED: Final = 256
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(Subscribe | NodeVectors).decode
+_decode: Final = msgspec.msgpack.Decoder(Subscribe | NodeVectors | Gone).decode
 
 
-def edges_changed(turn: Turn, user: str, state: UserState, target: str) -> None:
-    """``user`` followed or unfollowed ``target``: keep the local index and the subscription."""
-    if state.edges.get(target, -1.0) > 0:
-        _set_follower(turn, target, user, True)
-    else:
-        _set_follower(turn, target, user, False)
+def edges_changed(turn: Turn, user: str, state: UserState, target: str) -> bool:
+    """``user`` followed or unfollowed ``target``: keep the local index and the subscription.
+
+    Returns whether the neighbourhood changed: an edge to somebody erased that is not newer than that is none.
+    """
+    time = state.edges[target]
+    guard = turn.guard(target)
+    if guard is not None and abs(time) <= guard.time:
+        del state.edges[target]
+        return set_follower(turn, target, user, None)
+    changed = set_follower(turn, target, user, FOLLOWS if time > 0 else UNFOLLOWED)
     for dropped in edges.bound(state.edges, turn.place.followees):
-        _set_follower(turn, dropped, user, False)
+        changed |= set_follower(turn, dropped, user, None)
+    for forgotten in edges.bound_removed(state.edges, MOST_REMOVED):
+        set_follower(turn, forgotten, user, None)
+    return changed
 
 
-def _set_follower(turn: Turn, followee: str, follower: str, follows: bool) -> None:
+def set_follower(turn: Turn, followee: str, follower: str, value: bytes | None) -> bool:
+    """Put into the index what the follower's state says of the edge; returns whether it began or ended.
+
+    The first local follower subscribes the partition to the followee's vectors, the last one ends that.
+    """
+    before_value = turn.follower(followee, follower)
+    if before_value == value:
+        return False
+    turn.set_follower(followee, follower, value)
+    follows = value == FOLLOWS
+    if (before_value == FOLLOWS) == follows:
+        return False
     neighbour = turn.neighbour(followee)
-    key = layout.follower_key(followee, follower)
-    indexed = turn.effects.puts[key] is not None if key in turn.effects.puts else turn.reader.get(key) is not None
-    if indexed == follows:
-        return
-    turn.put(key, b"" if follows else None)
     before = neighbour.followers
     neighbour.followers += 1 if follows else -1
     turn.put_neighbour(followee)
     if (before == 0) != (neighbour.followers == 0):
         if neighbour.followers == 0:
             neighbour.version, neighbour.node, neighbour.hidden = 0, b"", b""
-        wish = Subscribe(followee, turn.place.partition, follows)
-        _send(turn, followee, wish, partition_of(followee, turn.place.partitions))
+        _subscribe(turn, followee, follows)
+    return True
 
 
-def drop_edges(turn: Turn, user: str, state: UserState) -> None:
-    """The user is erased: leave the index of everybody they follow."""
-    for target in edges.present(state.edges):
-        _set_follower(turn, target, user, False)
+def _subscribe(turn: Turn, followee: str, wanted: bool) -> None:
+    wish = Subscribe(followee, turn.place.partition, wanted)
+    _send(turn, followee, wish, partition_of(followee, turn.place.partitions))
+
+
+def drop_edges(turn: Turn, user: str, state: UserState) -> int:
+    """The user is erased: leave the index of everybody they follow or followed. Returns how many they followed."""
+    return sum(set_follower(turn, target, user, None) for target in sorted(state.edges))
 
 
 def receive(turn: Turn, records: list[Record]) -> None:
@@ -86,8 +127,10 @@ def receive(turn: Turn, records: list[Record]) -> None:
             continue
         if isinstance(message, Subscribe):
             _subscribed(turn, message)
-        else:
+        elif isinstance(message, NodeVectors):
             _arrived(turn, message)
+        else:
+            _gone(turn, message)
 
 
 def _subscribed(turn: Turn, wish: Subscribe) -> None:
@@ -95,14 +138,97 @@ def _subscribed(turn: Turn, wish: Subscribe) -> None:
     known = set(vectors.subscribers)
     if wish.wanted:
         known.add(wish.partition)
-    else:
+    elif wish.partition in known:
         known.discard(wish.partition)
+    else:
+        return
     vectors.subscribers = sorted(known)
+    if vectors == Vectors():  # nothing is known of the user, and nobody asks any more
+        turn.drop_vectors(wish.user)
+        if (guard := turn.guard(wish.user)) is not None:
+            turn.put_guard(wish.user, guard.time)  # the id was written after the erasure: its bytes go as well
+        return
     if wish.wanted and vectors.node:
         if not vectors.version:
             _mark_sent(vectors)
         _send_vectors(turn, wish.user, vectors, wish.partition)
     turn.put_vectors(wish.user)
+
+
+def _gone(turn: Turn, message: Gone) -> None:
+    """Somebody is erased: forget the vectors, and the edges of local users that are not newer than that."""
+    user = message.user
+    turn.put_guard(user, message.time)
+    if not message.begun:
+        _forget_vectors(turn, user)
+        # the merge of ids leaves forwarding records (a + id) in the id's home: they are deleted here
+    room = max(0, MOST_EDGES - turn.edges_taken)
+    followers = turn.followers(user, message.after, room) if room else []
+    turn.edges_taken += len(followers)
+    turn.load(followers)
+    removed = sum(_forget_edge(turn, follower, user, message.time) for follower in followers)
+    now = msgspec.structs.replace(message, edges=message.edges + removed, begun=True)
+    if len(followers) == room:
+        after = followers[-1] if followers else message.after
+        _send(turn, user, msgspec.structs.replace(now, after=after), turn.place.partition)
+        return
+    if turn.neighbour(user).followers > 0:  # who follows the next life; that knows of no subscribers
+        _subscribe(turn, user, True)
+    _give_receipt(turn, now)
+
+
+def _forget_vectors(turn: Turn, followee: str) -> None:
+    neighbour = turn.neighbour(followee)
+    neighbour.version, neighbour.node, neighbour.hidden = 0, b"", b""
+    if neighbour.followers > 0:
+        turn.put_neighbour(followee)
+    if turn.holds(layout.refresh_key(followee)):
+        turn.put(layout.refresh_key(followee), None)
+
+
+def _forget_edge(turn: Turn, follower: str, followee: str, until: float) -> bool:
+    """Remove the edge unless it is newer than ``until``; returns whether the follower did follow."""
+    state = turn.known(follower)
+    if state is not None and followee in state.edges:
+        if abs(state.edges[followee]) > until:
+            return False
+        del state.edges[followee]
+    changed = set_follower(turn, followee, follower, None)
+    if changed and state is not None and turn.plan.needs_vectors:
+        state.dirty = state.count
+        turn.want_encoding(follower, state)
+    return changed
+
+
+def _give_receipt(turn: Turn, message: Gone) -> None:
+    place = turn.place
+    receipt = Receipt(
+        receipt=erasure_digest(message.user, place.erasure_key).hex(),
+        event=message.event,
+        partition=place.partition,
+        partitions=place.partitions,
+        memberships_ended=message.memberships,
+        edges_removed=message.edges,
+        erased_at=message.time,
+        processed_at=turn.processed_at,
+    )
+    source = f"/live-segments/{place.topics.app}/{place.partition}".encode()
+    turn.effects.messages.append(
+        Message(
+            place.topics.receipts,
+            receipt.receipt.encode(),
+            receipt_value(receipt),
+            headers=receipt_headers(receipt, source),
+        )
+    )
+
+
+def send_gone(turn: Turn, message: Gone, memberships: int, edges_removed: int) -> None:
+    """Tell all partitions, this one too, where it counts what was removed already."""
+    for partition in range(turn.place.partitions):
+        here = partition == turn.place.partition
+        mine = msgspec.structs.replace(message, memberships=memberships, edges=edges_removed) if here else message
+        _send(turn, message.user, mine, partition)
 
 
 def _arrived(turn: Turn, message: NodeVectors) -> None:
@@ -144,5 +270,5 @@ def _send_vectors(turn: Turn, user: str, vectors: Vectors, partition: int) -> No
     _send(turn, user, NodeVectors(user, vectors.version, vectors.sent_node, vectors.sent_hidden), partition)
 
 
-def _send(turn: Turn, user: str, message: Subscribe | NodeVectors, partition: int) -> None:
+def _send(turn: Turn, user: str, message: Subscribe | NodeVectors | Gone, partition: int) -> None:
     turn.effects.messages.append(Message(turn.place.topics.graph, user.encode(), _encode(message), partition))

@@ -111,6 +111,9 @@ def receive_labels(turn: Turn, records: list[Record]) -> None:
         if state is None:
             _label_of_stranger(turn, label.user, record)
             continue
+        if label.time <= state.erased:
+            turn.effects.outlived += 1
+            continue
         marker = label.id.encode() if label.id else record.value or b""
         id_hash = xxhash.xxh3_64_intdigest(b"label/" + marker)
         if id_hash in state.seen:

@@ -20,6 +20,7 @@ from streams.steps.models import Models
 from streams.steps.segments import Plan
 from streams.wire.decode import Limits
 from streams.wire.emit import Change, Headers, MembershipNow, UserSegments
+from streams.wire.receipts import erasure_digest
 from streams.wire.refused import RefusedError
 from streams.wire.topics import Topics
 
@@ -59,6 +60,10 @@ class Place:
     followees: int
     graph_epsilon: float
     drift_events: int
+    erasure_key: bytes = b""
+    """Of the hash that stands for erased users."""
+    guard_seconds: float = 30 * 86_400.0
+    """How long an erased user is not brought back by old events."""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -109,6 +114,8 @@ class Effects:
     duplicates: int = 0
     late: int = 0
     misrouted: int = 0
+    outlived: int = 0
+    """Events and labels that are not newer than the erasure of their user."""
     graph_received: int = 0
     labels_unused: int = 0
     """Labels of users of whom nothing is known."""
@@ -133,9 +140,13 @@ class Turn:
         self._users: dict[str, UserState] = {}
         self._vectors: dict[str, Vectors] = {}
         self._neighbours: dict[str, Neighbour] = {}
+        self._guards: dict[str, layout.Guard | None] = {}
+        self._followers: dict[str, dict[str, bytes | None]] = {}
         self._changed: set[str] = set()
         self._gone: set[str] = set()
         self.processed_at = 0.0
+        self.edges_taken = 0
+        """Edges to erased users that were looked at in this turn: that is bounded."""
 
     # reading
 
@@ -171,6 +182,8 @@ class Turn:
         if state is None:
             self.meta.lives += 1
             state = new_state(self.plan.fingerprint, self.meta.lives)
+            if (guard := self.guard(user)) is not None:
+                state.erased, state.sequence = guard.time, guard.sequence
             self._users[user] = state
             self.meta.users += 1
         return state
@@ -195,6 +208,61 @@ class Turn:
             self._neighbours[followee] = found
         return found
 
+    def load_guards(self, users: Iterable[str]) -> None:
+        """Read the guards of these users at once; nothing is read where nobody was erased."""
+        if not self.meta.guards:
+            return
+        missing = [user for user in users if user not in self._guards]
+        values = self.reader.get_many([self._guard_key(user) for user in missing])
+        for user, value in zip(missing, values, strict=True):
+            self._guards[user] = layout.decode_guard(value) if value else None
+
+    def guard(self, user: str) -> layout.Guard | None:
+        """Set when the user was erased and that is still remembered."""
+        if not self.meta.guards:
+            return None
+        if user not in self._guards:
+            self.load_guards((user,))
+        return self._guards[user]
+
+    def erased_until(self, user: str, state: UserState | None) -> float:
+        """Event time up to which nothing of the user counts; 0 when the user was never erased."""
+        if state is not None:
+            return state.erased
+        guard = self.guard(user)
+        return guard.time if guard is not None else 0.0
+
+    def follower(self, followee: str, follower: str) -> bytes | None:
+        """What the index says: ``layout.FOLLOWS``, ``UNFOLLOWED``, or None when it does not know of an edge."""
+        mine = self._followers.get(followee)
+        if mine is not None and follower in mine:
+            return mine[follower]
+        return self.reader.get(layout.follower_key(followee, follower))
+
+    def followers(self, followee: str, after: str, most: int) -> list[str]:
+        """Local users with an edge to ``followee``, present or remembered as removed, in order, after ``after``."""
+        mine = self._followers.get(followee, {})
+        found = [name for name, value in mine.items() if value is not None and name > after]
+        prefix = layout.followers_prefix(followee)
+        read = 0
+        for key in self.reader.keys(prefix, prefix + after.encode()):
+            name = key[len(prefix) :].decode()
+            if name == after or name in mine:
+                continue
+            found.append(name)
+            read += 1
+            if read == most:
+                break
+        return sorted(found)[:most]
+
+    def holds(self, key: bytes) -> bool:
+        """There is such a record."""
+        puts = self.effects.puts
+        return puts[key] is not None if key in puts else self.reader.get(key) is not None
+
+    def _guard_key(self, user: str) -> bytes:
+        return layout.guard_key(erasure_digest(user, self.place.erasure_key))
+
     # writing
 
     def put(self, key: bytes, value: bytes | None) -> None:
@@ -207,6 +275,24 @@ class Turn:
         neighbour = self._neighbours[followee]
         gone = neighbour.followers <= 0
         self.put(layout.neighbour_key(followee), None if gone else layout.encode_neighbour(neighbour))
+
+    def drop_vectors(self, user: str) -> None:
+        self._vectors[user] = Vectors()
+        self.put(layout.vectors_key(user), None)
+
+    def set_follower(self, followee: str, follower: str, value: bytes | None) -> None:
+        self._followers.setdefault(followee, {})[follower] = value
+        self.put(layout.follower_key(followee, follower), value)
+
+    def put_guard(self, user: str, time: float, sequence: int = 0) -> None:
+        """Remember that the user is erased, up to this event time; an earlier guard is moved, never back."""
+        known = self.guard(user)
+        if known is None:
+            self.meta.guards += 1
+            known = layout.Guard(time, 0.0)
+        guard = layout.Guard(max(time, known.time), self.processed_at, max(sequence, known.sequence))
+        self._guards[user] = guard
+        self.put(self._guard_key(user), layout.encode_guard(guard))
 
     def emit(self, change: Change, lane: str, arrived: float) -> None:
         self.effects.changes.append(Emitted(change, lane, arrived))
@@ -225,15 +311,19 @@ class Turn:
 
     def forget(self, user: str) -> None:
         """Drop everything that the partition holds under the user's own keys."""
+        state = self.known(user)
+        if state is not None:
+            self.meta.users -= 1
+            if state.due != NEVER:
+                self.effects.fired.append(layout.timer_key(state.due, user.encode()))
         self._users.pop(user, None)
         self._cache.pop(user, None)
         self._gone.add(user)
-        self._vectors[user] = Vectors()
         self._changed.discard(user)
-        for key in (layout.user_key(user), layout.vectors_key(user), layout.queue_key(user)):
+        self.drop_vectors(user)
+        for key in (layout.user_key(user), layout.queue_key(user)):
             self.put(key, None)
         self.effects.erased.append(user)
-        self.meta.users -= 1
 
     def reject(self, topic: str, record: Record, error: RefusedError) -> None:
         self.effects.rejects.append(Reject(topic, record, error))

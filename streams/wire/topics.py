@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 #: The largest record the broker takes for topics that carry what producers sent (a refused 10 MB record must fit).
 MAX_RECORD_BYTES = 16 * 1024 * 1024
+#: receipts of erasure are kept for longer than a year
+RECEIPT_DAYS = 400
 _DAY_MS = 86_400_000
 
 
@@ -51,6 +53,10 @@ class Topics:
         return f"{self.prefix}dead-letters"
 
     @property
+    def receipts(self) -> str:
+        return f"{self.prefix}erasure-receipts"
+
+    @property
     def changelog(self) -> str:
         return f"{self.prefix}{self.app}-state-changelog"
 
@@ -86,7 +92,10 @@ class Topics:
             "min.cleanable.dirty.ratio": "0.2",
             "delete.retention.ms": str(_DAY_MS),
             "segment.ms": str(_DAY_MS),
+            # what was erased goes within a bounded time, however little is written
+            "max.compaction.lag.ms": str(7 * _DAY_MS),
         }
+        proof = {"cleanup.policy": "delete", "retention.ms": str(RECEIPT_DAYS * _DAY_MS)}
         return [
             TopicSpec(self.events, "what users do", partitions, keep | arrival | big),
             TopicSpec(self.labels, "feedback for learned segments", partitions, keep | arrival),
@@ -96,6 +105,7 @@ class Topics:
             TopicSpec(self.changes, "one record for each entered / exited", partitions, keep),
             TopicSpec(self.memberships, "current membership of each user", partitions, compact),
             TopicSpec(self.dead_letters, "refused records, untouched", partitions, keep | big),
+            TopicSpec(self.receipts, "proof that a user was erased", partitions, proof),
             TopicSpec(self.changelog, "state of each user (internal)", partitions, compact | big),
             TopicSpec(self.graph, "vectors and subscriptions of the graph (internal)", partitions, week | arrival),
             TopicSpec(self.examples, "labelled vectors for the trainers (internal)", partitions, week | arrival | big),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from state import layout
@@ -38,6 +39,7 @@ USER = UserState(
     queued=True,
     scored=9,
     life=6,
+    erased=1_600_000_000.5,
 )
 VECTORS = Vectors(
     text_sum=b"\x00\x00\x80?",
@@ -62,7 +64,14 @@ META = layout.Meta(
     duplicates=1,
     changes=2,
     members={"regulars": 1},
+    guards=4,
 )
+GUARD = layout.Guard(1_700_000_100.5, 1_700_000_200.25, 7)
+#: records as they were before fields were added at their ends: name → what is read from them
+SHORTER = {
+    "user.21": msgspec.structs.replace(USER, erased=0.0),
+    "meta.9": msgspec.structs.replace(META, guards=0),
+}
 #: name → bytes of now
 RECORDS = {
     "user": layout.encode_user(USER),
@@ -71,6 +80,8 @@ RECORDS = {
     "vectors-new": layout.encode_vectors(Vectors()),
     "neighbour": layout.encode_neighbour(Neighbour(2, 7, b"\x04<", b"\x05<")),
     "meta": layout.encode_meta(META),
+    "guard": layout.encode_guard(GUARD),
+    "moment": layout.encode_moment(1_700_000_100.5),
     "offset": layout.encode_offset(1_234_567_890_123),
     "key-user": layout.user_key("用户"),
     "key-vectors": layout.vectors_key("用户"),
@@ -81,6 +92,9 @@ RECORDS = {
     "key-follower": layout.follower_key("用户", "u"),
     "key-timer": layout.timer_key(1_700_003_720.0625, b"u"),
     "key-timer-never": layout.timer_key(NEVER, b"u"),
+    "key-guard": layout.guard_key(bytes(range(16))),
+    "key-scrub-wanted": layout.SCRUB_WANTED_KEY,
+    "key-scrub-done": layout.SCRUB_DONE_KEY,
     "key-position": layout.POSITION_KEY,
     "key-offset": layout.OFFSET_KEY,
 }
@@ -94,7 +108,7 @@ def golden() -> dict[str, bytes]:
 
 def test_the_format_is_the_one_of_the_file() -> None:
     assert layout.FORMAT == 1
-    assert set(golden()) == set(RECORDS)
+    assert set(golden()) == {*RECORDS, *SHORTER}
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -112,5 +126,9 @@ def test_old_bytes_are_read_as_they_were_meant() -> None:
     assert layout.decode_vectors(old["vectors-new"]) == Vectors()
     assert layout.decode_neighbour(old["neighbour"]) == Neighbour(2, 7, b"\x04<", b"\x05<")
     assert layout.decode_meta(old["meta"]) == META
+    assert layout.decode_guard(old["guard"]) == GUARD
+    assert layout.decode_moment(old["moment"]) == 1_700_000_100.5
+    assert layout.decode_user(old["user.21"]) == SHORTER["user.21"]
+    assert layout.decode_meta(old["meta.9"]) == SHORTER["meta.9"]
     assert layout.decode_offset(old["offset"]) == 1_234_567_890_123
     assert layout.timer_parts(old["key-timer"]) == (1_700_003_720.063, b"u")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.edges import bound, present, set_edge
+from state.edges import bound, bound_removed, present, set_edge
 
 Act = tuple[str, float, bool]
 ACTS = st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(1, 6).map(float), st.booleans()), max_size=25)
@@ -57,9 +57,11 @@ def test_bound_keeps_the_newest_and_names_what_it_dropped(acts: list[Act], most:
     edges = after(acts)
     followed = present(edges)
     dropped = bound(edges, most)
+    forgotten = bound_removed(edges, most)
     assert present(edges) + dropped == followed
     assert len(present(edges)) == min(most, len(followed))
     assert sum(time <= 0 for time in edges.values()) <= most
+    assert not edges.keys() & {*dropped, *forgotten}
 
 
 @given(st.data(), st.lists(st.integers(0, 30), unique=True, max_size=12), st.integers(1, 4))

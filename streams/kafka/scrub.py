@@ -1,0 +1,84 @@
+"""After erasures: take the erased bytes out of a partition's local files, beside its turns.
+
+Timer keys of the erased are purged between turns, a few at a time; the files are rewritten while turns go on (RocksDB
+allows that, and rocksdict lets other threads run meanwhile); only closing and opening needs a moment between turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import partial
+from typing import TypeVar
+
+from state.store import StoreError
+from streams.kafka.writer import PartitionWriter
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: timer keys looked at between two turns
+PURGE_TIMERS = 2_000
+
+
+class Scrubber:
+    """Of one partition. ``turn`` is held by whoever uses the writer."""
+
+    def __init__(self, writer: PartitionWriter, executor: Executor, turn: asyncio.Lock) -> None:
+        self._writer = writer
+        self._executor = executor
+        self._turn = turn
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    def poll(self) -> None:
+        """Begin when it is due. Raises what ended the last one: then the store is not open any more."""
+        if self._task is not None:
+            if not self._task.done():
+                return
+            self._task.result()
+            self._task = None
+        if self._writer.scrub_due:
+            self._task = asyncio.create_task(self._scrub(), name=f"scrub-{self._writer.place.partition}")
+
+    async def stop(self) -> None:
+        """End what is under way; what was not done is due again after the next start."""
+        self._stopping = True
+        if self._task is None:
+            return
+        if not self._task.done():
+            self._writer.store.stop_compacting()
+        await asyncio.wait([self._task])
+
+    async def _scrub(self) -> None:
+        store, began = self._writer.store, time.monotonic()
+        erasures = store.erasures
+        try:
+            start: bytes | None = b"t"
+            while start is not None:
+                start = await self._between_turns(partial(store.purge_timers, start, PURGE_TIMERS))
+            await asyncio.get_running_loop().run_in_executor(self._executor, store.compact)
+            await self._between_turns(partial(self._writer.reopen_store, erasures))
+        except _StoppedError:
+            return
+        except StoreError:
+            if not self._stopping:
+                raise
+            return
+        log.info(
+            "partition %d: the local files were rewritten in %.1f s, without who was erased",
+            self._writer.place.partition, time.monotonic() - began,
+        )  # fmt: skip
+
+    async def _between_turns(self, do: Callable[[], T]) -> T:
+        async with self._turn:
+            if self._stopping:
+                raise _StoppedError
+            return await asyncio.get_running_loop().run_in_executor(self._executor, do)
+
+
+class _StoppedError(Exception):
+    """The partition leaves this worker."""
