@@ -103,6 +103,11 @@ class Settings(BaseSettings):
         """Where this worker keeps its local state."""
         return self.data_dir / self.worker_name / self.app
 
+    @property
+    def secrets(self) -> list[str]:
+        """What must not stand in any log."""
+        return [self.kafka_sasl_password.get_secret_value(), self.erasure_secret.get_secret_value()]
+
     def librdkafka(self) -> dict[str, str | int | float | bool]:
         """Connection settings for confluent-kafka clients."""
         conf: dict[str, str | int | float | bool] = {

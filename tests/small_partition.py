@@ -13,7 +13,7 @@ from encoders.artifact import Encoders, load_encoders
 from encoders.heads import PublishedHead
 from state import layout
 from state.user import UserState
-from streams.steps import encode, fold, graph, learned, timers
+from streams.steps import encode, erasure, fold, graph, learned, timers
 from streams.steps.models import Models, make_models
 from streams.steps.segments import Plan, parse_plan
 from streams.steps.turn import Effects, Place, Turn
@@ -83,6 +83,8 @@ class SmallPartition:
         self.meta = layout.Meta()
         self.heads: learned.Heads = {}
         self.changes: list[Change] = []
+        self.now = T0
+        """What turns say of when they happen."""
         self._sent = 0
         self.redefine(definitions)
 
@@ -106,7 +108,7 @@ class SmallPartition:
         fire_at: float | None = None,
     ) -> Effects:
         """One turn of all that is given, in the writer's order; committed."""
-        turn = Turn(self.memory, self.cache, self.plan, self.models, self.place, self._own_meta())
+        turn = self._turn()
         topics = self.place.topics
         if events:
             fold.receive_events(turn, [self.sent({"user": "u", **event}) for event in events], topics.events)
@@ -118,13 +120,19 @@ class SmallPartition:
             timers.receive_timers(turn, self.due_keys(fire_at), fire_at)
         return self._commit(turn)
 
+    def expire_guards(self) -> Effects:
+        """Look at all guards of erased users."""
+        turn = self._turn()
+        erasure.expire_guards(turn, list(self.memory.keys(b"e")))
+        return self._commit(turn)
+
     def fire(self, now: float) -> Effects:
         """Let the timers fire that are due at ``now``."""
         return self.batch(fire_at=now)
 
     def raw(self, *values: bytes) -> Effects:
         """One batch of event records as bytes."""
-        turn = Turn(self.memory, self.cache, self.plan, self.models, self.place, self._own_meta())
+        turn = self._turn()
         fold.receive_events(turn, [self._record(value) for value in values], self.place.topics.events)
         return self._commit(turn)
 
@@ -142,7 +150,7 @@ class SmallPartition:
     def train(self, effects: Effects) -> None:
         """Deliver the examples of ``effects`` to the trainer, and follow the heads that it publishes."""
         examples = [m for m in effects.messages if m.topic == self.place.topics.examples]
-        turn = Turn(self.memory, self.cache, self.plan, self.models, self.place, self._own_meta())
+        turn = self._turn()
         learned.train(turn, [self._record(message.value) for message in examples], self.heads)
         trained = self._commit(turn)
         for message in trained.messages:
@@ -153,9 +161,12 @@ class SmallPartition:
 
     def deliver_graph(self, effects: Effects) -> Effects:
         """Deliver the graph messages of ``effects`` to this partition."""
-        sent = [m for m in effects.messages if m.topic == self.place.topics.graph]
-        turn = Turn(self.memory, self.cache, self.plan, self.models, self.place, self._own_meta())
-        graph.receive(turn, [self._record(message.value) for message in sent])
+        return self.graph([m.value for m in effects.messages if m.topic == self.place.topics.graph])
+
+    def graph(self, values: list[bytes | None]) -> Effects:
+        """One batch of records of the graph topic."""
+        turn = self._turn()
+        graph.receive(turn, [self._record(value) for value in values])
         return self._commit(turn)
 
     # looking
@@ -197,8 +208,11 @@ class SmallPartition:
         self._sent += 1
         return Sent(self._sent, value)
 
-    def _own_meta(self) -> layout.Meta:
-        return layout.decode_meta(layout.encode_meta(self.meta))
+    def _turn(self) -> Turn:
+        meta = layout.decode_meta(layout.encode_meta(self.meta))
+        turn = Turn(self.memory, self.cache, self.plan, self.models, self.place, meta)
+        turn.processed_at = self.now
+        return turn
 
     def _commit(self, turn: Turn) -> Effects:
         effects = turn.finish({})

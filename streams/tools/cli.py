@@ -85,7 +85,7 @@ def worker(
     from streams.tools.logs import set_up_logging  # noqa: PLC0415
     from streams.tools.workers import serve  # noqa: PLC0415
 
-    set_up_logging(settings.log_level, [settings.kafka_sasl_password.get_secret_value()])
+    set_up_logging(settings.log_level, settings.secrets)
     with kafka_at(settings, patience=30.0):  # where all is started at once, Kafka takes longest
         serve(settings, stop_with_stdin=stop_with_stdin)
 
@@ -162,7 +162,7 @@ def audit(
     )  # fmt: skip
     from streams.tools.logs import set_up_logging  # noqa: PLC0415
 
-    set_up_logging("WARNING", [settings.kafka_sasl_password.get_secret_value()])
+    set_up_logging("WARNING", settings.secrets)
     out = Console()
     with kafka_at(settings):
         from streams.app import run_audit  # noqa: PLC0415 - torch takes seconds
@@ -228,6 +228,35 @@ def user(
         out.out(body.decode(), highlight=False)
     else:
         out.print(show_user(msgspec.json.decode(body, type=UserView)))
+
+
+@app.command(epilog="Example: segments erasure ada-0001")
+def erasure(
+    user_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the user who was to be erased.")],
+    bootstrap: Bootstrap = None,
+    app_name: AppName = None,
+    prefix: Prefix = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The receipts as one JSON object.")] = False,
+) -> None:
+    """Which partitions have proved that nothing of an erased user is left in them; status 1 if not all have."""
+    settings = read_settings(bootstrap=bootstrap, app=app_name, topic_prefix=prefix)
+    import msgspec  # noqa: PLC0415
+
+    from streams.tools.erasures import read_proof, show_proof  # noqa: PLC0415
+    from streams.wire.receipts import erasure_digest, erasure_key  # noqa: PLC0415
+    from streams.wire.topics import Topics  # noqa: PLC0415
+
+    key = erasure_key(settings.erasure_secret.get_secret_value(), settings.app)
+    topic = Topics(settings.app, settings.topic_prefix).receipts
+    with kafka_at(settings):
+        proof = read_proof(connection(settings), topic, erasure_digest(user_id, key).hex())
+    out = Console()
+    if as_json:
+        out.print_json(msgspec.json.encode(proof).decode())
+    else:
+        out.print(show_proof(proof), soft_wrap=True)
+    if not proof.complete:
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: segments check segments.toml")

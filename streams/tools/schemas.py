@@ -53,20 +53,36 @@ DEFINITION: Final = Published("segment-definition", "SegmentDefinition", Segment
 SEGMENTS_FILE: Final = Published("segments-file", "SegmentsFile", SegmentsFile, _REFINE)
 PUBLISHED: Final = (*schemas.PUBLISHED, DEFINITION, SEGMENTS_FILE)
 
-CLOUD_EVENT_HEADERS: Final[Schema] = {
-    "type": "object",
-    "description": "CloudEvents 1.0 attributes (Kafka binding, binary content mode), as UTF-8.",
-    "properties": {
-        "ce_specversion": {"const": "1.0"},
-        "ce_id": {"type": "string", "description": "User and sequence; the same for the same change."},
-        "ce_source": {"type": "string", "pattern": "^/live-segments/", "description": "Application and partition."},
-        "ce_type": {"enum": [f"live-segments.segment.{change}" for change in ("entered", "exited")]},
-        "ce_subject": {"type": "string", "description": "The user id."},
-        "ce_time": {"type": "string", "format": "date-time", "description": "When the change became true."},
-        "content-type": {"const": "application/json"},
-    },
-    "required": ["ce_specversion", "ce_id", "ce_source", "ce_type", "ce_subject", "ce_time", "content-type"],
-}
+
+def _cloud_event(identity: str, kinds: list[str], subject: str, time: str) -> Schema:
+    return {
+        "type": "object",
+        "description": "CloudEvents 1.0 attributes (Kafka binding, binary content mode), as UTF-8.",
+        "properties": {
+            "ce_specversion": {"const": "1.0"},
+            "ce_id": {"type": "string", "description": identity},
+            "ce_source": {"type": "string", "pattern": "^/live-segments/", "description": "Application and partition."},
+            "ce_type": {"enum": kinds},
+            "ce_subject": {"type": "string", "description": subject},
+            "ce_time": {"type": "string", "format": "date-time", "description": time},
+            "content-type": {"const": "application/json"},
+        },
+        "required": ["ce_specversion", "ce_id", "ce_source", "ce_type", "ce_subject", "ce_time", "content-type"],
+    }
+
+
+CHANGE_HEADERS: Final = _cloud_event(
+    "User and sequence; the same for the same change.",
+    [f"live-segments.segment.{change}" for change in ("entered", "exited")],
+    "The user id.",
+    "When the change became true.",
+)
+RECEIPT_HEADERS: Final = _cloud_event(
+    "Hash, time of the erasure and partition.",
+    ["live-segments.erasure.receipt"],
+    "The user's keyed hash.",
+    "Up to when the user is erased.",
+)
 DEAD_LETTER_HEADERS: Final[Schema] = {
     "type": "object",
     "description": "After the headers that the record came with; numbers are decimal text.",
@@ -116,13 +132,17 @@ _CHANNELS: Final = (
         _Sent("segmentDefinition", "A segment's definition; the newest version counts.", DEFINITION),
     )),
     _Channel("segmentChanges", _TOPICS.changes, "send", _USER_KEY, (
-        _Sent("change", "A user entered or exited a segment.", schemas.CHANGE, CLOUD_EVENT_HEADERS),
+        _Sent("change", "A user entered or exited a segment.", schemas.CHANGE, CHANGE_HEADERS),
         _Sent("audienceCall", "The same as a Segment track call (setting `value_format`).", schemas.AUDIENCE,
-              CLOUD_EVENT_HEADERS),
+              CHANGE_HEADERS),
     )),
     _Channel("userSegments", _TOPICS.memberships, "send", _USER_KEY, (
         _Sent("userSegments", "All segments that a user is in now.", schemas.MEMBERSHIP),
         _Sent("userErased", "The user was erased (a record without a value).", {"type": "null"}),
+    )),
+    _Channel("erasureReceipts", _TOPICS.receipts, "send", "The user's keyed hash, as hex.", (
+        _Sent("erasureReceipt", "A partition holds nothing of an erased user any more.", schemas.RECEIPT,
+              RECEIPT_HEADERS),
     )),
     _Channel("deadLetters", _TOPICS.dead_letters, "send", "As it came.", (
         _Sent("deadLetter", "A refused record, untouched, with the reason in its headers.",

@@ -32,6 +32,7 @@ from streams.wire.decode import (
 )
 from streams.wire.emit import Change, MembershipNow, Origin, Reason, UserSegments
 from streams.wire.events import Event, Label, WireEvent
+from streams.wire.receipts import Receipt
 from streams.wire.times import MILLISECONDS_FROM
 
 Schema = dict[str, Any]
@@ -153,6 +154,17 @@ def _refine_membership_now(schema: Schema) -> None:
     at["version"]["description"] = "Of the segment's definition when the user entered."
 
 
+def _refine_receipt(schema: Schema) -> None:
+    at = schema["properties"]
+    at["receipt"]["pattern"] = "^[0-9a-f]{32}$"
+    at["partition"]["minimum"] = 0
+    at["partitions"]["minimum"] = 1
+    for name in ("memberships_ended", "edges_removed"):
+        at[name]["minimum"] = 0
+    at["erased_at"]["description"] = f"{_EPOCH} Event time up to which the user is erased."
+    at["processed_at"]["description"] = f"{_EPOCH} When the partition was done."
+
+
 def _refine_audience(schema: Schema) -> None:
     schema["properties"]["timestamp"]["format"] = "date-time"
 
@@ -169,6 +181,7 @@ REFINE: Final[Mapping[type, Refine]] = {
     Change: _refine_change,
     UserSegments: _refine_membership,
     MembershipNow: _refine_membership_now,
+    Receipt: _refine_receipt,
     AudienceCall: _refine_audience,
     AudienceProperties: _refine_audience_properties,
 }
@@ -192,7 +205,8 @@ LABEL: Final = Published("label", "Label", WireLabel)
 CHANGE: Final = Published("change", "Change", Change)
 AUDIENCE: Final = Published("audience", "AudienceCall", AudienceCall)
 MEMBERSHIP: Final = Published("membership", "UserSegments", UserSegments)
-PUBLISHED: Final = (EVENT, SEGMENT_CALL, LABEL, CHANGE, AUDIENCE, MEMBERSHIP)
+RECEIPT: Final = Published("erasure-receipt", "ErasureReceipt", Receipt)
+PUBLISHED: Final = (EVENT, SEGMENT_CALL, LABEL, CHANGE, AUDIENCE, MEMBERSHIP, RECEIPT)
 
 
 def components(entry: Published, ref_template: str = "#/$defs/{name}") -> dict[str, Schema]:

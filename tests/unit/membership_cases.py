@@ -42,8 +42,16 @@ def purchase(at: float, amount: float = 1.0) -> dict[str, Any]:
     return {"kind": "purchase", "time": T0 + at, "amount": amount}
 
 
-def delete(at: float) -> dict[str, Any]:
-    return {"kind": "delete", "time": T0 + at}
+def delete(at: float, **more: Any) -> dict[str, Any]:
+    return {"kind": "delete", "time": T0 + at, **more}
+
+
+def follow(at: float, target: str, **more: Any) -> dict[str, Any]:
+    return {"kind": "follow", "time": T0 + at, "target": target, **more}
+
+
+def unfollow(at: float, target: str, **more: Any) -> dict[str, Any]:
+    return {"kind": "unfollow", "time": T0 + at, "target": target, **more}
 
 
 def comment(at: float, text: str, **more: Any) -> dict[str, Any]:

@@ -33,6 +33,7 @@ COMMANDS = [
         ["topics"],
         ["watch"],
         ["user"],
+        ["erasure"],
         ["check"],
         ["settings"],
         ["demo"],
@@ -85,6 +86,7 @@ def test_the_command_line_loads_nothing_that_takes_long() -> None:
     [
         ["nonsense"],
         ["user"],
+        ["erasure"],
         ["check"],
         ["watch", "--max", "0"],
         ["topics", "--partitions", "0"],

@@ -30,6 +30,7 @@ from streams.wire.emit import (
     membership_value,
 )
 from streams.wire.events import KINDS, Event, Label, encode_event
+from streams.wire.receipts import Receipt, receipt_headers, receipt_value
 from streams.wire.refused import Code, RefusedError, dead_letter_headers
 from streams.wire.topics import Topics
 from tests.bad_records import BAD_RECORDS, GOOD_TIME, BadRecord, call, own
@@ -247,6 +248,13 @@ def test_real_change_headers_satisfy_the_asyncapi_document(change: Change) -> No
     check.validate(good)
     for name in good:
         assert not check.is_valid({key: value for key, value in good.items() if key != name}), name
+
+
+def test_receipts_of_erasure_and_their_headers_satisfy_the_schemas() -> None:
+    receipt = Receipt("0f" * 16, "e-1", 1, 4, 2, 3, GOOD_TIME, GOOD_TIME + 1)
+    VALIDATORS["erasure-receipt"].validate(json.loads(receipt_value(receipt)))
+    headers = as_object(receipt_headers(receipt, b"/live-segments/app/1"))
+    in_asyncapi("#/components/messages/erasureReceipt/headers").validate(headers)
 
 
 @pytest.mark.parametrize("code", list(Code))
