@@ -102,11 +102,12 @@ class Store:
                 delete(key)
                 continue
             put(key, value)
-            if key[0] == 101:  # b"e": somebody was erased, and the old values lie in files yet
+            if key[0] == 117:  # b"u"
+                if layout.has_timer(value):
+                    put(layout.timer_key(layout.due_of(value), key[1:]), b"")
+            elif key[0] == 101:  # b"e": somebody was erased, and the old values lie in files yet
                 put(layout.SCRUB_WANTED_KEY, b"")
                 self.erasures += 1
-            elif key[0] == 117 and layout.has_timer(value):  # b"u"
-                put(layout.timer_key(layout.due_of(value), key[1:]), b"")
         put(layout.OFFSET_KEY, layout.encode_offset(offset))
         self._write(batch)
 

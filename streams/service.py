@@ -91,7 +91,11 @@ class Service:
     # noting
 
     def note_changes(self, changes: list[Emitted]) -> None:
-        """Remember the newest changes for the page."""
+        """Remember the newest changes for the page; nothing of who is erased."""
+        erased = {each.change.user for each in changes if each.change.origin == "erasure"}
+        if erased:
+            changes = [each for each in changes if each.change.user not in erased]
+            self._recent = deque((old for old in self._recent if old["user"] not in erased), maxlen=RECENT_CHANGES)
         for emitted in changes[-RECENT_CHANGES:]:
             self._recent.appendleft(msgspec.to_builtins(emitted.change))
 
