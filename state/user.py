@@ -9,7 +9,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from state import decay, edges, windows
+from state import absence, decay, edges, windows
+from state.absence import Watch
 from state.windows import SCALES, Tally, TallyPlan
 
 CATEGORY_BUCKETS: Final = 64
@@ -118,6 +119,8 @@ class UserState(msgspec.Struct, array_like=True):
     """Epoch of the heads that last scored this user."""
     life: int = 0
     """The partition's number of this record: who comes back after an erasure has another."""
+    last: dict[str, float] = {}
+    """When the user last did what rules about absence watch; see ``state.absence``."""
 
 
 @lru_cache(maxsize=65_536)
@@ -126,7 +129,15 @@ def category_bucket(category: str) -> int:
     return zlib.crc32(category.encode()) % CATEGORY_BUCKETS
 
 
-def fold(state: UserState, action: Action, event_id: str, id_hash: int, plan: TallyPlan, arrived: float = 0.0) -> int:
+def fold(
+    state: UserState,
+    action: Action,
+    event_id: str,
+    id_hash: int,
+    plan: TallyPlan,
+    arrived: float = 0.0,
+    watch: Watch | None = None,
+) -> int:
     """Fold one event into ``state``; returns the bits DUPLICATE, LATE, TEXT, EDGES.
 
     All counts are commutative. A duplicate (same id hash within 24 h of arrival and the last 1,000 events) changes
@@ -161,6 +172,8 @@ def fold(state: UserState, action: Action, event_id: str, id_hash: int, plan: Ta
         measure = spec.measure
         value = 1 if measure == "count" else round(getattr(action, measure) * SCALES[measure])
         windows.add(state.tallies, spec, time, value, now)
+    if watch is not None:
+        absence.note(state.last, watch.touched(kind, category), time)
     if kind in _PLAIN:
         return did
     if kind == "comment":

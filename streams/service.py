@@ -279,7 +279,7 @@ def why_now(plan: Plan, state: UserState, segment_id: str) -> dict[str, Any]:
     if segment is None:
         return {"summary": "the segment is not defined any more; the membership ends with the user's next event"}
     if segment.rule is not None:
-        values = segment.rule.values(state.tallies, state.time)
+        values = segment.rule.values(state, state.time)
         shown = ", ".join(f"{term} is {value:g}" for term, value in values.items())
         return {"summary": f"the rule holds: {shown}", "rule": segment.text, "values": values}
     if segment.kind == "words":

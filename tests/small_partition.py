@@ -104,6 +104,7 @@ class SmallPartition:
         labels: tuple[dict[str, Any], ...] = (),
         jobs: list[encode.Job] | None = None,
         fire_at: float | None = None,
+        timer_keys: list[bytes] | None = None,
     ) -> Effects:
         """One turn of all that is given, in the writer's order; committed."""
         turn = Turn(self.memory, self.cache, self.plan, self.models, self.place, self._own_meta())
@@ -115,12 +116,12 @@ class SmallPartition:
         if jobs:
             encode.apply(turn, jobs, self.plan.needs_vectors)
         if fire_at is not None:
-            timers.receive_timers(turn, self.due_keys(fire_at), fire_at)
+            timers.receive_timers(turn, self.due_keys(fire_at) if timer_keys is None else timer_keys, fire_at)
         return self._commit(turn)
 
-    def fire(self, now: float) -> Effects:
-        """Let the timers fire that are due at ``now``."""
-        return self.batch(fire_at=now)
+    def fire(self, now: float, keys: list[bytes] | None = None) -> Effects:
+        """Let the timers fire that are due at ``now``; ``keys``: these instead, which may be stale."""
+        return self.batch(fire_at=now, timer_keys=keys)
 
     def raw(self, *values: bytes) -> Effects:
         """One batch of event records as bytes."""

@@ -65,7 +65,7 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
     """All events of one user, in order of arrival; returns the cause to name for what follows from the last one."""
     state = turn.user(user)
     plan = turn.plan
-    tallies = plan.tallies
+    tallies, watch = plan.tallies, plan.watch or None
     effects = turn.effects
     shortest = plan.shortest_window
     fingerprint = plan.fingerprint
@@ -73,7 +73,7 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
     cause = None
     counted = 0
     encode = erased = False
-    # what this turn's events add to the windows runs out no sooner than this
+    # what this turn's events add runs out, and what they begin to wait for is over, no sooner than this
     horizon = NEVER
     for event, id_hash, record in items:
         if event.kind == "delete":
@@ -92,7 +92,7 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
             horizon = NEVER
         if state.due <= time:
             fire_timers(turn, user, state, time, Cause("expiry", "timer"))
-        did = fold(state, event, event.id, id_hash, tallies, arrived)
+        did = fold(state, event, event.id, id_hash, tallies, arrived, watch)
         if did & DUPLICATE:
             effects.duplicates += 1
             turn.meta.duplicates += 1

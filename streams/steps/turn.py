@@ -157,6 +157,28 @@ class Turn:
                 if value is not None:
                     mine[user] = layout.decode_user(value)
 
+    def load_due(self, users: Iterable[str], now: float) -> list[str]:
+        """Read those of ``users`` whose timer is due at ``now``, and return them in order, each once.
+
+        The others had their timer put off. They are left alone: whoever is read is also written.
+        """
+        order = list(dict.fromkeys(users))
+        due, unread = set(), []
+        for user in order:
+            state = self._users.get(user) or self._cache.get(user)
+            if state is None:
+                if user not in self._gone:
+                    unread.append(user)
+            elif state.due <= now:
+                self._users[user] = state
+                due.add(user)
+        values = self.reader.get_many([layout.user_key(user) for user in unread])
+        for user, value in zip(unread, values, strict=True):
+            if value is not None and layout.due_of(value) <= now:
+                self._users[user] = layout.decode_user(value)
+                due.add(user)
+        return [user for user in order if user in due]
+
     def known(self, user: str) -> UserState | None:
         """The user's state, or None for somebody never seen."""
         state = self._users.get(user)
@@ -171,6 +193,7 @@ class Turn:
         if state is None:
             self.meta.lives += 1
             state = new_state(self.plan.fingerprint, self.meta.lives)
+            state.last = self.plan.watch.begin()
             self._users[user] = state
             self.meta.users += 1
         return state
@@ -265,7 +288,7 @@ def new_state(fingerprint: int, life: int = 0) -> UserState:
     """Somebody never seen. Mutable defaults are given here once, which is faster than per-field factories."""
     return UserState(
         decayed={}, categories={}, tallies={}, seen={}, edges={}, groups={}, pending=[], labels=[], members={},
-        plan=fingerprint, life=life,
+        plan=fingerprint, life=life, last={},
     )  # fmt: skip
 
 
