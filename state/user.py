@@ -48,15 +48,13 @@ class Action(Protocol):
     @property
     def dwell(self) -> float: ...
     @property
-    def text(self) -> str: ...
-    @property
     def target(self) -> str: ...
     @property
     def group(self) -> str: ...
 
 
 class PendingText(msgspec.Struct, array_like=True, gc=False):
-    """A text that waits for its vector: inside the state, so that it survives a crash."""
+    """A text that waits for its vector, in a record of its own, so that it survives a crash."""
 
     id: str
     time: float
@@ -102,6 +100,7 @@ class UserState(msgspec.Struct, array_like=True):
     edges: dict[str, float] = {}
     groups: dict[str, float] = {}
     pending: list[PendingText] = []
+    """Only read: texts that an earlier release kept here. The turn that reads them puts them into own records."""
     labels: list[PendingLabel] = []
     texts: int = 0
     members: dict[str, Membership] = {}
@@ -121,6 +120,14 @@ class UserState(msgspec.Struct, array_like=True):
     """The partition's number of this record: who comes back after an erasure has another."""
     last: dict[str, float] = {}
     """When the user last did what rules about absence watch; see ``state.absence``."""
+    texts_put: int = 0
+    """Texts that ever got a record of their own: the number of the next one."""
+    texts_taken: int = 0
+    """Those of them that are encoded or dropped: the number of the oldest record that is there."""
+
+    @property
+    def texts_waiting(self) -> int:
+        return self.texts_put - self.texts_taken + len(self.pending)
 
 
 @lru_cache(maxsize=65_536)
@@ -132,7 +139,6 @@ def category_bucket(category: str) -> int:
 def fold(
     state: UserState,
     action: Action,
-    event_id: str,
     id_hash: int,
     plan: TallyPlan,
     arrived: float = 0.0,
@@ -141,7 +147,7 @@ def fold(
     """Fold one event into ``state``; returns the bits DUPLICATE, LATE, TEXT, EDGES.
 
     All counts are commutative. A duplicate (same id hash within 24 h of arrival and the last 1,000 events) changes
-    nothing. ``arrived`` is when the broker took the record, in seconds.
+    nothing. ``arrived`` is when the broker took the record, in seconds. The caller keeps the text (TEXT).
     """
     if id_hash in state.seen:
         return DUPLICATE
@@ -178,7 +184,6 @@ def fold(
         return did
     if kind == "comment":
         state.texts += 1
-        state.pending.append(PendingText(event_id, time, action.text, arrived))
         return did | TEXT
     if kind in ("follow", "unfollow"):
         changed = edges.set_edge(state.edges, action.target, time, kind == "follow")

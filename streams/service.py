@@ -260,7 +260,7 @@ def describe(writer: PartitionWriter, plan: Plan, user_id: str, history: list[di
         windows=windows,
         followees=edges.present(state.edges),
         texts=state.texts,
-        pending_texts=len(state.pending),
+        pending_texts=state.texts_waiting,
         last_event_time=state.time or None,
         history=history,
     )  # fmt: skip

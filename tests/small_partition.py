@@ -80,7 +80,7 @@ class SmallPartition:
     def __init__(self, definitions: str, place: Place = PLACE) -> None:
         self.place = place
         self.memory = Memory()
-        self.meta = layout.Meta()
+        self.meta = layout.Meta(queued=0)
         self.heads: learned.Heads = {}
         self.changes: list[Change] = []
         self._sent = 0
@@ -209,6 +209,7 @@ class SmallPartition:
             else:
                 self.memory.data[key] = value
         self.meta = turn.meta
+        assert self.meta.queued == sum(key.startswith(b"q") for key in self.memory.data)
         self.cache.update(turn.touched)
         self.changes += [emitted.change for emitted in effects.changes]
         return effects

@@ -115,9 +115,8 @@ class Audit:
     def run(self, progress: Callable[[int], None] = lambda _count: None) -> int:
         """From the stored positions to the present ends; returns the number of event records processed."""
         self._writer.open(lambda _count: None, lambda: False)
-        users, followees = self._writer.waiting()
-        self._waiting.update(dict.fromkeys(users))
-        self._refreshes.update(dict.fromkeys(followees))
+        self._waiting.update(dict.fromkeys(self._writer.queued_users("", self._writer.meta.queued)))
+        self._refreshes.update(dict.fromkeys(self._writer.waiting_refreshes()))
         number = self._writer.place.partition
         readers = {
             topic: TopicReader(self._settings, topic, number, self._writer.meta.positions.get(topic, 0))

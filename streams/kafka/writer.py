@@ -125,6 +125,8 @@ class PartitionWriter:
         count = restore(conf, self.place.topics.changelog, self.place.partition, self._store, progress, stopping)
         self._checkpoint("open.restored")
         self.meta = self._store.meta
+        if self.meta.queued < 0:
+            self.meta.queued = self._store.count(b"q")
         self.next_timer = self._store.first_timer()
         self._fired_until = 0.0
         return count
@@ -154,10 +156,13 @@ class PartitionWriter:
             raise StoreError("the partition is not open")
         return self._store
 
-    def waiting(self) -> tuple[list[str], list[str]]:
-        """(users that wait for the encode lane, followed users whose followers wait for a refresh)."""
-        users = [key[1:].decode() for key in self.store.keys(b"q")]
-        return users, [key[1:].decode() for key in self.store.keys(b"r")]
+    def waiting_refreshes(self) -> list[str]:
+        """Followed users whose local followers wait for a refresh."""
+        return [key[1:].decode() for key in self.store.keys(b"r")]
+
+    def queued_users(self, after: str, most: int) -> list[str]:
+        """Users that wait for the encode lane, in key order after ``after``, at most ``most``."""
+        return self._names(b"q", after, most)
 
     def state_of(self, user: str) -> UserState | None:
         """The committed state of a user."""
@@ -173,15 +178,7 @@ class PartitionWriter:
 
     def followers(self, followee: str, after: str, most: int) -> list[str]:
         """Local followers in order, at most ``most``, after the follower ``after``."""
-        prefix = layout.followers_prefix(followee)
-        found: list[str] = []
-        for key in self.store.keys(prefix, prefix + after.encode() if after else None):
-            follower = key[len(prefix) :].decode()
-            if follower != after:
-                found.append(follower)
-            if len(found) == most:
-                break
-        return found
+        return self._names(layout.followers_prefix(followee), after, most)
 
     @property
     def definitions_changed(self) -> bool:
@@ -190,12 +187,16 @@ class PartitionWriter:
 
     def some_users(self, after: str, most: int) -> list[str]:
         """Users in key order after ``after``, at most ``most``."""
+        return self._names(b"u", after, most)
+
+    def _names(self, prefix: bytes, after: str, most: int) -> list[str]:
+        """What follows ``prefix`` in its keys, in order after ``after``, at most ``most``."""
         found: list[str] = []
-        for key in self.store.keys(b"u", layout.user_key(after) if after else None):
-            if (user := key[1:].decode()) != after:
-                found.append(user)
+        for key in self.store.keys(prefix, prefix + after.encode() if after else None):
             if len(found) == most:
                 break
+            if (name := key[len(prefix) :].decode()) != after:
+                found.append(name)
         return found
 
     def timer_clock(self) -> float:

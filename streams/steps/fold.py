@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xxhash
 
-from state.user import DUPLICATE, EDGES, LATE, TEXT, UserState, fold
+from state.user import DUPLICATE, EDGES, LATE, TEXT, PendingText, UserState, fold
 from state.windows import NEVER
 from streams.steps import graph, learned
 from streams.steps.definitions import reconcile
@@ -92,7 +92,7 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
             horizon = NEVER
         if state.due <= time:
             fire_timers(turn, user, state, time, Cause("expiry", "timer"))
-        did = fold(state, event, event.id, id_hash, tallies, arrived, watch)
+        did = fold(state, event, id_hash, tallies, arrived, watch)
         if did & DUPLICATE:
             effects.duplicates += 1
             turn.meta.duplicates += 1
@@ -103,6 +103,7 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
             if did & LATE:
                 effects.late += 1
             if did & TEXT:
+                turn.add_text(user, state, PendingText(event.id, time, event.text, arrived))
                 encode = True
                 state.dirty = state.count
             elif did & EDGES:

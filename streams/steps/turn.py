@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from state import layout
-from state.user import UserState, forget_old_ids
+from state.user import PendingText, UserState, forget_old_ids
 from state.vectors import Neighbour, Vectors
 from state.windows import NEVER
 from streams.steps.models import Models
@@ -155,7 +155,7 @@ class Turn:
             values = self.reader.get_many([layout.user_key(user) for user in missing])
             for user, value in zip(missing, values, strict=True):
                 if value is not None:
-                    mine[user] = layout.decode_user(value)
+                    mine[user] = self._read(user, value)
 
     def load_due(self, users: Iterable[str], now: float) -> list[str]:
         """Read those of ``users`` whose timer is due at ``now``, and return them in order, each once.
@@ -175,9 +175,17 @@ class Turn:
         values = self.reader.get_many([layout.user_key(user) for user in unread])
         for user, value in zip(unread, values, strict=True):
             if value is not None and layout.due_of(value) <= now:
-                self._users[user] = layout.decode_user(value)
+                self._users[user] = self._read(user, value)
                 due.add(user)
         return [user for user in order if user in due]
+
+    def _read(self, user: str, value: bytes) -> UserState:
+        state = layout.decode_user(value)
+        if state.pending:
+            old, state.pending = state.pending, []
+            for text in old:
+                self.add_text(user, state, text)
+        return state
 
     def known(self, user: str) -> UserState | None:
         """The user's state, or None for somebody never seen."""
@@ -244,16 +252,51 @@ class Turn:
         if not state.queued:
             state.queued = True
             self.put(layout.queue_key(user), b"")
+            self.meta.queued += 1
         self.effects.offers.append(user)
+
+    def leave_queue(self, user: str, state: UserState) -> None:
+        """Nothing of the user waits for the encode lane any more."""
+        if state.queued:
+            state.queued = False
+            self.put(layout.queue_key(user), None)
+            self.meta.queued -= 1
+
+    def add_text(self, user: str, state: UserState, text: PendingText) -> None:
+        """Keep a text until it is encoded; it comes after those that wait already."""
+        (key,) = layout.text_keys(user, state.texts_put, state.texts_put + 1)
+        state.texts_put += 1
+        self.put(key, layout.encode_text(text))
+
+    def drop_texts(self, user: str, state: UserState, count: int) -> None:
+        """Remove the ``count`` oldest texts that wait."""
+        first, state.texts_taken = state.texts_taken, min(state.texts_taken + count, state.texts_put)
+        for key in layout.text_keys(user, first, state.texts_taken):
+            self.put(key, None)
+
+    def pending_texts(self, user: str) -> list[PendingText]:
+        """All texts of the user that wait, oldest first, those of this turn included."""
+        state = self.known(user)
+        if state is None:
+            return []
+        keys = layout.text_keys(user, state.texts_taken, state.texts_put)
+        mine = self.effects.puts
+        unread = [key for key in keys if key not in mine]
+        stored = dict(zip(unread, self.reader.get_many(unread), strict=True))
+        values = [mine[key] if key in mine else stored[key] for key in keys]
+        return [layout.decode_text(value) for value in values if value is not None]
 
     def forget(self, user: str) -> None:
         """Drop everything that the partition holds under the user's own keys."""
+        if (state := self.known(user)) is not None:
+            self.leave_queue(user, state)
+            self.drop_texts(user, state, state.texts_waiting)
         self._users.pop(user, None)
         self._cache.pop(user, None)
         self._gone.add(user)
         self._vectors[user] = Vectors()
         self._changed.discard(user)
-        for key in (layout.user_key(user), layout.vectors_key(user), layout.queue_key(user)):
+        for key in (layout.user_key(user), layout.vectors_key(user)):
             self.put(key, None)
         self.effects.erased.append(user)
         self.meta.users -= 1

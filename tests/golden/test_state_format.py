@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from state import layout
@@ -39,6 +40,15 @@ USER = UserState(
     scored=9,
     life=6,
 )
+#: with the fields that came later
+USER_2 = msgspec.structs.replace(
+    USER,
+    pending=[],
+    last={"click|shoes": 1_700_000_100.5, "purchase|": -1_700_000_000.25, "view|": 0.0},
+    texts_put=3,
+    texts_taken=1,
+)
+TEXT = PendingText("e1", 1_700_000_100.5, "schön 🙂", 1_700_000_101.0)
 VECTORS = Vectors(
     text_sum=b"\x00\x00\x80?",
     text_time=1_700_000_100.5,
@@ -63,14 +73,18 @@ META = layout.Meta(
     changes=2,
     members={"regulars": 1},
 )
+META_2 = msgspec.structs.replace(META, queued=1)
+#: what only earlier releases wrote
+OLD = ("user", "user-new", "meta")
 #: name → bytes of now
 RECORDS = {
-    "user": layout.encode_user(USER),
-    "user-new": layout.encode_user(UserState()),
+    "user-2": layout.encode_user(USER_2),
+    "user-new-2": layout.encode_user(UserState()),
+    "text": layout.encode_text(TEXT),
     "vectors": layout.encode_vectors(VECTORS),
     "vectors-new": layout.encode_vectors(Vectors()),
     "neighbour": layout.encode_neighbour(Neighbour(2, 7, b"\x04<", b"\x05<")),
-    "meta": layout.encode_meta(META),
+    "meta-2": layout.encode_meta(META_2),
     "offset": layout.encode_offset(1_234_567_890_123),
     "key-user": layout.user_key("用户"),
     "key-vectors": layout.vectors_key("用户"),
@@ -81,6 +95,7 @@ RECORDS = {
     "key-follower": layout.follower_key("用户", "u"),
     "key-timer": layout.timer_key(1_700_003_720.0625, b"u"),
     "key-timer-never": layout.timer_key(NEVER, b"u"),
+    "key-text": layout.text_keys("用户", 258, 259)[0],
     "key-position": layout.POSITION_KEY,
     "key-offset": layout.OFFSET_KEY,
 }
@@ -94,7 +109,7 @@ def golden() -> dict[str, bytes]:
 
 def test_the_format_is_the_one_of_the_file() -> None:
     assert layout.FORMAT == 1
-    assert set(golden()) == set(RECORDS)
+    assert set(golden()) == set(RECORDS) | set(OLD)
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -112,5 +127,8 @@ def test_old_bytes_are_read_as_they_were_meant() -> None:
     assert layout.decode_vectors(old["vectors-new"]) == Vectors()
     assert layout.decode_neighbour(old["neighbour"]) == Neighbour(2, 7, b"\x04<", b"\x05<")
     assert layout.decode_meta(old["meta"]) == META
+    assert layout.decode_user(old["user-2"]) == USER_2
+    assert layout.decode_text(old["text"]) == TEXT
+    assert layout.decode_meta(old["meta-2"]) == META_2
     assert layout.decode_offset(old["offset"]) == 1_234_567_890_123
     assert layout.timer_parts(old["key-timer"]) == (1_700_003_720.063, b"u")
