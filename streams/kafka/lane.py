@@ -58,7 +58,7 @@ class _Backlog:
     after: str = ""
     """All up to this user are read."""
     missed: bool = False
-    """Somebody found no room since the reading began, perhaps before ``after``: read once more from the start."""
+    """Somebody found no room since this pass began, perhaps before ``after``: another pass follows."""
 
 
 class EncodeLane:
@@ -81,6 +81,8 @@ class EncodeLane:
         self._executor = executor
         self._waiting: dict[tuple[int, str], tuple[EncodeTarget, float]] = {}
         self._most = most
+        self._low = most // 2
+        self._chunk = max(1, min(READ_QUEUE, most // 4))
         self._targets: dict[int, EncodeTarget] = {}
         self._backlogs: dict[int, _Backlog] = {}
         self._refreshes: deque[_Refresh] = deque()
@@ -96,14 +98,17 @@ class EncodeLane:
         self._note()
 
     def offer(self, target: EncodeTarget, users: list[str]) -> None:
-        """Put users into the queue; who waits already keeps the place, who finds no room waits in the store."""
-        self._take(target, users, time.monotonic())
+        """Put users into the queue; who waits already keeps the place, who finds no room waits in the store.
+
+        While a partition has a backlog, its new users do not take the room that those before them in the store need.
+        """
+        self._take(target, users, time.monotonic(), self._low if target.number in self._backlogs else self._most)
         self._note()
 
-    def _take(self, target: EncodeTarget, users: list[str], since: float) -> None:
+    def _take(self, target: EncodeTarget, users: list[str], since: float, most: int) -> None:
         number, waiting = target.number, self._waiting
         for user in users:
-            if len(waiting) < self._most or (number, user) in waiting:
+            if len(waiting) < most or (number, user) in waiting:
                 waiting.setdefault((number, user), (target, since))
                 continue
             if (backlog := self._backlogs.get(number)) is None:
@@ -167,7 +172,7 @@ class EncodeLane:
 
     async def step(self) -> None:
         """One batch: of waiting users if there are any, else of a refresh."""
-        if self._backlogs and len(self._waiting) < max(self._batch, self._most - READ_QUEUE):
+        if self._backlogs:
             await self._read_backlogs()
         if self._waiting:
             await self._encode_waiting()
@@ -175,25 +180,29 @@ class EncodeLane:
             await self._encode_refresh()
 
     async def _read_backlogs(self) -> None:
-        """Nobody is being encoded now, so whoever stands in a store's queue really waits."""
-        for backlog in list(self._backlogs.values()):
-            room = min(READ_QUEUE, self._most - len(self._waiting))
-            if room <= 0:
-                return
+        """Some users of each partition with a backlog. Nobody is being encoded now: who is queued there really waits.
+
+        A pass begins when the lane runs low, and not sooner: its beginning skips what RocksDB has of those encoded.
+        """
+        for number, backlog in list(self._backlogs.items()):
+            if len(self._waiting) > (self._most - self._chunk if backlog.after else self._low):
+                continue
             try:
-                users = await backlog.target.read_queue(backlog.after, room)
+                users = await backlog.target.read_queue(backlog.after, self._chunk)
             except PartitionGoneError:
                 self.drop(backlog.target)
                 continue
-            if self._backlogs.get(backlog.target.number) is not backlog:
+            if self._backlogs.get(number) is not backlog:
                 continue  # the partition left meanwhile
-            self._take(backlog.target, users, backlog.since)
-            if len(users) == room:
+            del self._backlogs[number]
+            self._backlogs[number] = backlog  # behind the others, for the room that is left next time
+            self._take(backlog.target, users, backlog.since, self._most)
+            if len(users) == self._chunk:
                 backlog.after = users[-1]
             elif backlog.missed:
                 backlog.after, backlog.missed, backlog.since = "", False, time.monotonic()
             else:
-                self._backlogs.pop(backlog.target.number, None)
+                del self._backlogs[number]
 
     async def _encode_waiting(self) -> None:
         taken = list(self._waiting.items())[: self._batch]
