@@ -4,6 +4,7 @@
 first  rest of the key            value                                           changelog
 =====  =========================  ==============================================  =========
 u      user id                    1 format, 8 due (float64 BE), msgpack UserState  yes
+w      len(u) 2 BE, u, 8 BE       1 format, msgpack PendingText: u's text number   yes
 v      user id                    1 format, msgpack Vectors                        yes
 q      user id                    empty: the user waits for the encode lane        yes
 n      followed user              1 format, msgpack Neighbour                      yes
@@ -25,7 +26,7 @@ import struct
 
 import msgspec
 
-from state.user import UserState
+from state.user import PendingText, UserState
 from state.vectors import Neighbour, Vectors
 from state.windows import NEVER
 
@@ -40,6 +41,7 @@ UNFOLLOWED = b"-"
 _DUE = struct.Struct(">d")
 _MS = struct.Struct(">Q")
 _LEN = struct.Struct(">H")
+_NUMBER = struct.Struct(">Q")
 _OFFSET = struct.Struct(">q")
 _HEADER = struct.Struct(">Bd")
 _FORMAT_BYTE = bytes([FORMAT])
@@ -69,6 +71,8 @@ class Meta(msgspec.Struct):
     """User records ever begun."""
     guards: int = 0
     """Guards of erased users in the partition."""
+    queued: int = -1
+    """Users that wait for the encode lane: the ``q`` records; -1: to be counted, as an earlier release did not."""
 
 
 class Guard(msgspec.Struct, array_like=True):
@@ -84,6 +88,7 @@ class Guard(msgspec.Struct, array_like=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_user = msgspec.msgpack.Decoder(UserState).decode
+_decode_text = msgspec.msgpack.Decoder(PendingText).decode
 _decode_vectors = msgspec.msgpack.Decoder(Vectors).decode
 _decode_neighbour = msgspec.msgpack.Decoder(Neighbour).decode
 _decode_meta = msgspec.msgpack.Decoder(Meta).decode
@@ -100,6 +105,17 @@ def vectors_key(user: str) -> bytes:
 
 def queue_key(user: str) -> bytes:
     return b"q" + user.encode()
+
+
+def texts_prefix(user: str) -> bytes:
+    name = user.encode()
+    return b"w" + _LEN.pack(len(name)) + name
+
+
+def text_keys(user: str, start: int, end: int) -> list[bytes]:
+    """The keys of a user's texts ``start`` … ``end`` - 1."""
+    prefix, pack = texts_prefix(user), _NUMBER.pack
+    return [prefix + pack(number) for number in range(start, end)]
 
 
 def neighbour_key(followee: str) -> bytes:
@@ -161,6 +177,15 @@ def due_of(data: bytes) -> float:
 
 def has_timer(data: bytes) -> bool:
     return due_of(data) != NEVER
+
+
+def encode_text(text: PendingText) -> bytes:
+    return _FORMAT_BYTE + _encode(text)
+
+
+def decode_text(data: bytes) -> PendingText:
+    _check(data)
+    return _decode_text(memoryview(data)[1:])
 
 
 def encode_vectors(vectors: Vectors) -> bytes:

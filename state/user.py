@@ -9,7 +9,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from state import decay, edges, windows
+from state import absence, decay, edges, windows
+from state.absence import Watch
 from state.windows import SCALES, Tally, TallyPlan
 
 CATEGORY_BUCKETS: Final = 64
@@ -48,15 +49,13 @@ class Action(Protocol):
     @property
     def dwell(self) -> float: ...
     @property
-    def text(self) -> str: ...
-    @property
     def target(self) -> str: ...
     @property
     def group(self) -> str: ...
 
 
 class PendingText(msgspec.Struct, array_like=True, gc=False):
-    """A text that waits for its vector: inside the state, so that it survives a crash."""
+    """A text that waits for its vector, in a record of its own, so that it survives a crash."""
 
     id: str
     time: float
@@ -102,6 +101,7 @@ class UserState(msgspec.Struct, array_like=True):
     edges: dict[str, float] = {}
     groups: dict[str, float] = {}
     pending: list[PendingText] = []
+    """Only read: texts that an earlier release kept here. The turn that reads them puts them into own records."""
     labels: list[PendingLabel] = []
     texts: int = 0
     members: dict[str, Membership] = {}
@@ -121,6 +121,16 @@ class UserState(msgspec.Struct, array_like=True):
     """The partition's number of this record: who comes back after an erasure has another."""
     erased: float = 0.0
     """Event time of the erasure that ended the life before this one; what is not newer belongs to that."""
+    last: dict[str, float] = {}
+    """When the user last did what rules about absence watch; see ``state.absence``."""
+    texts_put: int = 0
+    """Texts that ever got a record of their own: the number of the next one."""
+    texts_taken: int = 0
+    """Those of them that are encoded or dropped: the number of the oldest record that is there."""
+
+    @property
+    def texts_waiting(self) -> int:
+        return self.texts_put - self.texts_taken + len(self.pending)
 
 
 @lru_cache(maxsize=65_536)
@@ -129,12 +139,19 @@ def category_bucket(category: str) -> int:
     return zlib.crc32(category.encode()) % CATEGORY_BUCKETS
 
 
-def fold(state: UserState, action: Action, event_id: str, id_hash: int, plan: TallyPlan, arrived: float = 0.0) -> int:
+def fold(
+    state: UserState,
+    action: Action,
+    id_hash: int,
+    plan: TallyPlan,
+    arrived: float = 0.0,
+    watch: Watch | None = None,
+) -> int:
     """Fold one event into ``state``; returns the bits DUPLICATE, LATE, TEXT, EDGES, REMOVED.
 
     All counts are commutative. A duplicate (same id hash within 24 h of arrival and the last 1,000 events) changes
     nothing. EDGES: the neighbourhood changed; REMOVED: an unfollow is remembered that changed nothing. ``arrived`` is
-    when the broker took the record, in seconds.
+    when the broker took the record, in seconds. The caller keeps the text (TEXT).
     """
     if id_hash in state.seen:
         return DUPLICATE
@@ -165,11 +182,12 @@ def fold(state: UserState, action: Action, event_id: str, id_hash: int, plan: Ta
         measure = spec.measure
         value = 1 if measure == "count" else round(getattr(action, measure) * SCALES[measure])
         windows.add(state.tallies, spec, time, value, now)
+    if watch is not None:
+        absence.note(state.last, watch.touched(kind, category), time)
     if kind in _PLAIN:
         return did
     if kind == "comment":
         state.texts += 1
-        state.pending.append(PendingText(event_id, time, action.text, arrived))
         return did | TEXT
     if kind in ("follow", "unfollow"):
         if edges.set_edge(state.edges, action.target, time, kind == "follow"):

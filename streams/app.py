@@ -30,9 +30,9 @@ from streams.ops.metrics import Metrics
 from streams.ops.server import WebServer, build_web
 from streams.service import Service, watch_lag
 from streams.settings import Settings
+from streams.steps.effects import Place
 from streams.steps.models import Models, make_models
 from streams.steps.segments import Plan, load_plan
-from streams.steps.turn import Place
 from streams.wire.decode import Limits
 from streams.wire.receipts import erasure_key
 from streams.wire.topics import Topics

@@ -31,10 +31,10 @@ from streams.ops.view import (
     WorkerStatus,
     duration,
 )
+from streams.steps.effects import Emitted
 from streams.steps.models import Models
 from streams.steps.partitioner import partition_of
 from streams.steps.segments import Plan
-from streams.steps.turn import Emitted
 
 RECENT_CHANGES = 200
 #: a turn or a restore's progress that takes longer than this means that the worker is stuck (seconds)
@@ -264,7 +264,7 @@ def describe(writer: PartitionWriter, plan: Plan, user_id: str, history: list[di
         windows=windows,
         followees=edges.present(state.edges),
         texts=state.texts,
-        pending_texts=len(state.pending),
+        pending_texts=state.texts_waiting,
         last_event_time=state.time or None,
         history=history,
     )  # fmt: skip
@@ -283,7 +283,7 @@ def why_now(plan: Plan, state: UserState, segment_id: str) -> dict[str, Any]:
     if segment is None:
         return {"summary": "the segment is not defined any more; the membership ends with the user's next event"}
     if segment.rule is not None:
-        values = segment.rule.values(state.tallies, state.time)
+        values = segment.rule.values(state, state.time)
         shown = ", ".join(f"{term} is {value:g}" for term, value in values.items())
         return {"summary": f"the rule holds: {shown}", "rule": segment.text, "values": values}
     if segment.kind == "words":

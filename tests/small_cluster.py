@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
+from streams.steps.effects import Effects, Place
 from streams.steps.partitioner import partition_of
-from streams.steps.turn import Effects, Place
 from streams.wire.receipts import Receipt
 from tests.small_partition import PLACE, SmallPartition
 

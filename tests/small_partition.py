@@ -14,9 +14,10 @@ from encoders.heads import PublishedHead
 from state import layout
 from state.user import UserState
 from streams.steps import encode, erasure, fold, graph, learned, timers
+from streams.steps.effects import Effects, Place
 from streams.steps.models import Models, make_models
 from streams.steps.segments import Plan, parse_plan
-from streams.steps.turn import Effects, Place, Turn
+from streams.steps.turn import Turn
 from streams.wire.decode import Limits
 from streams.wire.emit import Change
 from streams.wire.topics import Topics
@@ -80,7 +81,7 @@ class SmallPartition:
     def __init__(self, definitions: str, place: Place = PLACE) -> None:
         self.place = place
         self.memory = Memory()
-        self.meta = layout.Meta()
+        self.meta = layout.Meta(queued=0)
         self.heads: learned.Heads = {}
         self.changes: list[Change] = []
         self.now = T0
@@ -106,6 +107,7 @@ class SmallPartition:
         labels: tuple[dict[str, Any], ...] = (),
         jobs: list[encode.Job] | None = None,
         fire_at: float | None = None,
+        timer_keys: list[bytes] | None = None,
     ) -> Effects:
         """One turn of all that is given, in the writer's order; committed."""
         turn = self._turn()
@@ -117,7 +119,7 @@ class SmallPartition:
         if jobs:
             encode.apply(turn, jobs, self.plan.needs_vectors)
         if fire_at is not None:
-            timers.receive_timers(turn, self.due_keys(fire_at), fire_at)
+            timers.receive_timers(turn, self.due_keys(fire_at) if timer_keys is None else timer_keys, fire_at)
         return self._commit(turn)
 
     def expire_guards(self) -> Effects:
@@ -126,9 +128,9 @@ class SmallPartition:
         erasure.expire_guards(turn, list(self.memory.keys(b"e")))
         return self._commit(turn)
 
-    def fire(self, now: float) -> Effects:
-        """Let the timers fire that are due at ``now``."""
-        return self.batch(fire_at=now)
+    def fire(self, now: float, keys: list[bytes] | None = None) -> Effects:
+        """Let the timers fire that are due at ``now``; ``keys``: these instead, which may be stale."""
+        return self.batch(fire_at=now, timer_keys=keys)
 
     def raw(self, *values: bytes) -> Effects:
         """One batch of event records as bytes."""
@@ -222,6 +224,7 @@ class SmallPartition:
             else:
                 self.memory.data[key] = value
         self.meta = turn.meta
+        assert self.meta.queued == sum(key.startswith(b"q") for key in self.memory.data)
         self.cache.update(turn.touched)
         self.changes += [emitted.change for emitted in effects.changes]
         return effects

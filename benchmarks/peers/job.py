@@ -46,10 +46,8 @@ class Job:
     def step(self, state: UserState, raw: bytes, arrived: float) -> list[tuple[bytes, bytes]]:
         """Fold the record into ``state``; returns (key, value) of the changes."""
         event = decode_event(raw, arrived, self._limits)
-        if (
-            fold(state, event, event.id, xxhash.xxh3_64_intdigest(event.id.encode()), self._plan.tallies, arrived)
-            & DUPLICATE
-        ):
+        id_hash = xxhash.xxh3_64_intdigest(event.id.encode())
+        if fold(state, event, id_hash, self._plan.tallies, arrived) & DUPLICATE:
             return []
         changes: list[tuple[bytes, bytes]] = []
         members, now = state.members, state.time
@@ -58,7 +56,7 @@ class Job:
             if member is not None and not can_end:
                 continue
             assert segment.rule is not None
-            score = segment.rule.evaluate(state.tallies, now)
+            score = segment.rule.evaluate(state, now)
             if (score >= segment.enter) == (member is not None):
                 continue
             state.sequence += 1
@@ -76,7 +74,7 @@ class Job:
                 encoder_version=None,
                 head_version=None,
                 origin="event",
-                reason=Reason("the rule holds", event.id, segment.text, segment.rule.values(state.tallies, now)),
+                reason=Reason("the rule holds", event.id, segment.text, segment.rule.values(state, now)),
                 event_time=now,
                 processed_at=arrived,
             )

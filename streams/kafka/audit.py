@@ -19,8 +19,8 @@ from streams.kafka.reading import take
 from streams.kafka.writer import Done, PartitionWriter, Work
 from streams.settings import Settings
 from streams.steps import encode
+from streams.steps.effects import Record
 from streams.steps.models import Models
-from streams.steps.turn import Record
 from streams.wire.decode import decode_label
 from streams.wire.refused import RefusedError
 from streams.wire.topics import Topics
@@ -115,9 +115,8 @@ class Audit:
     def run(self, progress: Callable[[int], None] = lambda _count: None) -> int:
         """From the stored positions to the present ends; returns the number of event records processed."""
         self._writer.open(lambda _count: None, lambda: False)
-        users, followees = self._writer.waiting()
-        self._waiting.update(dict.fromkeys(users))
-        self._refreshes.update(dict.fromkeys(followees))
+        self._waiting.update(dict.fromkeys(self._writer.queued_users("", self._writer.meta.queued)))
+        self._refreshes.update(dict.fromkeys(self._writer.waiting_refreshes()))
         number = self._writer.place.partition
         readers = {
             topic: TopicReader(self._settings, topic, number, self._writer.meta.positions.get(topic, 0))

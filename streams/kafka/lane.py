@@ -1,4 +1,8 @@
-"""The encode lane: one queue for all partitions of the worker, newest state of a user wins, in batches, in a thread."""
+"""The encode lane: one queue for all partitions of the worker, newest state of a user wins, in batches, in a thread.
+
+The queue in memory is bounded: who finds it full waits in the store alone (the ``q`` records hold everybody who waits)
+and is read from there when the lane runs low.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +21,20 @@ from streams.steps.models import Models
 
 log = logging.getLogger(__name__)
 
+#: users that wait in memory, of all partitions together
+MOST_WAITING = 50_000
+#: users read from a partition's store at once: that holds up its next turn by a few milliseconds
+READ_QUEUE = 2_000
+
 
 class EncodeTarget(Protocol):
     """What the lane needs of a partition."""
 
     @property
     def number(self) -> int: ...
+    @property
+    def queued_users(self) -> int: ...
+    async def read_queue(self, after: str, most: int) -> list[str]: ...
     async def make_jobs(self, users: list[str], refresh: bool) -> list[encode.Job]: ...
     async def followers(self, followee: str, after: str, most: int) -> list[str]: ...
     async def submit(self, jobs: list[encode.Job], refreshed: list[str]) -> None: ...
@@ -37,29 +49,73 @@ class _Refresh:
     after: str = ""
 
 
+@dataclass
+class _Backlog:
+    """A partition of whose waiting users not all are in memory; its store's queue is read in key order."""
+
+    target: EncodeTarget
+    since: float
+    after: str = ""
+    """All up to this user are read."""
+    missed: bool = False
+    """Somebody found no room since this pass began, perhaps before ``after``: another pass follows."""
+
+
 class EncodeLane:
     """Users wait here once, however often they are offered; refreshes of followers run when nobody waits."""
 
     def __init__(
-        self, models: Callable[[], Models], full: bool, batch: int, metrics: Metrics, executor: Executor
+        self,
+        models: Callable[[], Models],
+        full: bool,
+        batch: int,
+        metrics: Metrics,
+        executor: Executor,
+        most: int = MOST_WAITING,
     ) -> None:
+        """``batch``: users encoded together; ``most``: users that wait in memory."""
         self._models = models
         self._full = full
         self._batch = batch
         self._metrics = metrics
         self._executor = executor
         self._waiting: dict[tuple[int, str], tuple[EncodeTarget, float]] = {}
+        self._most = most
+        self._low = most // 2
+        self._chunk = max(1, min(READ_QUEUE, most // 4))
+        self._targets: dict[int, EncodeTarget] = {}
+        self._backlogs: dict[int, _Backlog] = {}
         self._refreshes: deque[_Refresh] = deque()
         self._wake = asyncio.Event()
         self._busy = False
         self._in_flight = 0
 
-    def offer(self, target: EncodeTarget, users: list[str]) -> None:
-        """Put users into the queue; who waits already keeps the place."""
-        now = time.monotonic()
-        for user in users:
-            self._waiting.setdefault((target.number, user), (target, now))
+    def attach(self, target: EncodeTarget) -> None:
+        """A partition came to this worker: whoever waits in its store is read when there is room."""
+        self._targets[target.number] = target
+        if target.queued_users:
+            self._backlogs[target.number] = _Backlog(target, time.monotonic())
         self._note()
+
+    def offer(self, target: EncodeTarget, users: list[str]) -> None:
+        """Put users into the queue; who waits already keeps the place, who finds no room waits in the store.
+
+        While a partition has a backlog, its new users do not take the room that those before them in the store need.
+        """
+        self._take(target, users, time.monotonic(), self._low if target.number in self._backlogs else self._most)
+        self._note()
+
+    def _take(self, target: EncodeTarget, users: list[str], since: float, most: int) -> None:
+        number, waiting = target.number, self._waiting
+        for user in users:
+            if len(waiting) < most or (number, user) in waiting:
+                waiting.setdefault((number, user), (target, since))
+                continue
+            if (backlog := self._backlogs.get(number)) is None:
+                self._backlogs[number] = _Backlog(target, since)
+            else:
+                backlog.missed = True
+            return
 
     def offer_refresh(self, target: EncodeTarget, followees: list[str]) -> None:
         """The vectors of ``followees`` moved: refresh their local followers when there is time."""
@@ -71,14 +127,17 @@ class EncodeLane:
 
     def drop(self, target: EncodeTarget) -> None:
         """The partition left this worker."""
+        if self._targets.get(target.number) is target:
+            del self._targets[target.number]
+            self._backlogs.pop(target.number, None)
         self._waiting = {key: entry for key, entry in self._waiting.items() if entry[0] is not target}
         self._refreshes = deque(each for each in self._refreshes if each.target is not target)
         self._note()
 
     @property
     def depth(self) -> int:
-        """Users that wait or are being encoded: 0 means that all is done."""
-        return len(self._waiting) + self._in_flight
+        """Users that wait, in memory or on disk, or are being encoded: 0 means that all is done."""
+        return max(sum(target.queued_users for target in self._targets.values()), len(self._waiting) + self._in_flight)
 
     @property
     def age(self) -> float:
@@ -90,10 +149,10 @@ class EncodeLane:
     @property
     def idle(self) -> bool:
         """Nothing waits and nothing is under way."""
-        return not (self._waiting or self._refreshes or self._busy)
+        return not (self._waiting or self._backlogs or self._refreshes or self._busy)
 
     def _note(self) -> None:
-        if self._waiting or self._refreshes:
+        if self._waiting or self._backlogs or self._refreshes:
             self._wake.set()
         self._metrics.encode_queue_depth.set(self.depth)
         self._metrics.encode_queue_age.set(self.age)
@@ -101,7 +160,7 @@ class EncodeLane:
     async def run(self) -> None:
         """Work until cancelled. A batch that fails is logged and its users wait again: nothing is lost."""
         while True:
-            if not (self._waiting or self._refreshes):
+            if not (self._waiting or self._backlogs or self._refreshes):
                 self._wake.clear()
                 await self._wake.wait()
             self._busy = True
@@ -113,10 +172,37 @@ class EncodeLane:
 
     async def step(self) -> None:
         """One batch: of waiting users if there are any, else of a refresh."""
+        if self._backlogs:
+            await self._read_backlogs()
         if self._waiting:
             await self._encode_waiting()
         elif self._refreshes:
             await self._encode_refresh()
+
+    async def _read_backlogs(self) -> None:
+        """Some users of each partition with a backlog. Nobody is being encoded now: who is queued there really waits.
+
+        A pass begins when the lane runs low, and not sooner: its beginning skips what RocksDB has of those encoded.
+        """
+        for number, backlog in list(self._backlogs.items()):
+            if len(self._waiting) > (self._most - self._chunk if backlog.after else self._low):
+                continue
+            try:
+                users = await backlog.target.read_queue(backlog.after, self._chunk)
+            except PartitionGoneError:
+                self.drop(backlog.target)
+                continue
+            if self._backlogs.get(number) is not backlog:
+                continue  # the partition left meanwhile
+            del self._backlogs[number]
+            self._backlogs[number] = backlog  # behind the others, for the room that is left next time
+            self._take(backlog.target, users, backlog.since, self._most)
+            if len(users) == self._chunk:
+                backlog.after = users[-1]
+            elif backlog.missed:
+                backlog.after, backlog.missed, backlog.since = "", False, time.monotonic()
+            else:
+                del self._backlogs[number]
 
     async def _encode_waiting(self) -> None:
         taken = list(self._waiting.items())[: self._batch]

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from state import layout
 from streams.settings import Settings
-from streams.steps.turn import Effects, Place
+from streams.steps.effects import Effects, Place
 from streams.wire.emit import Change, Headers, audience_value, change_headers, change_value, membership_value
 from streams.wire.refused import dead_letter_headers
 from streams.wire.topics import MAX_RECORD_BYTES

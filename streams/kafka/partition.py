@@ -18,7 +18,7 @@ from streams.kafka.scrub import Scrubber
 from streams.kafka.writer import Done, PartitionWriter, Work
 from streams.ops.metrics import Metrics
 from streams.steps import encode
-from streams.steps.turn import Emitted, Record
+from streams.steps.effects import Emitted, Record
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -132,6 +132,14 @@ class Partition:
 
     # what the encode lane calls
 
+    @property
+    def queued_users(self) -> int:
+        """Users of the partition that wait for the encode lane or are in it, those only on disk included."""
+        return self.writer.meta.queued
+
+    async def read_queue(self, after: str, most: int) -> list[str]:
+        return await self._reading(lambda: self.writer.queued_users(after, most))
+
     async def make_jobs(self, users: list[str], refresh: bool) -> list[encode.Job]:
         return await self._reading(lambda: self.writer.make_jobs(users, refresh))
 
@@ -209,14 +217,14 @@ class Partition:
             self._metrics.restore_records.inc(count)
 
         count = await loop.run_in_executor(self._executor, self.writer.open, progress, lambda: self._stopping)
-        users, followees = await loop.run_in_executor(self._executor, self.writer.waiting)
+        followees = await loop.run_in_executor(self._executor, self.writer.waiting_refreshes)
         log.info(
             "partition %d: %d changelog records restored in %.2f s, %d users wait for encoding",
-            self.number, count, time.perf_counter() - started, len(users),
+            self.number, count, time.perf_counter() - started, self.queued_users,
         )  # fmt: skip
         self.state = State.RUNNING
         self._last_events = time.monotonic()  # what waits in the topic has yet to be fetched
-        self._lane.offer(self, users)
+        self._lane.attach(self)
         self._lane.offer_refresh(self, followees)
         await self._on_restored(self)
 

@@ -28,9 +28,10 @@ from streams.kafka.changelog import StaleStoreError, restore
 from streams.kafka.output import Output
 from streams.settings import Settings
 from streams.steps import definitions, encode, erasure, fold, graph, learned, timers
+from streams.steps.effects import Effects, Place, Record
 from streams.steps.models import Models
 from streams.steps.segments import Plan
-from streams.steps.turn import Effects, Place, Record, Turn
+from streams.steps.turn import Turn
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +129,8 @@ class PartitionWriter:
         count = restore(conf, self.place.topics.changelog, self.place.partition, self._store, progress, stopping)
         self._checkpoint("open.restored")
         self.meta = self._store.meta
+        if self.meta.queued < 0:
+            self.meta.queued = self._store.count(b"q")
         self.next_timer = self._store.first_timer()
         self._fired_until = 0.0
         return count
@@ -157,10 +160,13 @@ class PartitionWriter:
             raise StoreError("the partition is not open")
         return self._store
 
-    def waiting(self) -> tuple[list[str], list[str]]:
-        """(users that wait for the encode lane, followed users whose followers wait for a refresh)."""
-        users = [key[1:].decode() for key in self.store.keys(b"q")]
-        return users, [key[1:].decode() for key in self.store.keys(b"r")]
+    def waiting_refreshes(self) -> list[str]:
+        """Followed users whose local followers wait for a refresh."""
+        return [key[1:].decode() for key in self.store.keys(b"r")]
+
+    def queued_users(self, after: str, most: int) -> list[str]:
+        """Users that wait for the encode lane, in key order after ``after``, at most ``most``."""
+        return self._names(b"q", after, most)
 
     def state_of(self, user: str) -> UserState | None:
         """The committed state of a user."""
@@ -193,12 +199,16 @@ class PartitionWriter:
 
     def some_users(self, after: str, most: int) -> list[str]:
         """Users in key order after ``after``, at most ``most``."""
+        return self._names(b"u", after, most)
+
+    def _names(self, prefix: bytes, after: str, most: int) -> list[str]:
+        """What follows ``prefix`` in its keys, in order after ``after``, at most ``most``."""
         found: list[str] = []
-        for key in self.store.keys(b"u", layout.user_key(after) if after else None):
-            if (user := key[1:].decode()) != after:
-                found.append(user)
+        for key in self.store.keys(prefix, prefix + after.encode() if after else None):
             if len(found) == most:
                 break
+            if (name := key[len(prefix) :].decode()) != after:
+                found.append(name)
         return found
 
     def guards(self, after: bytes, most: int) -> list[bytes]:

@@ -20,6 +20,7 @@ def reconcile(turn: Turn, user: str, state: UserState, now: float) -> None:
             leave(turn, user, state, segment_id, member.version, member.score, now, cause, reason)
     for key in state.tallies.keys() - turn.plan.tallies.specs.keys():
         del state.tallies[key]  # nobody adds to it any more, so it would be wrong if asked for again
+    turn.plan.watch.change(state.last, state.time)
     for segment in turn.plan.rules:
         check_rule(turn, user, state, segment, now, Cause("definition", "fold"))
     if turn.plan.words and state.texts:

@@ -17,9 +17,10 @@ from state.features import raw_features
 from state.user import PendingText, UserState
 from state.vectors import Vectors, add_text, pack, text_direction, unpack
 from streams.steps import graph, learned, words
+from streams.steps.effects import Reader
 from streams.steps.membership import Cause, next_due
 from streams.steps.models import Models
-from streams.steps.turn import Reader, Turn
+from streams.steps.turn import Turn
 from streams.wire.emit import Origin
 
 Array = npt.NDArray[np.float32]
@@ -37,6 +38,7 @@ class Job:
     count: int
     life: int
     texts: list[PendingText]
+    """The oldest that wait, at most ``MAX_TEXTS``."""
     raw: Array
     """float32[96]"""
     vectors: Vectors
@@ -53,6 +55,7 @@ def make_jobs(reader: Reader, states: list[tuple[str, UserState | None]], origin
     values = reader.get_many([layout.vectors_key(user) for user, _ in present])
     jobs = []
     for (user, state), value in zip(present, values, strict=True):
+        text_keys = layout.text_keys(user, state.texts_taken, min(state.texts_put, state.texts_taken + MAX_TEXTS))
         followees = edges.present(state.edges)
         records = reader.get_many([layout.neighbour_key(followee) for followee in followees])
         neighbours = [layout.decode_neighbour(record) for record in records if record]
@@ -63,7 +66,7 @@ def make_jobs(reader: Reader, states: list[tuple[str, UserState | None]], origin
                 origin=origin,
                 count=state.count,
                 life=state.life,
-                texts=state.pending[:MAX_TEXTS],
+                texts=[layout.decode_text(text) for text in reader.get_many(text_keys) if text is not None],
                 raw=raw_features(state),
                 vectors=layout.decode_vectors(value) if value else Vectors(),
                 nodes=[unpack(neighbour.node, NODE_DIM) for neighbour in with_vectors],
@@ -125,7 +128,7 @@ def apply(turn: Turn, jobs: list[Job], full: bool) -> list[str]:
         state = turn.known(job.user)
         if state is None or state.life != job.life:
             continue  # erased meanwhile; who came back has been queued anew
-        del state.pending[: len(job.texts)]
+        turn.drop_texts(job.user, state, len(job.texts))
         _store(turn, job, full)
         _decide_words(turn, job, state)
         state.encode_at = job.count + max(1, min(turn.place.drift_events, job.count))
@@ -135,11 +138,10 @@ def apply(turn: Turn, jobs: list[Job], full: bool) -> list[str]:
         )
         if state.labels and full:
             learned.send_pending_labels(turn, job.user, state)
-        if state.pending or state.dirty > job.count:
+        if state.texts_waiting or state.dirty > job.count:
             again.append(job.user)
-        elif state.queued:
-            state.queued = False
-            turn.put(layout.queue_key(job.user), None)
+        else:
+            turn.leave_queue(job.user, state)
     if full and scored:
         learned.score_users(turn, scored)
     for _, state, _ in scored:

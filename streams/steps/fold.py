@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import xxhash
 
-from state.user import DUPLICATE, EDGES, LATE, REMOVED, TEXT, UserState, fold
+from state.user import DUPLICATE, EDGES, LATE, REMOVED, TEXT, PendingText, UserState, fold
 from state.windows import NEVER
 from streams.steps import graph, learned
 from streams.steps.definitions import reconcile
+from streams.steps.effects import Message, Record
 from streams.steps.erasure import erase
 from streams.steps.membership import Cause, check_rule, fire_timers, next_due
 from streams.steps.partitioner import partition_of
-from streams.steps.turn import Message, Record, Turn
+from streams.steps.turn import Turn
 from streams.wire.decode import decode_event
 from streams.wire.events import SOCIAL_KINDS, Event
 from streams.wire.refused import RefusedError
@@ -68,7 +69,7 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
     state = turn.known(user)
     erased = turn.erased_until(user, state)
     plan = turn.plan
-    tallies = plan.tallies
+    tallies, watch = plan.tallies, plan.watch or None
     effects = turn.effects
     shortest = plan.shortest_window
     fingerprint = plan.fingerprint
@@ -76,7 +77,7 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
     cause = None
     counted = 0
     encode = False
-    # what this turn's events add to the windows runs out no sooner than this
+    # what this turn's events add runs out, and what they begin to wait for is over, no sooner than this
     horizon = NEVER
     for event, id_hash, record in items:
         time = event.time
@@ -99,7 +100,7 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
             horizon = NEVER
         if state.due <= time:
             fire_timers(turn, user, state, time, Cause("expiry", "timer"))
-        did = fold(state, event, event.id, id_hash, tallies, arrived)
+        did = fold(state, event, id_hash, tallies, arrived, watch)
         if did & DUPLICATE:
             effects.duplicates += 1
             turn.meta.duplicates += 1
@@ -109,6 +110,8 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
         if did:
             if did & LATE:
                 effects.late += 1
+            if did & TEXT:
+                turn.add_text(user, state, PendingText(event.id, time, event.text, arrived))
             if did & TEXT or (
                 did & (EDGES | REMOVED) and graph.edges_changed(turn, user, state, event.target) and plan.needs_vectors
             ):

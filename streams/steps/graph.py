@@ -16,8 +16,9 @@ from state import edges, layout
 from state.layout import FOLLOWS, UNFOLLOWED
 from state.user import UserState
 from state.vectors import Vectors, unpack
+from streams.steps.effects import Message, Record
 from streams.steps.partitioner import partition_of
-from streams.steps.turn import Message, Record, Turn
+from streams.steps.turn import Turn
 from streams.wire.receipts import Receipt, erasure_digest, receipt_headers, receipt_value
 from streams.wire.refused import Code, RefusedError
 

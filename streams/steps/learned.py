@@ -13,10 +13,11 @@ from encoders.heads import OnlineHead, evidence_shares, head_from_bytes, make_he
 from state import layout
 from state.user import PendingLabel, UserState, remember
 from state.vectors import Vectors, pack, unpack
+from streams.steps.effects import Message, Record
 from streams.steps.membership import Cause, decide
 from streams.steps.partitioner import partition_of
 from streams.steps.segments import Segment
-from streams.steps.turn import Message, Record, Turn
+from streams.steps.turn import Turn
 from streams.wire.decode import decode_label
 from streams.wire.emit import Reason
 from streams.wire.refused import Code, RefusedError

@@ -99,7 +99,7 @@ def check_rule(turn: Turn, user: str, state: UserState, segment: Segment, now: f
     """Evaluate one rule segment at ``now``."""
     rule = segment.rule
     assert rule is not None
-    score = rule.evaluate(state.tallies, now)
+    score = rule.evaluate(state, now)
     member = state.members.get(segment.id)
     if member is None:
         if score < segment.enter:
@@ -112,7 +112,7 @@ def check_rule(turn: Turn, user: str, state: UserState, segment: Segment, now: f
 
 def _rule_reason(segment: Segment, state: UserState, now: float, score: float, cause: Cause) -> Reason:
     assert segment.rule is not None
-    values = segment.rule.values(state.tallies, now)
+    values = segment.rule.values(state, now)
     shown = ", ".join(f"{term} is {value:g}" for term, value in values.items())
     verb = "holds" if score > 0 else "holds no longer"
     return Reason(summary=f"the rule {verb}: {shown}", event=cause.event, rule=segment.text, values=values)
@@ -149,6 +149,8 @@ def next_due(plan: Plan, state: UserState) -> float:
             if tally is not None:
                 total_at(tally, spec, now)
                 due = min(due, next_expiry(tally, spec))
+        for absence in rule.absences:
+            due = min(due, absence.next_change(state.last, now))
     for segment_id, member in members.items():
         if member.leaving is not None and segment_id in plan.segments:
             due = min(due, member.since + plan.segments[segment_id].min_stay)

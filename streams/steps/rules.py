@@ -3,8 +3,12 @@
     count("purchase", within="30d") >= 3 and not count("view", category="sale", within="7d") > 10
     total("purchase", "amount", within="30d") >= 200
 
+    absent("purchase", after="click", wait="30m", within="2d")
+
 Terms: ``count(kind, within=…, category=…)`` and ``total(kind, measure, within=…, category=…)`` with the measures
-``amount`` and ``dwell`` (seconds); numbers; ``+ - * /`` (a division by zero gives 0); comparisons; and / or / not.
+``amount`` and ``dwell`` (seconds); ``absent(kind, after=kind, wait=…, within=…, category=…, after_category=…)``, 1 from
+``wait`` to ``within`` (7 d) after the latest trigger while nothing of ``kind`` followed it, else 0; numbers;
+``+ - * /`` (a division by zero gives 0); comparisons; and / or / not.
 A comparison gives 1 or 0; whatever is above 0 is true. Durations are like ``30m``, ``24h``, ``7d``, ``1d 12h``.
 A rule may have several lines. Python's own parser reads it; only these nodes are taken, nothing is ever executed.
 """
@@ -18,13 +22,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from state.windows import MAX_WINDOW, SCALES, Tally, TallySpec, total_at
+from state.absence import Absence, Sort
+from state.user import UserState
+from state.windows import MAX_WINDOW, SCALES, TallySpec, total_at
 
-Tallies = dict[str, Tally]
-Evaluate = Callable[[Tallies, float], float]
+Evaluate = Callable[[UserState, float], float]
 
 MAX_NUMBER: Final = 1e15
 """Larger constants are refused: every count stays below, and products of them stay finite."""
+ABSENT_WITHIN: Final = "7d"
+"""Up to when an absence counts after its trigger, unless it says."""
+_OPTIONS: Final = {
+    "count": ("within", "category"),
+    "total": ("within", "category"),
+    "absent": ("after", "wait", "within", "category", "after_category"),
+}
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _DURATION: Final = re.compile(r"(\d+)\s*([smhdw])")
 _BINARY: Final[dict[type[ast.operator], Callable[[float, float], float]]] = {
@@ -66,17 +78,19 @@ class Rule:
 
     text: str
     evaluate: Evaluate
-    """(tallies, now) → above 0 when the rule holds."""
+    """(state, now) → above 0 when the rule holds."""
     terms: tuple[tuple[str, Evaluate], ...]
-    """Each count or total as written, for explanations."""
+    """Each count, total or absence as written, for explanations."""
     specs: frozenset[TallySpec]
     rising: frozenset[TallySpec]
     """Tallies whose running out can make the rule true; others can only make it false."""
+    absences: frozenset[Absence] = frozenset()
+    """An event or the passing of time can begin and end each of these."""
     condition: bool = False
     """The rule is true or false (scores 1 and 0), not a number of its own."""
 
-    def values(self, tallies: Tallies, now: float) -> dict[str, float]:
-        return {text: term(tallies, now) for text, term in self.terms}
+    def values(self, state: UserState, now: float) -> dict[str, float]:
+        return {text: term(state, now) for text, term in self.terms}
 
 
 def parse_rule(text: str, kinds: tuple[str, ...]) -> Rule:
@@ -104,12 +118,17 @@ def parse_rule(text: str, kinds: tuple[str, ...]) -> Rule:
         tuple(compiler.terms.items()),
         frozenset(compiler.specs),
         frozenset(compiler.rising),
-        isinstance(tree.body, (ast.BoolOp, ast.Compare)) or _is_not(tree.body),
+        frozenset(compiler.absences),
+        _is_condition(tree.body),
     )
 
 
-def _is_not(node: ast.expr) -> bool:
-    return isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+def _is_condition(node: ast.expr) -> bool:
+    """Whether it gives 1 or 0 and no other number."""
+    match node:
+        case ast.BoolOp() | ast.Compare() | ast.UnaryOp(op=ast.Not()) | ast.Call(func=ast.Name(id="absent")):
+            return True
+    return False
 
 
 class _Compiler:
@@ -122,6 +141,7 @@ class _Compiler:
         self.terms: dict[str, Evaluate] = {}
         self.specs: set[TallySpec] = set()
         self.rising: set[TallySpec] = set()
+        self.absences: set[Absence] = set()
         self._falling = 0  # depth of nodes that may grow when a count falls
 
     def fail(self, node: ast.expr, why: str) -> RuleError:
@@ -134,12 +154,12 @@ class _Compiler:
                 return self._bool(node)
             case ast.UnaryOp(op=ast.Not()):
                 inner = self._inverse(node.operand)
-                return lambda tallies, now: 0.0 if inner(tallies, now) > 0.0 else 1.0
+                return lambda state, now: 0.0 if inner(state, now) > 0.0 else 1.0
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)) if not isinstance(
                 number, bool
             ):
                 negative = -self._number(node, number)
-                return lambda _tallies, _now: negative
+                return lambda _state, _now: negative
             case ast.BinOp():
                 return self._binary(node)
             case ast.Compare():
@@ -148,7 +168,7 @@ class _Compiler:
                 return self._term(node)
             case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
                 constant = self._number(node, number)
-                return lambda _tallies, _now: constant
+                return lambda _state, _now: constant
         raise self.fail(node, f"{ast.unparse(node)!r} is not part of the rule language")
 
     def _number(self, node: ast.expr, number: float) -> float:
@@ -167,17 +187,17 @@ class _Compiler:
         parts = [self.build(value) for value in node.values]
         if isinstance(node.op, ast.And):
 
-            def every(tallies: Tallies, now: float) -> float:
+            def every(state: UserState, now: float) -> float:
                 for part in parts:  # evaluated for every event: a plain loop is twice as fast as all(…)
-                    if part(tallies, now) <= 0.0:
+                    if part(state, now) <= 0.0:
                         return 0.0
                 return 1.0
 
             return every
 
-        def some(tallies: Tallies, now: float) -> float:
+        def some(state: UserState, now: float) -> float:
             for part in parts:
-                if part(tallies, now) > 0.0:
+                if part(state, now) > 0.0:
                     return 1.0
             return 0.0
 
@@ -189,7 +209,7 @@ class _Compiler:
             raise self.fail(node, "only + - * / can combine numbers")
         plain = isinstance(node.op, ast.Add)
         left, right = (self.build(side) if plain else self._inverse(side) for side in (node.left, node.right))
-        return lambda tallies, now: combine(left(tallies, now), right(tallies, now))
+        return lambda state, now: combine(left(state, now), right(state, now))
 
     def _compare(self, node: ast.Compare) -> Evaluate:
         if len(node.ops) != 1:
@@ -201,42 +221,62 @@ class _Compiler:
         plain = isinstance(node.ops[0], (ast.Gt, ast.GtE)) and isinstance(limit, ast.Constant)
         left, right = (self.build(side) if plain else self._inverse(side) for side in (node.left, limit))
         if isinstance(limit, ast.Constant):
-            bound = right({}, 0.0)
-            return lambda tallies, now: 1.0 if compare(left(tallies, now), bound) else 0.0
-        return lambda tallies, now: 1.0 if compare(left(tallies, now), right(tallies, now)) else 0.0
+            bound = right(UserState(), 0.0)
+            return lambda state, now: 1.0 if compare(left(state, now), bound) else 0.0
+        return lambda state, now: 1.0 if compare(left(state, now), right(state, now)) else 0.0
 
     def _term(self, node: ast.Call) -> Evaluate:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
-        if name not in ("count", "total"):
-            raise self.fail(node, f"{ast.unparse(node.func)!r} is not known; known are count(…) and total(…)")
+        if name not in _OPTIONS:
+            known = "count(…), total(…) and absent(…)"
+            raise self.fail(node, f"{ast.unparse(node.func)!r} is not known; known are {known}")
         words = [self._string(value) for value in node.args]
-        expected = 1 if name == "count" else 2
-        if len(words) != expected:
-            raise self.fail(node, "count takes a kind; total takes a kind and a measure")
+        if len(words) != (2 if name == "total" else 1):
+            raise self.fail(node, "count and absent take a kind; total takes a kind and a measure")
         if any(key.arg is None for key in node.keywords):
             raise self.fail(node, 'write the options one by one, as in within="7d"')
         options = {key.arg: self._string(key.value) for key in node.keywords if key.arg}
-        if unknown := set(options) - {"within", "category"}:
-            raise self.fail(node, f"{', '.join(sorted(unknown))} is not an option; known are within and category")
-        if "within" not in options:
-            raise self.fail(node, 'say the window, as in within="7d"')
-        if words[0] not in self.kinds:
-            raise self.fail(node, f"the kind {words[0]!r} is not known; known are {', '.join(self.kinds)}")
-        measure = "count" if name == "count" else words[1]
+        if unknown := set(options) - set(_OPTIONS[name]):
+            *most, final = _OPTIONS[name]
+            known = f"{', '.join(most)} and {final}"
+            raise self.fail(node, f"{', '.join(sorted(unknown))} is not an option; known are {known}")
+        self._check_kind(node, words[0])
         try:
-            spec = TallySpec(words[0], measure, duration(options["within"]), options.get("category", ""))
+            term = self._absent(node, words[0], options) if name == "absent" else self._tally(node, words, options)
+        except RuleError:
+            raise
         except ValueError as error:
             raise self.fail(node, str(error)) from None
-        scale = SCALES[measure]
+        self.terms[ast.unparse(node)] = term
+        return term
 
-        def term(tallies: Tallies, now: float) -> float:
-            return total_at(tallies.get(spec.key), spec, now) / scale
+    def _check_kind(self, node: ast.Call, kind: str) -> None:
+        if kind not in self.kinds:
+            raise self.fail(node, f"the kind {kind!r} is not known; known are {', '.join(self.kinds)}")
 
+    def _tally(self, node: ast.Call, words: list[str], options: dict[str, str]) -> Evaluate:
+        if "within" not in options:
+            raise self.fail(node, 'say the window, as in within="7d"')
+        kind, measure = (*words, "count")[:2]
+        spec = TallySpec(kind, measure, duration(options["within"]), options.get("category", ""))
         self.specs.add(spec)
         if self._falling:
             self.rising.add(spec)
-        self.terms[ast.unparse(node)] = term
-        return term
+        scale = SCALES[measure]
+        return lambda state, now: total_at(state.tallies.get(spec.key), spec, now) / scale
+
+    def _absent(self, node: ast.Call, kind: str, options: dict[str, str]) -> Evaluate:
+        if "after" not in options or "wait" not in options:
+            raise self.fail(node, 'say after what and from when, as in after="click", wait="30m"')
+        self._check_kind(node, options["after"])
+        absence = Absence(
+            of=Sort(kind, options.get("category", "")),
+            after=Sort(options["after"], options.get("after_category", "")),
+            wait=duration(options["wait"]),
+            within=duration(options.get("within", ABSENT_WITHIN)),
+        )
+        self.absences.add(absence)
+        return lambda state, now: 1.0 if absence.holds(state.last, now) else 0.0
 
     def _string(self, node: ast.expr) -> str:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):

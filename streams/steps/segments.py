@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import xxhash
 
+from state.absence import Watch
 from state.windows import TallyPlan
 from streams.steps.rules import Rule, RuleError, duration, parse_rule
 from streams.wire.events import KINDS
@@ -89,10 +90,17 @@ class Plan:
         }
         rules = [segment.rule for segment in self.rules if segment.rule]
         self.tallies = TallyPlan(frozenset(spec for rule in rules for spec in rule.specs))
-        self.shortest_window = min((spec.window for spec in self.tallies.specs.values()), default=0)
+        absences = {absence for rule in rules for absence in rule.absences}
+        self.watch = Watch(absences)
+        self.shortest_window = min(
+            (*(spec.window for spec in self.tallies.specs.values()), *(absence.shortest for absence in absences)),
+            default=0,
+        )
+        """Nothing that an event adds changes anything by the mere passing of time sooner than this (seconds)."""
         self.needs_vectors = bool(groups)
-        self.may_rise = any(rule.rising for rule in rules)
+        self.may_rise = any(rule.rising or rule.absences for rule in rules)
         self._categories = {spec.category for spec in self.tallies.specs.values() if spec.category}
+        self._categories |= self.watch.categories
         self._affected: dict[tuple[str, str], tuple[tuple[Segment, bool], ...]] = {}
 
     @cached_property
@@ -102,9 +110,9 @@ class Plan:
         return xxhash.xxh3_64_intdigest(data) >> 11
 
     def affected(self, kind: str, category: str) -> tuple[tuple[Segment, bool], ...]:
-        """Rule segments whose counts an event of ``kind`` in ``category`` adds to, each with whether that can end it.
+        """Rule segments that an event of ``kind`` in ``category`` concerns, each with whether that can end it.
 
-        An event only adds to counts, so a rule that holds can fail by it only through a *rising* tally.
+        An event only adds to counts, so a rule that holds can fail by it only through a *rising* tally or an absence.
         """
         at = (kind, category if category in self._categories else "")
         found = self._affected.get(at)
@@ -114,10 +122,14 @@ class Plan:
 
     def _find_affected(self, kind: str, category: str) -> Iterator[tuple[Segment, bool]]:
         for segment in self.rules:
-            assert segment.rule is not None
-            touched = {spec for spec in segment.rule.specs if spec.kind == kind and spec.category in ("", category)}
-            if touched:
-                yield segment, not touched.isdisjoint(segment.rule.rising)
+            rule = segment.rule
+            assert rule is not None
+            touched = {spec for spec in rule.specs if spec.kind == kind and spec.category in ("", category)}
+            watched = any(
+                absence.of.covers(kind, category) or absence.after.covers(kind, category) for absence in rule.absences
+            )
+            if touched or watched:
+                yield segment, watched or not touched.isdisjoint(rule.rising)
 
 
 def load_plan(path: Path | None) -> Plan:

@@ -10,13 +10,9 @@ from streams.steps.turn import Turn
 
 def receive_timers(turn: Turn, keys: list[bytes], now: float) -> None:
     """Timer keys of the store that are due at ``now``. A stale key (the user's timer moved) does nothing."""
-    users = [layout.timer_parts(key)[1].decode() for key in keys]
-    turn.load(users)
     turn.effects.fired.extend(keys)
-    for user in users:
-        state = turn.known(user)
-        if state is None:
-            continue
+    for user in turn.load_due((layout.timer_parts(key)[1].decode() for key in keys), now):
+        state = turn.user(user)
         if state.plan != turn.plan.fingerprint:
             reconcile(turn, user, state, state.time)
             state.due = next_due(turn.plan, state)

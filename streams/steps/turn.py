@@ -6,121 +6,18 @@ nothing is visible to anyone, and when that fails the turn is thrown away.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Protocol
-
-import msgspec
+from collections.abc import Iterable
 
 from state import layout
-from state.user import UserState, forget_old_ids
+from state.user import PendingText, UserState, forget_old_ids
 from state.vectors import Neighbour, Vectors
 from state.windows import NEVER
+from streams.steps.effects import Effects, Emitted, Place, Reader, Record, Reject
 from streams.steps.models import Models
 from streams.steps.segments import Plan
-from streams.wire.decode import Limits
-from streams.wire.emit import Change, Headers, MembershipNow, UserSegments
+from streams.wire.emit import Change, MembershipNow, UserSegments
 from streams.wire.receipts import erasure_digest
 from streams.wire.refused import RefusedError
-from streams.wire.topics import Topics
-
-
-class Record(Protocol):
-    """A consumed record, as aiokafka's ConsumerRecord and the audit's reader have it."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Iterable[tuple[str, bytes | None]]: ...
-
-
-class Reader(Protocol):
-    """What a turn reads of the partition's store."""
-
-    def get(self, key: bytes) -> bytes | None: ...
-    def get_many(self, keys: list[bytes]) -> list[bytes | None]: ...
-    def keys(self, prefix: bytes, start: bytes | None = None) -> Iterator[bytes]: ...
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the turn happens and by which settings; the same for all turns of a partition."""
-
-    topics: Topics
-    partition: int
-    partitions: int
-    limits: Limits
-    wall_clock: bool
-    followees: int
-    graph_epsilon: float
-    drift_events: int
-    erasure_key: bytes = b""
-    """Of the hash that stands for erased users."""
-    guard_seconds: float = 30 * 86_400.0
-    """How long an erased user is not brought back by old events."""
-
-
-class Message(msgspec.Struct, frozen=True, gc=False):
-    """A record for another topic; ``partition`` None: by key."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    partition: int | None = None
-    headers: Headers = []
-
-
-@dataclass(frozen=True)
-class Reject:
-    """A refused record and why."""
-
-    topic: str
-    record: Record
-    error: RefusedError
-
-
-class Emitted(msgspec.Struct, frozen=True, gc=False):
-    """A change, the lane that found it, and when the record that led to it arrived (seconds; 0: no record)."""
-
-    change: Change
-    lane: str
-    arrived: float
-
-
-@dataclass
-class Effects:
-    """What a turn wants done."""
-
-    puts: dict[bytes, bytes | None] = field(default_factory=dict)
-    changes: list[Emitted] = field(default_factory=list)
-    snapshots: list[UserSegments] = field(default_factory=list)
-    erased: list[str] = field(default_factory=list)
-    messages: list[Message] = field(default_factory=list)
-    rejects: list[Reject] = field(default_factory=list)
-    fired: list[bytes] = field(default_factory=list)
-    """Timer keys to remove."""
-    earliest: float = NEVER
-    """The earliest timer among the users of this turn."""
-    offers: list[str] = field(default_factory=list)
-    """Users to put into the encode queue."""
-    refreshes: list[str] = field(default_factory=list)
-    """Followed users whose local followers are to be refreshed."""
-    duplicates: int = 0
-    late: int = 0
-    misrouted: int = 0
-    outlived: int = 0
-    """Events and labels that are not newer than the erasure of their user."""
-    graph_received: int = 0
-    labels_unused: int = 0
-    """Labels of users of whom nothing is known."""
-    drifts: list[str] = field(default_factory=list)
-    """Groups whose head started anew, because the world changed."""
 
 
 class Turn:
@@ -166,7 +63,37 @@ class Turn:
             values = self.reader.get_many([layout.user_key(user) for user in missing])
             for user, value in zip(missing, values, strict=True):
                 if value is not None:
-                    mine[user] = layout.decode_user(value)
+                    mine[user] = self._read(user, value)
+
+    def load_due(self, users: Iterable[str], now: float) -> list[str]:
+        """Read those of ``users`` whose timer is due at ``now``, and return them in order, each once.
+
+        The others had their timer put off. They are left alone: whoever is read is also written.
+        """
+        order = list(dict.fromkeys(users))
+        due, unread = set(), []
+        for user in order:
+            state = self._users.get(user) or self._cache.get(user)
+            if state is None:
+                if user not in self._gone:
+                    unread.append(user)
+            elif state.due <= now:
+                self._users[user] = state
+                due.add(user)
+        values = self.reader.get_many([layout.user_key(user) for user in unread])
+        for user, value in zip(unread, values, strict=True):
+            if value is not None and layout.due_of(value) <= now:
+                self._users[user] = self._read(user, value)
+                due.add(user)
+        return [user for user in order if user in due]
+
+    def _read(self, user: str, value: bytes) -> UserState:
+        state = layout.decode_user(value)
+        if state.pending:
+            old, state.pending = state.pending, []
+            for text in old:
+                self.add_text(user, state, text)
+        return state
 
     def known(self, user: str) -> UserState | None:
         """The user's state, or None for somebody never seen."""
@@ -184,6 +111,7 @@ class Turn:
             state = new_state(self.plan.fingerprint, self.meta.lives)
             if (guard := self.guard(user)) is not None:
                 state.erased, state.sequence = guard.time, guard.sequence
+            state.last = self.plan.watch.begin()
             self._users[user] = state
             self.meta.users += 1
         return state
@@ -307,12 +235,45 @@ class Turn:
         if not state.queued:
             state.queued = True
             self.put(layout.queue_key(user), b"")
+            self.meta.queued += 1
         self.effects.offers.append(user)
+
+    def leave_queue(self, user: str, state: UserState) -> None:
+        """Nothing of the user waits for the encode lane any more."""
+        if state.queued:
+            state.queued = False
+            self.put(layout.queue_key(user), None)
+            self.meta.queued -= 1
+
+    def add_text(self, user: str, state: UserState, text: PendingText) -> None:
+        """Keep a text until it is encoded; it comes after those that wait already."""
+        (key,) = layout.text_keys(user, state.texts_put, state.texts_put + 1)
+        state.texts_put += 1
+        self.put(key, layout.encode_text(text))
+
+    def drop_texts(self, user: str, state: UserState, count: int) -> None:
+        """Remove the ``count`` oldest texts that wait."""
+        first, state.texts_taken = state.texts_taken, min(state.texts_taken + count, state.texts_put)
+        for key in layout.text_keys(user, first, state.texts_taken):
+            self.put(key, None)
+
+    def pending_texts(self, user: str) -> list[PendingText]:
+        """All texts of the user that wait, oldest first, those of this turn included."""
+        state = self.known(user)
+        if state is None:
+            return []
+        keys = layout.text_keys(user, state.texts_taken, state.texts_put)
+        mine = self.effects.puts
+        unread = [key for key in keys if key not in mine]
+        stored = dict(zip(unread, self.reader.get_many(unread), strict=True))
+        values = [mine[key] if key in mine else stored[key] for key in keys]
+        return [layout.decode_text(value) for value in values if value is not None]
 
     def forget(self, user: str) -> None:
         """Drop everything that the partition holds under the user's own keys."""
-        state = self.known(user)
-        if state is not None:
+        if (state := self.known(user)) is not None:
+            self.leave_queue(user, state)
+            self.drop_texts(user, state, state.texts_waiting)
             self.meta.users -= 1
             if state.due != NEVER:
                 self.effects.fired.append(layout.timer_key(state.due, user.encode()))
@@ -321,8 +282,7 @@ class Turn:
         self._gone.add(user)
         self._changed.discard(user)
         self.drop_vectors(user)
-        for key in (layout.user_key(user), layout.queue_key(user)):
-            self.put(key, None)
+        self.put(layout.user_key(user), None)
         self.effects.erased.append(user)
 
     def reject(self, topic: str, record: Record, error: RefusedError) -> None:
@@ -355,7 +315,7 @@ def new_state(fingerprint: int, life: int = 0) -> UserState:
     """Somebody never seen. Mutable defaults are given here once, which is faster than per-field factories."""
     return UserState(
         decayed={}, categories={}, tallies={}, seen={}, edges={}, groups={}, pending=[], labels=[], members={},
-        plan=fingerprint, life=life,
+        plan=fingerprint, life=life, last={},
     )  # fmt: skip
 
 

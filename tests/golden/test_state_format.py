@@ -39,8 +39,17 @@ USER = UserState(
     queued=True,
     scored=9,
     life=6,
+)
+#: with the fields that came later
+USER_2 = msgspec.structs.replace(
+    USER,
+    pending=[],
+    last={"click|shoes": 1_700_000_100.5, "purchase|": -1_700_000_000.25, "view|": 0.0},
+    texts_put=3,
+    texts_taken=1,
     erased=1_600_000_000.5,
 )
+TEXT = PendingText("e1", 1_700_000_100.5, "schön 🙂", 1_700_000_101.0)
 VECTORS = Vectors(
     text_sum=b"\x00\x00\x80?",
     text_time=1_700_000_100.5,
@@ -64,22 +73,20 @@ META = layout.Meta(
     duplicates=1,
     changes=2,
     members={"regulars": 1},
-    guards=4,
 )
 GUARD = layout.Guard(1_700_000_100.5, 1_700_000_200.25, 7)
-#: records as they were before fields were added at their ends: name → what is read from them
-SHORTER = {
-    "user.21": msgspec.structs.replace(USER, erased=0.0),
-    "meta.9": msgspec.structs.replace(META, guards=0),
-}
+META_2 = msgspec.structs.replace(META, guards=4, queued=1)
+#: what only earlier releases wrote
+OLD = ("user", "user-new", "meta")
 #: name → bytes of now
 RECORDS = {
-    "user": layout.encode_user(USER),
-    "user-new": layout.encode_user(UserState()),
+    "user-2": layout.encode_user(USER_2),
+    "user-new-2": layout.encode_user(UserState()),
+    "text": layout.encode_text(TEXT),
     "vectors": layout.encode_vectors(VECTORS),
     "vectors-new": layout.encode_vectors(Vectors()),
     "neighbour": layout.encode_neighbour(Neighbour(2, 7, b"\x04<", b"\x05<")),
-    "meta": layout.encode_meta(META),
+    "meta-2": layout.encode_meta(META_2),
     "guard": layout.encode_guard(GUARD),
     "moment": layout.encode_moment(1_700_000_100.5),
     "offset": layout.encode_offset(1_234_567_890_123),
@@ -95,6 +102,7 @@ RECORDS = {
     "key-guard": layout.guard_key(bytes(range(16))),
     "key-scrub-wanted": layout.SCRUB_WANTED_KEY,
     "key-scrub-done": layout.SCRUB_DONE_KEY,
+    "key-text": layout.text_keys("用户", 258, 259)[0],
     "key-position": layout.POSITION_KEY,
     "key-offset": layout.OFFSET_KEY,
 }
@@ -108,7 +116,7 @@ def golden() -> dict[str, bytes]:
 
 def test_the_format_is_the_one_of_the_file() -> None:
     assert layout.FORMAT == 1
-    assert set(golden()) == {*RECORDS, *SHORTER}
+    assert set(golden()) == set(RECORDS) | set(OLD)
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -128,7 +136,8 @@ def test_old_bytes_are_read_as_they_were_meant() -> None:
     assert layout.decode_meta(old["meta"]) == META
     assert layout.decode_guard(old["guard"]) == GUARD
     assert layout.decode_moment(old["moment"]) == 1_700_000_100.5
-    assert layout.decode_user(old["user.21"]) == SHORTER["user.21"]
-    assert layout.decode_meta(old["meta.9"]) == SHORTER["meta.9"]
+    assert layout.decode_user(old["user-2"]) == USER_2
+    assert layout.decode_text(old["text"]) == TEXT
+    assert layout.decode_meta(old["meta-2"]) == META_2
     assert layout.decode_offset(old["offset"]) == 1_234_567_890_123
     assert layout.timer_parts(old["key-timer"]) == (1_700_003_720.063, b"u")

@@ -147,7 +147,7 @@ def check_event(value: bytes | None) -> Event | None:
     user_key(event.user)
     partition_of(event.user, 7)
     state = new_state(0)
-    fold(state, event, event.id, 1, NO_TALLIES, ARRIVED)
+    fold(state, event, 1, NO_TALLIES, ARRIVED)
     assert decode_user(encode_user(state)) == state
     change = Change(
         event.user, "s", "entered", 1.0, 1, 1, None, None, "event", Reason("r", event.id), event.time, ARRIVED

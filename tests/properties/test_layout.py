@@ -47,6 +47,9 @@ STATES = st.builds(
     dirty=COUNTS,
     queued=st.booleans(),
     scored=COUNTS,
+    last=st.dictionaries(NAMES, NUMBERS, max_size=3),
+    texts_put=COUNTS,
+    texts_taken=COUNTS,
 )
 
 
@@ -83,12 +86,15 @@ def test_a_user_record_is_read_back_as_it_was(state: UserState) -> None:
         duplicates=COUNTS,
         changes=COUNTS,
         members=st.dictionaries(NAMES, COUNTS, max_size=4),
+        queued=COUNTS,
     ),
     st.integers(0, 2**63 - 1),
+    st.builds(PendingText, NAMES, TIMES, NAMES, TIMES),
 )
 def test_the_other_records_are_read_back_as_they_were(
-    vectors: Vectors, neighbour: Neighbour, meta: layout.Meta, offset: int
+    vectors: Vectors, neighbour: Neighbour, meta: layout.Meta, offset: int, text: PendingText
 ) -> None:
+    assert layout.decode_text(layout.encode_text(text)) == text
     assert layout.decode_vectors(layout.encode_vectors(vectors)) == vectors
     assert layout.decode_neighbour(layout.encode_neighbour(neighbour)) == neighbour
     assert layout.decode_meta(layout.encode_meta(meta)) == meta
@@ -127,6 +133,16 @@ def test_followers_of_one_user_never_show_among_those_of_another(followees: list
         assert keys[followee][len(prefix) :].decode() == follower
 
 
+@given(st.lists(NAMES, min_size=2, max_size=6, unique=True), st.integers(0, 2**40))
+def test_texts_sort_by_their_number_and_never_show_among_those_of_another_user(users: list[str], start: int) -> None:
+    keys = {user: layout.text_keys(user, start, start + 300) for user in users}
+    assert len({key for each in keys.values() for key in each}) == 300 * len(users)
+    for user, mine in keys.items():
+        assert mine == sorted(mine)
+        prefix = layout.texts_prefix(user)
+        assert {name for name, each in keys.items() if each[0].startswith(prefix)} == {user}
+
+
 @given(NAMES, NAMES)
 def test_keys_of_different_kinds_and_users_differ(one: str, other: str) -> None:
     kinds = (
@@ -137,6 +153,7 @@ def test_keys_of_different_kinds_and_users_differ(one: str, other: str) -> None:
         layout.refresh_key,
         layout.head_key,
         layout.followers_prefix,
+        layout.texts_prefix,
     )
     keys = [make(name) for make in kinds for name in {one, other}]
     keys += [layout.POSITION_KEY, layout.OFFSET_KEY, layout.timer_key(1.0, one.encode())]
@@ -145,7 +162,13 @@ def test_keys_of_different_kinds_and_users_differ(one: str, other: str) -> None:
 
 
 def test_a_record_of_another_format_is_named_as_such() -> None:
-    decoders = (layout.decode_user, layout.decode_vectors, layout.decode_neighbour, layout.decode_meta)
+    decoders = (
+        layout.decode_user,
+        layout.decode_vectors,
+        layout.decode_neighbour,
+        layout.decode_meta,
+        layout.decode_text,
+    )
     for decode in decoders:
         with pytest.raises(layout.FormatError, match="format 2, this version reads 1"):
             decode(b"\x02rest")

@@ -84,7 +84,7 @@ def test_vectors_of_the_time_before_the_erasure_are_not_given_to_who_comes_back(
     assert partition.members() == set()
     state = partition.state()
     assert state is not None
-    assert (state.count, state.texts, state.pending) == (1, int(text is not None), [])
+    assert (state.count, state.texts, state.texts_waiting) == (1, int(text is not None), 0)
 
 
 def test_labels_waiting_for_an_erased_user_are_gone() -> None:

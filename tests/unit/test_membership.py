@@ -341,7 +341,7 @@ def test_a_text_like_the_description_enters_and_others_make_it_leave() -> None:
     assert partition.changes[0].encoder_version
     state = partition.state()
     assert state is not None
-    assert (state.pending, state.queued) == ([], False)
+    assert (state.texts_waiting, state.queued) == (0, False)
     for step in range(8):
         partition.events(comment(60.0 + step, f"{FOOTBALL}, round {step}"))
     partition.encode_waiting()

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from state.windows import MAX_WINDOW, Tally, TallySpec, add
+from state.user import UserState
+from state.windows import MAX_WINDOW, TallySpec, add
 from streams.steps.rules import Rule, RuleError, duration, parse_rule
 from streams.wire.events import KINDS
 
@@ -19,10 +20,10 @@ def parsed(text: str) -> Rule:
     return parse_rule(text, KINDS)
 
 
-def tallies(views: int = 0, spent: float = 0.0) -> dict[str, Tally]:
-    found: dict[str, Tally] = {}
-    add(found, TallySpec("view", "count", 3_600), NOW, views, NOW)
-    add(found, TallySpec("purchase", "amount", 30 * 86_400), NOW, round(spent * 1e6), NOW)
+def somebody(views: int = 0, spent: float = 0.0) -> UserState:
+    found = UserState(tallies={})
+    add(found.tallies, TallySpec("view", "count", 3_600), NOW, views, NOW)
+    add(found.tallies, TallySpec("purchase", "amount", 30 * 86_400), NOW, round(spent * 1e6), NOW)
     return found
 
 
@@ -55,12 +56,12 @@ def tallies(views: int = 0, spent: float = 0.0) -> dict[str, Tally]:
     ],
 )
 def test_a_rule_gives_what_its_grammar_says(text: str, expected: float) -> None:
-    assert parsed(text).evaluate(tallies(views=3, spent=19.99), NOW) == pytest.approx(expected)
+    assert parsed(text).evaluate(somebody(views=3, spent=19.99), NOW) == pytest.approx(expected)
 
 
 def test_values_are_the_terms_as_written() -> None:
     rule = parsed(f"{VIEWS} >= 3 and not {SPENT} > 100")
-    assert rule.values(tallies(views=4, spent=2.5), NOW) == {
+    assert rule.values(somebody(views=4, spent=2.5), NOW) == {
         "count('view', within='1h')": 4.0,
         "total('purchase', 'amount', within='30d')": 2.5,
     }
@@ -80,10 +81,20 @@ def test_values_are_the_terms_as_written() -> None:
         ('count("view", whithin="7d")', 1, "whithin is not an option"),
         ('count("view", **{"within": "7d"})', 1, "write the options one by one"),
         ('count(*"view", within="7d")', 7, "*'view' must be text in quotes"),
-        ('count("view", "dwell", within="7d")', 1, "count takes a kind"),
+        ('count("view", "dwell", within="7d")', 1, "count and absent take a kind"),
         ('total("view", within="7d")', 1, "total takes a kind and a measure"),
         ('total("view", "clicks", within="7d")', 1, "measure 'clicks' is not one of count, amount, dwell"),
-        ("counts(1) > 2", 1, "'counts' is not known; known are count(…) and total(…)"),
+        ("counts(1) > 2", 1, "'counts' is not known; known are count(…), total(…) and absent(…)"),
+        ('absent("view")', 1, 'say after what and from when, as in after="click", wait="30m"'),
+        ('absent("view", after="click")', 1, "say after what and from when"),
+        ('absent("view", after="clck", wait="1h")', 1, "the kind 'clck' is not known"),
+        ('absent("vew", after="click", wait="1h")', 1, "the kind 'vew' is not known"),
+        ('1 == absent("view", after="click", wait="1h", within="1h")', 6, "within must be longer than wait"),
+        ('absent("view", after="click", wait="8d")', 1, "within must be longer than wait"),
+        ('absent("view", after="click", wait="soon")', 1, "'soon' is not a duration"),
+        ('absent("view", after="click", delay="1h")', 1, "after, wait, within, category and after_category"),
+        ('absent("view", "amount", after="click", wait="1h")', 1, "count and absent take a kind"),
+        ('count("view", within="1h", after="click")', 1, "known are within and category"),
         ("__import__('os').system('true')", 1, "is not known"),
         (f"1 < {VIEWS} < 3", 1, "write chained comparisons with `and`"),
         (f"{VIEWS} in (1, 2)", 1, "only > >= < <= == != compare"),
@@ -190,12 +201,12 @@ def test_time_alone_makes_a_rule_true_only_where_rising_says_so(
     expression: str, term: str, how: str, acts: list[tuple[str, int]]
 ) -> None:
     rule = parsed(f"{expression} {how} {term}")
-    counted: dict[str, Tally] = {}
+    counted = UserState(tallies={})
     last = NOW + max((at for _, at in acts), default=0)
     for kind, at in acts:
         for spec in rule.specs:
             if spec.kind == kind:
-                add(counted, spec, NOW + at, 1, last)
+                add(counted.tallies, spec, NOW + at, 1, last)
     before = rule.evaluate(counted, last)
     for later in range(1, 80):
         score = rule.evaluate(counted, last + later)
@@ -205,12 +216,12 @@ def test_time_alone_makes_a_rule_true_only_where_rising_says_so(
 
 @given(EXPRESSIONS, TERMS, ACTS)
 def test_a_rule_that_is_a_condition_scores_one_or_zero(expression: str, term: str, acts: list[tuple[str, int]]) -> None:
-    counted: dict[str, Tally] = {}
+    counted = UserState(tallies={})
     for text, condition in ((f"not ({expression} + {term})", True), (f"{expression} + {term}", False)):
         rule = parsed(text)
         assert rule.condition is condition
         for kind, at in acts:
             for spec in rule.specs:
                 if spec.kind == kind:
-                    add(counted, spec, NOW + at, 1, NOW + 40)
+                    add(counted.tallies, spec, NOW + at, 1, NOW + 40)
         assert not condition or rule.evaluate(counted, NOW + 40) in (0.0, 1.0)

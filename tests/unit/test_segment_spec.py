@@ -176,7 +176,7 @@ def state_of(events: list[Event]) -> UserState:
     plan = TallyPlan(SPECS)
     state = new_state(1)
     for event in events:
-        fold(state, event, event.id, xxhash.xxh3_64_intdigest(event.id.encode()), plan, ARRIVED)
+        fold(state, event, xxhash.xxh3_64_intdigest(event.id.encode()), plan, ARRIVED)
     return state
 
 
@@ -187,7 +187,8 @@ def test_both_streams_fold_into_the_same_state_to_the_byte() -> None:
     assert encode_user(state) == encode_user(state_of(own))
     assert state.count == len(mine) > 20
     assert len(state.tallies) == len(SPECS)
-    assert [pending.text for pending in state.pending] == ["Läuft sich wie auf Wolken 👟", "agreed"]
+    assert [event.text for event in theirs if event.text] == ["Läuft sich wie auf Wolken 👟", "agreed"]
+    assert state.texts == 2
     assert set(state.edges) == {"u-2", "77"}
     assert set(state.groups) == {"runners", "acme"}
 

@@ -1,0 +1,116 @@
+"""What a user did not do after something else: the latest event of each watched sort, and from when to when it counts.
+
+Of each watched sort (a kind, of one category or any) a user's ``last`` holds one number: above 0 the latest event
+time; 0 when there was none so far; below 0 when there was none since that time, before which nobody watched. The
+largest time wins, so late and reordered events give the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from state.windows import MAX_WINDOW, NEVER
+
+
+@dataclass(frozen=True)
+class Sort:
+    """Events of one kind, of one category or any."""
+
+    kind: str
+    category: str = ""
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", f"{self.kind}|{self.category}")
+
+    def covers(self, kind: str, category: str) -> bool:
+        """Whether an event of ``kind`` in ``category`` is of this sort."""
+        return self.kind == kind and self.category in ("", category)
+
+
+@dataclass(frozen=True)
+class Absence:
+    """No event ``of`` a sort since the latest event ``after``: from ``wait`` to ``within`` seconds after that one.
+
+    An event at the very time of the trigger counts as done, but the trigger itself does not, where it is of both sorts
+    ("no further click"). Raises ValueError for times that cannot be meant.
+    """
+
+    of: Sort
+    after: Sort
+    wait: int
+    within: int
+
+    def __post_init__(self) -> None:
+        if self.within <= self.wait:
+            raise ValueError("within must be longer than wait")
+        if self.within > MAX_WINDOW:
+            raise ValueError(f"within must be at most {MAX_WINDOW // 86_400} days")
+
+    def trigger(self, last: dict[str, float]) -> float:
+        """The time of the event that is waited after; 0 when there is none or it is done with."""
+        after = last.get(self.after.key, 0.0)
+        if after <= 0.0:
+            return 0.0
+        done = abs(last.get(self.of.key, 0.0))  # what was before anybody watched is not known: as if done
+        if after > done or (after == done and self.of.covers(self.after.kind, self.after.category)):
+            return after
+        return 0.0
+
+    def holds(self, last: dict[str, float], now: float) -> bool:
+        """Whether the absence is there at ``now`` (seconds since the epoch)."""
+        trigger = self.trigger(last)
+        return trigger > 0.0 and trigger + self.wait <= now < trigger + self.within
+
+    def next_change(self, last: dict[str, float], now: float) -> float:
+        """When it next begins or ends after ``now`` by the mere passing of time; NEVER when it does not."""
+        trigger = self.trigger(last)
+        if trigger <= 0.0:
+            return NEVER
+        begin, end = trigger + self.wait, trigger + self.within
+        return begin if now < begin else end if now < end else NEVER
+
+    @property
+    def shortest(self) -> int:
+        """No change by time comes sooner after a trigger than this (seconds)."""
+        return self.wait or self.within
+
+
+class Watch:
+    """The sorts of events whose latest time is kept: what all definitions ask for. False when they ask for none."""
+
+    def __init__(self, absences: Iterable[Absence]) -> None:
+        sorts = {sort.key: sort for absence in absences for sort in (absence.of, absence.after)}
+        self.keys: tuple[str, ...] = tuple(sorted(sorts))
+        self.categories = {sort.category for sort in sorts.values() if sort.category}
+        self._touched = {
+            (sort.kind, category): tuple(key for key in self.keys if sorts[key].covers(sort.kind, category))
+            for sort in sorts.values()
+            for category in ("", *self.categories)
+        }
+
+    def __bool__(self) -> bool:
+        return bool(self.keys)
+
+    def touched(self, kind: str, category: str) -> tuple[str, ...]:
+        """The keys that an event of ``kind`` in ``category`` belongs to."""
+        return self._touched.get((kind, category if category in self.categories else ""), ())
+
+    def begin(self) -> dict[str, float]:
+        """``last`` of somebody never seen."""
+        return dict.fromkeys(self.keys, 0.0)
+
+    def change(self, last: dict[str, float], now: float) -> None:
+        """The definitions changed: of what is newly asked for nothing is known up to ``now``."""
+        for key in [key for key in last if key not in self.keys]:
+            del last[key]
+        for key in self.keys:
+            last.setdefault(key, -now)
+
+
+def note(last: dict[str, float], keys: tuple[str, ...], time: float) -> None:
+    """An event at ``time`` of the sorts ``keys``."""
+    for key in keys:
+        if time > abs(last.get(key, 0.0)):
+            last[key] = time

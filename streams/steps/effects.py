@@ -1,0 +1,113 @@
+"""What a turn works with: records and where they are read, and the effects that it wants done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from state.windows import NEVER
+from streams.wire.decode import Limits
+from streams.wire.emit import Change, Headers, UserSegments
+from streams.wire.refused import RefusedError
+from streams.wire.topics import Topics
+
+
+class Record(Protocol):
+    """A consumed record, as aiokafka's ConsumerRecord and the audit's reader have it."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Iterable[tuple[str, bytes | None]]: ...
+
+
+class Reader(Protocol):
+    """What a turn reads of the partition's store."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+    def get_many(self, keys: list[bytes]) -> list[bytes | None]: ...
+    def keys(self, prefix: bytes, start: bytes | None = None) -> Iterator[bytes]: ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the turn happens and by which settings; the same for all turns of a partition."""
+
+    topics: Topics
+    partition: int
+    partitions: int
+    limits: Limits
+    wall_clock: bool
+    followees: int
+    graph_epsilon: float
+    drift_events: int
+    erasure_key: bytes = b""
+    """Of the hash that stands for erased users."""
+    guard_seconds: float = 30 * 86_400.0
+    """How long an erased user is not brought back by old events."""
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """A record for another topic; ``partition`` None: by key."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    partition: int | None = None
+    headers: Headers = []
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A refused record and why."""
+
+    topic: str
+    record: Record
+    error: RefusedError
+
+
+class Emitted(msgspec.Struct, frozen=True, gc=False):
+    """A change, the lane that found it, and when the record that led to it arrived (seconds; 0: no record)."""
+
+    change: Change
+    lane: str
+    arrived: float
+
+
+@dataclass
+class Effects:
+    """What a turn wants done."""
+
+    puts: dict[bytes, bytes | None] = field(default_factory=dict)
+    changes: list[Emitted] = field(default_factory=list)
+    snapshots: list[UserSegments] = field(default_factory=list)
+    erased: list[str] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    fired: list[bytes] = field(default_factory=list)
+    """Timer keys to remove."""
+    earliest: float = NEVER
+    """The earliest timer among the users of this turn."""
+    offers: list[str] = field(default_factory=list)
+    """Users to put into the encode queue."""
+    refreshes: list[str] = field(default_factory=list)
+    """Followed users whose local followers are to be refreshed."""
+    duplicates: int = 0
+    late: int = 0
+    misrouted: int = 0
+    outlived: int = 0
+    """Events and labels that are not newer than the erasure of their user."""
+    graph_received: int = 0
+    labels_unused: int = 0
+    """Labels of users of whom nothing is known."""
+    drifts: list[str] = field(default_factory=list)
+    """Groups whose head started anew, because the world changed."""

@@ -1,0 +1,70 @@
+"""A user who writes faster than BERT reads: the record stays small, each text is encoded once, across kill -9."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+from confluent_kafka import Producer
+
+from encoders.artifact import load_encoders
+from state import layout
+from streams.kafka.broker import EmbeddedBroker
+from streams.wire.events import Event, encode_event
+from streams.wire.topics import Topics
+from tests.helpers import APP, Start, wait_for
+from tests.verifier import read_all, verify
+
+TEXTS = (
+    "I cook pasta", "the match was lost", "cheap flights", "a new tax", "red shoes",
+    "rain again", "my cat sleeps", "great concert", "the bus is late", "good coffee",
+)  # fmt: skip
+COUNT = 5_000
+
+
+def records(broker: EmbeddedBroker, topics: Topics) -> dict[bytes, bytes]:
+    """What the state changelog says now."""
+    found: dict[bytes, bytes] = {}
+    for message in read_all(broker.bootstrap, topics.changelog):
+        if message.value() is None:
+            found.pop(message.key(), None)
+        else:
+            found[message.key()] = message.value()
+    return found
+
+
+def test_thousands_of_waiting_comments_of_one_user_are_each_encoded_once_across_a_kill(
+    broker: EmbeddedBroker, topics: Topics, start: Start, tmp_path: Path
+) -> None:
+    now = time.time()
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "partitioner": "murmur2_random"})
+    for n in range(COUNT):
+        event = Event("writer", "comment", now + n / COUNT, f"c{n}", text=TEXTS[n % len(TEXTS)])
+        producer.produce(topics.events, encode_event(event), b"writer")
+    assert producer.flush(30.0) == 0
+    file = tmp_path / "segments.toml"
+    file.write_text('[[segment]]\nid = "writers"\nrule = \'count("comment", within="7d") >= 100\'\n')
+    first = start(segments_file=str(file))
+    first.wait(lambda status: status["events_total"] == COUNT, 90.0, "all comments folded")
+    wait_for(lambda: first.metrics().get("segments_encoded_texts_total", 0.0) >= 200, 60.0, "some texts encoded")
+    first.kill()
+    waiting = records(broker, topics)
+    state = layout.decode_user(waiting[layout.user_key("writer")])
+    assert 0 < state.texts_waiting < COUNT
+    assert sum(key.startswith(layout.texts_prefix("writer")) for key in waiting) == state.texts_waiting
+    assert len(waiting[layout.user_key("writer")]) < 30_000
+
+    second = start(segments_file=str(file))
+    second.wait_idle(COUNT, 180.0)
+    second.stop()
+    done = records(broker, topics)
+    assert not any(key.startswith((b"w", b"q")) for key in done)
+    state = layout.decode_user(done[layout.user_key("writer")])
+    assert (state.texts, state.texts_taken, state.texts_waiting) == (COUNT, COUNT, 0)
+    # the sum of the texts' vectors says how often each is in it
+    vectors = layout.decode_vectors(done[layout.vectors_key("writer")])
+    encoded = load_encoders(device="cpu").text.encode(list(TEXTS))
+    times, *_ = np.linalg.lstsq(encoded.T, np.frombuffer(vectors.text_sum, dtype=np.float32), rcond=None)
+    np.testing.assert_allclose(times, COUNT / len(TEXTS), atol=0.2)
+    assert verify(broker.bootstrap, APP, topics.prefix).differences == []
