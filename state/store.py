@@ -14,6 +14,7 @@ from rocksdict import (
     BottommostLevelCompaction,
     Cache,
     CompactOptions,
+    DbClosedError,
     DBCompressionType,
     Options,
     Rdict,
@@ -51,6 +52,7 @@ class Store:
         """Open or create. Raises StoreError when another process holds it or the files are damaged."""
         self.path = path
         self._memory = memory
+        self._cancelled = False
         self._iterators: WeakSet[Generator[Any, None, None]] = WeakSet()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._open()
@@ -204,6 +206,7 @@ class Store:
 
     def stop_compacting(self) -> None:
         """A compaction under way ends soon, with StoreError. Only closing makes sense after that."""
+        self._cancelled = True
         self._db.cancel_all_background(False)
 
     def reopen(self) -> None:
@@ -227,7 +230,14 @@ class Store:
         """Release the files. Iterators end: one that is left open would keep RocksDB's lock."""
         for iterator in list(self._iterators):
             iterator.close()
-        self._db.close()
+        try:
+            self._db.close()
+        except DbClosedError:
+            pass  # it could not be opened again
+        except Exception:
+            # RocksDB refuses the last flush once its background work is cancelled; the log has what was written
+            if not self._cancelled:
+                raise
 
 
 def wipe(path: Path) -> None:

@@ -49,8 +49,9 @@ class Scrubber:
         self._stopping = True
         if self._task is None:
             return
-        if not self._task.done():
-            self._writer.store.stop_compacting()
+        async with self._turn:  # not while the store is being opened anew
+            if not self._task.done():
+                self._writer.store.stop_compacting()
         await asyncio.wait([self._task])
 
     async def _scrub(self) -> None:

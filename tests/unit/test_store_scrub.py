@@ -98,6 +98,18 @@ def test_a_restart_does_not_forget_that_files_are_to_be_rewritten(tmp_path: Path
     third.close()
 
 
+def test_a_store_that_is_closed_while_it_is_rewritten_loses_nothing(tmp_path: Path, memory: SharedMemory) -> None:
+    first = Store(tmp_path / "s", memory)
+    fill(first)
+    first.write([GUARD], 3)
+    first.stop_compacting()
+    first.write([(layout.user_key("last"), user())], 4)
+    first.close()
+    second = Store(tmp_path / "s", memory)
+    assert (second.changelog_offset, second.erasures, second.count(b"u")) == (4, 1, 303)
+    second.close()
+
+
 def test_an_iterator_that_is_open_ends_when_the_store_is_opened_anew(store: Store) -> None:
     fill(store)
     keys = store.keys(b"u")
