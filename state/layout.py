@@ -14,7 +14,8 @@ h      head group                 the head's own bytes                          
 e      keyed hash of a user id    1 format, msgpack Guard: the user was erased     yes
 p      (nothing)                  msgpack Meta: positions and exact counts         yes
 t      due ms 8 BE, user id       empty: derived from u, at restore as well        no
-o      (nothing)                  8 changelog offset to continue from (int64 BE)   no
+o      (nothing)                  8 changelog offset to continue from (int64 BE),  no
+                                  8 when it was the end (float64 BE, seconds), or none
 s      w                          empty: something was erased since the last scrub no
 s      d                          8 when the store was last scrubbed (float64 BE)  no
 =====  =========================  ==============================================  =========
@@ -25,6 +26,7 @@ from __future__ import annotations
 import struct
 
 import msgspec
+import numpy as np
 
 from state.user import PendingText, UserState
 from state.vectors import Neighbour, Vectors
@@ -160,6 +162,19 @@ def timer_parts(key: bytes) -> tuple[float, bytes]:
     return _MS.unpack_from(key, 1)[0] / 1000.0, key[9:]
 
 
+def timer_keys(users: list[bytes], values: list[bytes]) -> list[bytes]:
+    """``timer_key`` of all the encoded records that have a timer, in their order; ``users`` are their store keys."""
+    if not users:
+        return []
+    dues = np.frombuffer(b"".join([value[1:9] for value in values]), ">f8").astype(np.float64)
+    inside = (dues > 0.0) & (dues < _MAX_MS / 1000.0)
+    ms = np.ceil(np.where(inside, dues, 0.0) * 1000.0)
+    ms += ms / 1000.0 < np.where(inside, dues, 0.0)  # the product was rounded down
+    whole = np.where(inside | (dues <= 0.0), ms.astype(np.uint64), np.uint64(_MAX_MS)).astype(">u8").tobytes()
+    timed = np.flatnonzero(dues != NEVER).tolist()
+    return [b"t" + whole[8 * place : 8 * place + 8] + users[place][1:] for place in timed]
+
+
 def encode_user(state: UserState) -> bytes:
     return _HEADER.pack(FORMAT, state.due) + _encode(state)
 
@@ -233,13 +248,15 @@ def decode_moment(data: bytes) -> float:
     return moment
 
 
-def encode_offset(offset: int) -> bytes:
-    return _OFFSET.pack(offset)
+def encode_offset(offset: int, complete_at: float = 0.0) -> bytes:
+    """``complete_at``: when the offset was known to be the changelog's end (seconds since the epoch)."""
+    return _OFFSET.pack(offset) + (_DUE.pack(complete_at) if complete_at else b"")
 
 
-def decode_offset(data: bytes) -> int:
-    offset: int = _OFFSET.unpack(data)[0]
-    return offset
+def decode_offset(data: bytes) -> tuple[int, float]:
+    """(changelog offset to continue from, when it was the end)."""
+    offset: int = _OFFSET.unpack_from(data)[0]
+    return offset, _DUE.unpack_from(data, 8)[0] if len(data) > 8 else 0.0
 
 
 def _check(data: bytes) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from weakref import WeakSet
 
 from rocksdict import (
@@ -14,12 +15,13 @@ from rocksdict import (
     BottommostLevelCompaction,
     Cache,
     CompactOptions,
-    DbClosedError,
     DBCompressionType,
+    MemtableFactory,
     Options,
     Rdict,
     WriteBatch,
     WriteBufferManager,
+    WriteOptions,
 )
 
 from state import layout
@@ -27,13 +29,39 @@ from state.windows import NEVER
 
 T = TypeVar("T")
 
+#: of one memtable while loading in bulk; each becomes one sorted file
+_BULK_BUFFER_BYTES = 32 * 1024 * 1024
+_FULL = ("no space left", "file too large", "disk quota exceeded")
+_NOT_THE_FILES = ("permission denied", "read-only file system", "too many open files", "cannot allocate memory")
+
 
 class StoreError(RuntimeError):
-    """The local store cannot be opened or written."""
+    """The local store cannot be opened, read or written; the message names its path and says what to do."""
 
 
 class StoreLockedError(StoreError):
     """Another process has the local store open."""
+
+
+class StoreFullError(StoreError):
+    """There is no room on the disk. What is in the store is sound."""
+
+
+class StoreDamagedError(StoreError):
+    """The files are damaged. The store is marked, so that whoever opens it next wipes it first."""
+
+
+def store_error(path: Path, doing: str, error: Exception) -> StoreError:
+    """The right error for what RocksDB said while ``doing`` ("open", "read", "write") the store at ``path``."""
+    said = str(error).lower()
+    what = f"cannot {doing} the local state at {path}: {error}"
+    if any(word in said for word in _FULL):
+        return StoreFullError(f"{what}; make room on that disk and start the worker again, the changelog has the rest")
+    if "lock" in said and "block" not in said:
+        return StoreLockedError(f"{what}; another process works with it")
+    if any(word in said for word in _NOT_THE_FILES):
+        return StoreError(what)
+    return StoreDamagedError(f"{what}; its files are damaged, it is wiped and restored from the changelog")
 
 
 class SharedMemory:
@@ -46,54 +74,95 @@ class SharedMemory:
 
 
 class Store:
-    """Keys and values of one partition, as ``layout`` describes them. Not thread-safe: one writer owns it."""
+    """Keys and values of one partition, as ``layout`` describes them. Not thread-safe: one owner at a time.
+
+    Whatever RocksDB cannot do raises a StoreError of the right kind.
+    """
 
     def __init__(self, path: Path, memory: SharedMemory) -> None:
-        """Open or create. Raises StoreError when another process holds it or the files are damaged."""
+        """Open or create. Raises StoreLockedError, StoreFullError, StoreDamagedError."""
         self.path = path
         self._memory = memory
         self._cancelled = False
         self._iterators: WeakSet[Generator[Any, None, None]] = WeakSet()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._open()
+        self._db: Any = None  # its stubs do not know raw mode: keys and values are bytes
+        if _mark(path).exists():
+            raise StoreDamagedError(f"the local state at {path} was found damaged before; it is restored anew")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise store_error(path, "open", error) from error
+        self._open(bulk=False)
         self.erasures = int(self.get(layout.SCRUB_WANTED_KEY) is not None)
         """Grows with each erasure since the last scrub; 0: there was none."""
 
-    def _open(self) -> None:
-        memory, path = self._memory, self.path
+    def _open(self, *, bulk: bool) -> None:
         options = Options(raw_mode=True)
         options.create_if_missing(True)
-        options.set_write_buffer_manager(memory.buffers)
+        options.set_write_buffer_manager(self._memory.buffers)
         options.set_compression_type(DBCompressionType.lz4())
         options.set_max_background_jobs(2)
         options.set_max_open_files(512)
         options.set_keep_log_file_num(2)
         table = BlockBasedOptions()
-        table.set_block_cache(memory.cache)
+        table.set_block_cache(self._memory.cache)
         table.set_bloom_filter(10, False)
         table.set_block_size(16 * 1024)
         options.set_block_based_table_factory(table)
+        if bulk:
+            # unsorted until it is flushed, which another thread does; compaction waits for the end, unless it gets much
+            options.set_memtable_factory(MemtableFactory.vector())
+            options.set_allow_concurrent_memtable_write(False)
+            options.set_write_buffer_size(_BULK_BUFFER_BYTES)
+            options.set_max_write_buffer_number(4)
+            options.set_level_zero_file_num_compaction_trigger(16)
+            options.set_level_zero_slowdown_writes_trigger(40)
+            options.set_level_zero_stop_writes_trigger(64)
         try:
-            self._db: Any = Rdict(str(path), options)  # its stubs do not know raw mode: keys and values are bytes
+            self._db = Rdict(str(self.path), options)
+            if bulk:
+                written = WriteOptions()
+                # its stub says method, but it is a property
+                written.disable_wal = True  # type: ignore[method-assign, assignment]
+                self._db.set_write_options(written)
         except Exception as error:
-            kind = StoreLockedError if "lock" in str(error).lower() else StoreError
-            raise kind(f"cannot open the local state at {path}: {error}") from error
+            self._fail("open", error)
+
+    def _fail(self, doing: str, error: Exception) -> NoReturn:
+        failed = store_error(self.path, doing, error)
+        if isinstance(failed, StoreDamagedError) and not isinstance(error, StoreDamagedError):
+            with contextlib.suppress(OSError):
+                _mark(self.path).touch()
+        raise failed from error
 
     def get(self, key: bytes) -> bytes | None:
-        value: bytes | None = self._db.get(key)
+        try:
+            value: bytes | None = self._db.get(key)
+        except Exception as error:
+            self._fail("read", error)
         return value
 
     def get_many(self, keys: list[bytes]) -> list[bytes | None]:
         """Values in the order of the keys; None where there is none."""
         if not keys:
             return []
-        values: list[bytes | None] = self._db.get(keys)
+        try:
+            values: list[bytes | None] = self._db.get(keys)
+        except Exception as error:
+            self._fail("read", error)
         return values
 
-    def write(self, puts: Iterable[tuple[bytes, bytes | None]], offset: int, fired: Iterable[bytes] = ()) -> None:
+    def write(
+        self,
+        puts: Iterable[tuple[bytes, bytes | None]],
+        offset: int,
+        fired: Iterable[bytes] = (),
+        complete_at: float = 0.0,
+    ) -> None:
         """Write one atomic batch: records (None deletes), their timers, and the changelog offset to continue from.
 
-        ``fired`` are timer keys to remove, before a record puts the same one anew. Raises StoreError.
+        ``fired`` are timer keys to remove, before a record puts the same one anew. ``complete_at``: when ``offset`` was
+        known to be the changelog's end (seconds since the epoch).
         """
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
@@ -110,20 +179,75 @@ class Store:
             elif key[0] == 101:  # b"e": somebody was erased, and the old values lie in files yet
                 put(layout.SCRUB_WANTED_KEY, b"")
                 self.erasures += 1
-        put(layout.OFFSET_KEY, layout.encode_offset(offset))
+        put(layout.OFFSET_KEY, layout.encode_offset(offset, complete_at))
         self._write(batch)
+
+    def load(self, records: Mapping[bytes, bytes | None], offset: int, complete_at: float = 0.0) -> None:
+        """As ``write``, made for many records at once, for a restore.
+
+        The timers that the records had before are left alone: they do nothing when they fire.
+        """
+        batch = WriteBatch(raw_mode=True)
+        put = batch.put
+        users: list[bytes] = []
+        values: list[bytes] = []
+        for key, value in records.items():
+            if value is None:
+                batch.delete(key)
+                continue
+            put(key, value)
+            if key[0] == 117:  # b"u"
+                users.append(key)
+                values.append(value)
+            elif key[0] == 101:  # b"e"
+                put(layout.SCRUB_WANTED_KEY, b"")
+                self.erasures += 1
+        for timer in layout.timer_keys(users, values):
+            put(timer, b"")
+        put(layout.OFFSET_KEY, layout.encode_offset(offset, complete_at))
+        self._write(batch)
+
+    def follow(self, records: Mapping[bytes, bytes | None], offset: int, complete_at: float = 0.0) -> None:
+        """As ``load``, and the timers that the records had before go: nothing fires where a partition is followed."""
+        users = [key for key in records if key[0] == 117]  # b"u"
+        stale = [
+            layout.timer_key(layout.due_of(old), key[1:])
+            for key, old in zip(users, self.get_many(users), strict=True)
+            if old is not None and layout.has_timer(old)
+        ]
+        self.write(records.items(), offset, stale, complete_at)
 
     def _write(self, batch: WriteBatch) -> None:
         try:
             self._db.write(batch)
         except Exception as error:
-            raise StoreError(f"cannot write the local state at {self.path}: {error}") from error
+            self._fail("write", error)
+
+    @contextlib.contextmanager
+    def bulk(self) -> Iterator[None]:
+        """Only ``load`` within the block: several times as fast, without a write-ahead log.
+
+        A crash loses the newest batches as a whole, so that the store continues from an earlier changelog offset.
+        """
+        self._close_db()
+        self._open(bulk=True)
+        yield
+        self._close_db()
+        self._open(bulk=False)
 
     @property
     def changelog_offset(self) -> int:
         """The changelog offset to continue from; 0 for a new store."""
+        return self._continue_from()[0]
+
+    @property
+    def complete_at(self) -> float:
+        """When the changelog offset was last known to be the end (seconds since the epoch); 0 for a new store."""
+        return self._continue_from()[1]
+
+    def _continue_from(self) -> tuple[int, float]:
         value = self.get(layout.OFFSET_KEY)
-        return layout.decode_offset(value) if value else 0
+        return layout.decode_offset(value) if value else (0, 0.0)
 
     @property
     def meta(self) -> layout.Meta:
@@ -135,10 +259,13 @@ class Store:
         """Keys with a prefix, in order, from ``start`` on."""
 
         def keys() -> Generator[bytes, None, None]:
-            for key in self._db.keys(from_key=start or prefix):
+            last = start or prefix
+            for key in self._db.keys(from_key=last):
                 if not key.startswith(prefix):
                     return
                 yield key
+                last = key
+            self._check_end(last)
 
         return self._until_closed(keys())
 
@@ -146,12 +273,26 @@ class Store:
         """Keys with a prefix and their values, in order, from ``start`` on."""
 
         def items() -> Generator[tuple[bytes, bytes], None, None]:
-            for key, value in self._db.items(from_key=start or prefix):
+            last = start or prefix
+            for key, value in self._db.items(from_key=last):
                 if not key.startswith(prefix):
                     return
                 yield key, value
+                last = key
+            self._check_end(last)
 
         return self._until_closed(items())
+
+    def _check_end(self, last: bytes) -> None:
+        """rocksdict's iterators end without a word at a block that cannot be read: was it really the end?"""
+        probe = self._db.iter()
+        try:
+            probe.seek(last + b"\0")
+            probe.status()
+        except Exception as error:
+            self._fail("read", error)
+        finally:
+            del probe  # the error's traceback would keep it, and it the files
 
     def _until_closed(self, iterator: Generator[T, None, None]) -> Generator[T, None, None]:
         self._iterators.add(iterator)
@@ -202,7 +343,9 @@ class Store:
             self._db.flush()
             self._db.compact_range(None, None, options)
         except Exception as error:
-            raise StoreError(f"cannot compact the local state at {self.path}: {error}") from error
+            if self._cancelled:
+                raise StoreError(f"the compaction of the local state at {self.path} was stopped") from error
+            self._fail("compact", error)
 
     def stop_compacting(self) -> None:
         """A compaction under way ends soon, with StoreError. Only closing makes sense after that."""
@@ -211,8 +354,8 @@ class Store:
 
     def reopen(self) -> None:
         """Close and open: RocksDB then begins a new manifest and log and removes the old ones. Iterators end."""
-        self.close()
-        self._open()
+        self._close_db()
+        self._open(bulk=False)
 
     def scrubbed(self, erasures: int, now: float) -> None:
         """The bytes of so many erasures are gone; those that came meanwhile wait for the next time."""
@@ -227,19 +370,30 @@ class Store:
         return sum(1 for _ in self.keys(prefix))
 
     def close(self) -> None:
-        """Release the files. Iterators end: one that is left open would keep RocksDB's lock."""
+        """Release the files. Iterators end: one that is left open would keep RocksDB's lock. Never raises: what could
+        not be written is in the changelog."""
+        with contextlib.suppress(StoreError):
+            self._close_db()
+
+    def _close_db(self) -> None:
         for iterator in list(self._iterators):
             iterator.close()
+        database, self._db = self._db, None
+        if database is None:
+            return
         try:
-            self._db.close()
-        except DbClosedError:
-            pass  # it could not be opened again
-        except Exception:
+            database.close()
+        except Exception as error:
             # RocksDB refuses the last flush once its background work is cancelled; the log has what was written
             if not self._cancelled:
-                raise
+                self._fail("write", error)
+
+
+def _mark(path: Path) -> Path:
+    return path.with_name(f"{path.name}.damaged")
 
 
 def wipe(path: Path) -> None:
-    """Remove a partition's local files; the changelog restores them."""
+    """Remove a partition's local files and its mark of damage; the changelog restores them."""
     shutil.rmtree(path, ignore_errors=True)
+    _mark(path).unlink(missing_ok=True)

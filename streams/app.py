@@ -24,6 +24,7 @@ from streams.kafka.heads import HeadsFollower
 from streams.kafka.lane import EncodeLane
 from streams.kafka.output import FencedError
 from streams.kafka.partition import Partition
+from streams.kafka.standby import Standby
 from streams.kafka.writer import PartitionWriter
 from streams.ops.lag import LagMonitor, PartitionLag
 from streams.ops.metrics import Metrics
@@ -104,10 +105,15 @@ class Worker:
             lambda: self._models, self.plan.needs_vectors, settings.encode_batch, self.metrics, self._encoding
         )
         self._follower = HeadsFollower(conf, self.topics.heads, self._take_heads)
-        self.host = Host(self.faust, self.topics, self.metrics, self._make_partition)
+        self._standby = (
+            Standby(conf, self.topics.changelog, settings.state_dir, self._memory, self.metrics)
+            if settings.standby
+            else None
+        )
+        self.host = Host(self.faust, self.topics, self.metrics, self._make_partition, self._follow_the_rest)
         self.service = Service(
             settings.worker_name, self.plan, self._partitions, self.host, self.lane, self.metrics,
-            lambda: self._models, self._follower,
+            lambda: self._models, self._follower, self._standby,
         )  # fmt: skip
         self._lag = LagMonitor(conf, settings.app, self.metrics)
         self.web = WebServer(build_web(self.service, self.metrics))
@@ -121,6 +127,7 @@ class Worker:
             self._memory,
             lambda: self._models,
             checkpoint=self._checkpoint,
+            standby=self._standby.take if self._standby else lambda _partition: None,
         )
         return Partition(
             writer=writer,
@@ -133,6 +140,10 @@ class Worker:
             on_changes=self.service.note_changes,
             on_failed=self._failed,
         )
+
+    def _follow_the_rest(self, owned: frozenset[int]) -> None:
+        if self._standby is not None:
+            self._standby.follow(frozenset(range(self._partitions)) - owned)
 
     def _take_heads(self, heads: dict[str, PublishedHead]) -> None:
         """Called by the follower's thread: the snapshot is replaced as a whole."""
@@ -158,6 +169,8 @@ class Worker:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self.stop)
         self._follower.start()
+        if self._standby is not None:
+            self._standby.start()
         await self.web.start(self.settings.web_host, self.settings.web_port)
         log.info("page, metrics and health at http://%s:%d", self.settings.web_host, self.web.port)
         tasks = [
@@ -183,6 +196,8 @@ class Worker:
                 # without Kafka an orderly end takes for ever; what is not committed is read again by the next owner
                 log.warning("not stopped in order within %.0f s; ending as it is", STOP_SECONDS)
                 os._exit(1)
+            if self._standby is not None:
+                self._standby.stop()
             self._follower.stop()
             self._lag.close()
             self._turns.shutdown()

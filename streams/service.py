@@ -18,6 +18,7 @@ from streams.kafka.agents import Host
 from streams.kafka.heads import HeadsFollower
 from streams.kafka.lane import EncodeLane, PartitionGoneError
 from streams.kafka.partition import State
+from streams.kafka.standby import Standby
 from streams.kafka.writer import PartitionWriter
 from streams.ops.lag import PartitionLag
 from streams.ops.metrics import LANES, Metrics, by_label, quantile
@@ -71,6 +72,7 @@ class Service:
         metrics: Metrics,
         models: Callable[[], Models],
         heads: HeadsFollower,
+        standby: Standby | None = None,
     ) -> None:
         self._worker = worker
         self._plan = plan
@@ -80,6 +82,7 @@ class Service:
         self._metrics = metrics
         self._models = models
         self._heads = heads
+        self._standby = standby
         self._started_at = time.time()
         self._recent: deque[dict[str, Any]] = deque(maxlen=RECENT_CHANGES)
         self._lags: dict[int, list[PartitionLag]] = {}
@@ -157,6 +160,7 @@ class Service:
                 for segment in self._plan.segments.values()
             ],
             latency={lane: self._latency(lane) for lane in LANES},
+            standby=self._standby.lags if self._standby else {},
             encode_queue_depth=self._lane.depth,
             encode_queue_age=self._lane.age,
             heads=[

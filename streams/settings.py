@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     )
     transaction_timeout_ms: int = Field(60_000, ge=1_000, description="Kafka transaction timeout.")
     session_timeout: float = Field(10.0, ge=1.0, description="Seconds without heartbeat until a worker is expelled.")
+    standby: bool = Field(
+        False, description="Follow the state of partitions that other workers own, so that taking one over is quick."
+    )
     cached_users: int = Field(200_000, ge=1, description="Decoded user states kept in memory for each partition.")
     rocksdb_cache_mb: int = Field(256, ge=8, description="Block cache and write buffers shared by all partitions.")
     followees: int = Field(64, ge=1, description="Followees kept for a user (newest first).")

@@ -72,13 +72,20 @@ class Host:
     """The partitions of this worker: made on assignment, stopped on revocation."""
 
     def __init__(
-        self, app: faust.App, topics: Topics, metrics: Metrics, make: Callable[[int, Host], Partition]
+        self,
+        app: faust.App,
+        topics: Topics,
+        metrics: Metrics,
+        make: Callable[[int, Host], Partition],
+        on_assigned: Callable[[frozenset[int]], None] = lambda _numbers: None,
     ) -> None:
+        """``on_assigned`` is called with the new partitions before they are opened, and after all old ones closed."""
         self.partitions: dict[int, Partition] = {}
         self._app = app
         self._topics = topics
         self._metrics = metrics
         self._make = make
+        self._on_assigned = on_assigned
         cast(Any, app).holds_new_partitions = True  # read by the transport: nothing is fetched before the restore
         app.on_partitions_assigned.connect(self._assigned)
         app.on_partitions_revoked.connect(self._revoked)
@@ -105,6 +112,7 @@ class Host:
         assigned: Iterable[TP] = arguments[1]  # (the app, the partitions)
         numbers = sorted({tp.partition for tp in assigned if tp.topic == self._topics.events})
         await self._stop_all()
+        self._on_assigned(frozenset(numbers))
         for number in numbers:
             self.partitions[number] = self._make(number, self)
             self.partitions[number].start()

@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from state.store import Store
 from streams.kafka.reading import take
+from streams.wire.topics import TOMBSTONE_SECONDS
 
 log = logging.getLogger(__name__)
 
-_CHUNK = 20_000
+#: records of one batch: a few megabytes, which stay in the processor's cache
+CHUNK = 4_000
+#: from so many offsets on the store is opened for loading in bulk
+BULK_OFFSETS = 50_000
 
 
 class RestoreError(RuntimeError):
     """The changelog cannot be read."""
+
+
+class RestoreStoppedError(RestoreError):
+    """The restore was asked to stop; what was read is in the store."""
+
+
+class StaleStoreError(RuntimeError):
+    """The local store does not go with the changelog (any more); it must be wiped."""
+
+
+def changelog_consumer(conf: Mapping[str, str | int | float | bool], topic: str, purpose: str) -> Consumer:
+    """A consumer of committed changelog records that joins no group."""
+    return Consumer(
+        {
+            **conf,
+            "group.id": f"{topic}-{purpose}",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "fetch.message.max.bytes": 8 * 1024 * 1024,
+            "queued.max.messages.kbytes": 65_536,
+            # the client's default is to wait for a second whenever its queue is full
+            "fetch.queue.backoff.ms": 5,
+        },
+        logger=log,
+    )
 
 
 def restore(
@@ -24,71 +56,94 @@ def restore(
     topic: str,
     partition: int,
     store: Store,
+    now: float,
     progress: Callable[[int], None],
     stopping: Callable[[], bool],
 ) -> int:
     """Apply committed changelog records from the store's offset to the end; returns how many were read.
 
-    The caller has fenced other writers (``init_transactions``), so that the end does not move. ``progress`` gets the
-    number of records of each chunk. Raises RestoreError; StaleStoreError when the store is not of this changelog.
+    An owner has fenced other writers before (``init_transactions``), so that the end does not move. ``now``: seconds
+    since the epoch. ``progress`` gets the number of records of each chunk. Raises RestoreError; StaleStoreError when
+    the store is not of this changelog, or so old that tombstones it has not seen may have been compacted away.
     """
-    consumer = Consumer(
-        {
-            **conf,
-            "group.id": f"{topic}-restore",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "error",
-            "fetch.message.max.bytes": 8 * 1024 * 1024,
-            "queued.max.messages.kbytes": 65_536,
-        },
-        logger=log,
-    )
+    consumer = changelog_consumer(conf, topic, "restore")
     try:
-        target = TopicPartition(topic, partition)
-        low, high = consumer.get_watermark_offsets(target, timeout=30.0)
-        start = store.changelog_offset
-        if start > high:
-            raise StaleStoreError(
-                f"the local state continues at offset {start} of {topic}-{partition}, which ends at {high}"
-            )
-        if start == 0:
-            start = low
-        consumer.assign([TopicPartition(topic, partition, start)])
-        return _read(consumer, store, start, progress, stopping)
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30.0)
+        complete_at = store.complete_at
+        start = check_offset(store, f"{topic}-{partition}", low, high, now - complete_at)
+        if start == low:
+            complete_at = now  # it can have missed nothing so far
+        count = 0
+        if start < high:
+            consumer.assign([TopicPartition(topic, partition, start)])
+            count = _read(consumer, store, start, high, complete_at, progress, stopping)
+        if high > 0:
+            store.write((), high, complete_at=now)
     except KafkaException as error:
         raise RestoreError(f"cannot read the changelog {topic}-{partition}: {error.args[0]}") from error
+    else:
+        return count
     finally:
         consumer.close()
 
 
-class StaleStoreError(RuntimeError):
-    """The local store belongs to another changelog (the topic was made anew); it must be wiped."""
+def check_offset(store: Store, name: str, low: int, high: int, age: float) -> int:
+    """The offset to read on from. Raises StaleStoreError when the store must be made anew; ``age`` in seconds."""
+    start = store.changelog_offset
+    if start > high:
+        raise StaleStoreError(f"the local state continues at offset {start} of {name}, which ends at {high}")
+    if start == 0:
+        return low
+    if start < low:
+        raise StaleStoreError(f"the local state continues at offset {start} of {name}, which begins at {low}")
+    if start < high and age > TOMBSTONE_SECONDS / 2:
+        raise StaleStoreError(
+            f"the local state of {name} was last complete {age / 3600:.0f} h ago: "
+            "what was deleted since may be compacted away"
+        )
+    return start
 
 
 def _read(
-    consumer: Consumer, store: Store, start: int, progress: Callable[[int], None], stopping: Callable[[], bool]
+    consumer: Consumer,
+    store: Store,
+    start: int,
+    end: int,
+    complete_at: float,
+    progress: Callable[[int], None],
+    stopping: Callable[[], bool],
 ) -> int:
     count, offset = 0, start
-    while not stopping():
-        records: dict[bytes, bytes | None] = {}
-        ended = False
-        messages = take(consumer, _CHUNK, 0.5)
-        for message in messages:
-            error = message.error()
-            if error is None:
-                records[message.key() or b""] = message.value()
-                offset = (message.offset() or 0) + 1
-            elif error.code() == KafkaError._PARTITION_EOF:
-                ended = True
-            else:
-                raise RestoreError(f"cannot read the changelog: {error}")
-        if records:
-            # an empty value is a record without content; only None is a tombstone
-            store.write(records.items(), offset)
-            count += len(messages) - ended
-            progress(len(messages) - ended)
-        if ended:
-            return count
-    raise RestoreError("the restore was stopped")
+    bulk = end - start >= BULK_OFFSETS
+    with store.bulk() if bulk else contextlib.nullcontext():
+        apply = store.load if bulk else store.follow
+        while offset < end:
+            if stopping():
+                raise RestoreStoppedError("the restore was stopped")
+            records, read, reached = gather(take(consumer, CHUNK, 0.5))
+            offset = max(offset, reached)
+            if records:
+                apply(records, offset, complete_at)
+                count += read
+                progress(read)
+    return count
+
+
+def gather(messages: list[Message]) -> tuple[dict[bytes, bytes | None], int, int]:
+    """What the messages of one partition say last about each key (only None is a tombstone), how many they are, and
+    the offset after them. Raises RestoreError; StaleStoreError when the changelog does not have the offset any more."""
+    records: dict[bytes, bytes | None] = {}
+    read, offset = 0, 0
+    for message in messages:
+        error = message.error()
+        if error is None:
+            records[message.key() or b""] = message.value()
+            read += 1
+            offset = (message.offset() or 0) + 1
+        elif error.code() == KafkaError._PARTITION_EOF:
+            offset = max(offset, message.offset() or 0)  # behind the transaction's marker
+        elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise StaleStoreError(f"the changelog has not got the offset: {error}")
+        else:
+            raise RestoreError(f"cannot read the changelog: {error}")
+    return records, read, offset

@@ -21,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 
 from state import layout
-from state.store import SharedMemory, Store, StoreError, StoreLockedError, wipe
+from state.store import SharedMemory, Store, StoreDamagedError, StoreError, wipe
 from state.user import UserState
 from state.windows import NEVER
 from streams.kafka.changelog import StaleStoreError, restore
@@ -82,7 +82,9 @@ class PartitionWriter:
         models: Callable[[], Models],
         clock: Callable[[], float] = time.time,
         checkpoint: Callable[[str], None] = lambda _step: None,
+        standby: Callable[[int], Store | None] = lambda _partition: None,
     ) -> None:
+        """``standby`` hands over the open store of a partition that was followed so far."""
         self.place = place
         self._settings = settings
         self._plan = plan
@@ -90,6 +92,7 @@ class PartitionWriter:
         self._models = models
         self._clock = clock
         self._checkpoint = checkpoint
+        self._standby = standby
         self._path: Path = settings.state_dir / str(place.partition)
         self._cache: dict[str, UserState] = {}
         self._heads: learned.Heads = {}
@@ -115,18 +118,18 @@ class PartitionWriter:
         self._checkpoint("open.fenced")
         try:
             return self._open_store(progress, stopping)
-        except StoreLockedError:
-            raise  # somebody works with it: not ours to wipe
-        except (StaleStoreError, StoreError, layout.FormatError) as error:
+        except (StaleStoreError, StoreDamagedError, layout.FormatError) as error:
             log.warning("%s; restoring the partition from its changelog alone", error)
             self._close_store()
             wipe(self._path)
             return self._open_store(progress, stopping)
 
     def _open_store(self, progress: Callable[[int], None], stopping: Callable[[], bool]) -> int:
-        self._store = Store(self._path, self._memory)
-        conf = self._settings.librdkafka()
-        count = restore(conf, self.place.topics.changelog, self.place.partition, self._store, progress, stopping)
+        self._store = self._standby(self.place.partition) or Store(self._path, self._memory)
+        count = restore(
+            self._settings.librdkafka(), self.place.topics.changelog, self.place.partition, self._store,
+            self._clock(), progress, stopping,
+        )  # fmt: skip
         self._checkpoint("open.restored")
         self.meta = self._store.meta
         if self.meta.queued < 0:
@@ -249,7 +252,7 @@ class PartitionWriter:
             assert self._output is not None
             offset = self._output.commit(effects, lambda: self._checkpoint("3.produced"))
             self._checkpoint("3-4")
-            self.store.write(effects.puts.items(), offset, effects.fired)
+            self.store.write(effects.puts.items(), offset, effects.fired, self._clock())
             commit_seconds = time.perf_counter() - before
             self._checkpoint("4-5")
         except BaseException:

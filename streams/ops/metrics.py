@@ -82,6 +82,11 @@ class Metrics:
             "segments_restore_records_total", "Changelog records read while restoring partitions."
         )
         self.restoring_partitions = self._gauge("segments_restoring_partitions", "Partitions being restored now.")
+        self.standby_lag = self._gauge(
+            "segments_standby_lag_records",
+            "Changelog records that the store of a followed partition is behind.",
+            "partition",
+        )
         self.assigned_partitions = self._gauge("segments_assigned_partitions", "Partitions assigned to this worker.")
         self.users_cached = self._gauge("segments_users_cached", "Decoded user states held in memory.")
         self.segment_users = self._gauge("segments_segment_users", "Members of a segment on this worker.", "segment")

@@ -57,7 +57,8 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the page shows of a worker. ``latency`` is by lane; ``recent_changes`` newest first, as published."""
+    """Everything the page shows of a worker. ``latency`` is by lane; ``recent_changes`` newest first, as published;
+    ``standby``: partition → changelog records that its followed state is behind."""
 
     worker: str
     state: str
@@ -71,6 +72,7 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: dict[str, int] = {}
     segments: list[SegmentStatus] = []
     latency: dict[str, Latency] = {}
+    standby: dict[int, int] = {}
     encode_queue_depth: int = 0
     encode_queue_age: float = 0.0
     heads: list[HeadStatus] = []

@@ -9,6 +9,8 @@ MAX_RECORD_BYTES = 16 * 1024 * 1024
 #: receipts of erasure are kept for longer than a year
 RECEIPT_DAYS = 400
 _DAY_MS = 86_400_000
+#: compaction keeps a tombstone at least this long: who reads a compacted topic more rarely misses deletions
+TOMBSTONE_SECONDS = _DAY_MS / 1000.0
 
 
 @dataclass(frozen=True)

@@ -139,5 +139,5 @@ def test_old_bytes_are_read_as_they_were_meant() -> None:
     assert layout.decode_user(old["user-2"]) == USER_2
     assert layout.decode_text(old["text"]) == TEXT
     assert layout.decode_meta(old["meta-2"]) == META_2
-    assert layout.decode_offset(old["offset"]) == 1_234_567_890_123
+    assert layout.decode_offset(old["offset"]) == (1_234_567_890_123, 0.0)
     assert layout.timer_parts(old["key-timer"]) == (1_700_003_720.063, b"u")

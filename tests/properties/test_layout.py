@@ -88,17 +88,25 @@ def test_a_user_record_is_read_back_as_it_was(state: UserState) -> None:
         members=st.dictionaries(NAMES, COUNTS, max_size=4),
         queued=COUNTS,
     ),
-    st.integers(0, 2**63 - 1),
+    st.tuples(st.integers(0, 2**63 - 1), TIMES | st.just(0.0)),
     st.builds(PendingText, NAMES, TIMES, NAMES, TIMES),
 )
 def test_the_other_records_are_read_back_as_they_were(
-    vectors: Vectors, neighbour: Neighbour, meta: layout.Meta, offset: int, text: PendingText
+    vectors: Vectors, neighbour: Neighbour, meta: layout.Meta, offset: tuple[int, float], text: PendingText
 ) -> None:
     assert layout.decode_text(layout.encode_text(text)) == text
     assert layout.decode_vectors(layout.encode_vectors(vectors)) == vectors
     assert layout.decode_neighbour(layout.encode_neighbour(neighbour)) == neighbour
     assert layout.decode_meta(layout.encode_meta(meta)) == meta
-    assert layout.decode_offset(layout.encode_offset(offset)) == offset
+    assert layout.decode_offset(layout.encode_offset(*offset)) == offset
+
+
+@given(st.lists(st.tuples(NUMBERS | TIMES | st.just(NEVER), NAMES), max_size=8))
+def test_many_timer_keys_are_the_single_ones(timers: list[tuple[float, str]]) -> None:
+    users = [layout.user_key(user) for _, user in timers]
+    values = [layout.encode_user(UserState(due=due)) for due, _ in timers]
+    single = [layout.timer_key(due, user.encode()) for due, user in timers if due != NEVER]
+    assert layout.timer_keys(users, values) == single
 
 
 @given(TIMES | st.just(NEVER), TIMES | st.just(NEVER), NAMES, NAMES)

@@ -30,6 +30,7 @@ NAMED_IN_THE_DESIGN = [
     "segments_graph_messages_total",
     "segments_restore_records_total",
     "segments_restoring_partitions",
+    "segments_standby_lag_records",
     "segments_assigned_partitions",
     "segments_users_cached",
     "segments_segment_users",
@@ -53,6 +54,7 @@ def filled() -> Metrics:
     for head in (metrics.head_accuracy, metrics.head_version):
         head.labels(group="taste").set(1)
     metrics.head_drift.labels(group="taste").inc()
+    metrics.standby_lag.labels(partition="0").set(3)
     for lag in (metrics.lag, metrics.lag_seconds):
         lag.labels(consumergroup="segments", topic="user-events", partition="0").set(1)
     return metrics
