@@ -77,8 +77,7 @@ def restore(
         if start < high:
             consumer.assign([TopicPartition(topic, partition, start)])
             count = _read(consumer, store, start, high, complete_at, progress, stopping)
-        if high > 0:
-            store.write((), high, complete_at=now)
+        store.write((), high, complete_at=now)
     except KafkaException as error:
         raise RestoreError(f"cannot read the changelog {topic}-{partition}: {error.args[0]}") from error
     else:

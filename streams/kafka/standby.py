@@ -69,6 +69,7 @@ class Standby:
         self._unclean: dict[int, bytes] = {}  # partition → the timer key up to which stale timers are purged
         self._later: dict[int, float] = {}  # partition → when to try it again
         self._lags: dict[int, int] = {}
+        self._positions: dict[int, int] = {}
         self._assigned: set[int] = set()
         self._consumer: Consumer | None = None
         self._stopping = False
@@ -93,6 +94,9 @@ class Standby:
         """From now on these, and none else. A store that is no longer followed stays open until it is taken."""
         with self._lock:
             self._wanted = frozenset(partitions)
+            for partition in self._lags.keys() - self._wanted:
+                self._note_complete(partition)
+                self._forget_lag(partition)
             self._lock.notify_all()
 
     def take(self, partition: int) -> Store | None:
@@ -121,8 +125,9 @@ class Standby:
         return dict(self._lags)
 
     @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
+    def positions(self) -> dict[int, int]:
+        """Partition → changelog offset that its store continues from, of the partitions that are followed."""
+        return dict(self._positions)
 
     # the thread
 
@@ -248,19 +253,20 @@ class Standby:
         known = store.changelog_offset
         records, _, offset = gather([each for each in messages if each.error() or (each.offset() or 0) >= known])
         offset = max(offset, known)
-        lag = self._note_lag(partition, offset)
+        lag = self._lag(partition, offset)
         if records:
             store.follow(records, offset, store.complete_at if lag else self._clock())
+        self._lags[partition], self._positions[partition] = lag, offset
+        self._metrics.standby_lag.labels(partition=str(partition)).set(lag)
 
-    def _note_lag(self, partition: int, offset: int) -> int:
+    def _lag(self, partition: int, offset: int) -> int:
         if self._consumer is None:  # dropped for the sake of another partition
             return 1
         _, high = self._consumer.get_watermark_offsets(TopicPartition(self._changelog, partition), cached=True)
-        self._lags[partition] = lag = max(0, high - offset)
-        self._metrics.standby_lag.labels(partition=str(partition)).set(lag)
-        return lag
+        return max(0, high - offset)
 
     def _forget_lag(self, partition: int) -> None:
+        self._positions.pop(partition, None)
         if self._lags.pop(partition, None) is not None:
             self._metrics.standby_lag.remove(str(partition))
 
