@@ -16,8 +16,9 @@ log = logging.getLogger(__name__)
 
 #: records of one batch: a few megabytes, which stay in the processor's cache
 CHUNK = 4_000
-#: from so many offsets on the store is opened for loading in bulk
+#: from so many offsets on the store is opened for loading in bulk; one that is empty, which has nothing to compare with
 BULK_OFFSETS = 50_000
+BULK_OFFSETS_EMPTY = 5_000
 
 
 class RestoreError(RuntimeError):
@@ -113,7 +114,7 @@ def _read(
     stopping: Callable[[], bool],
 ) -> int:
     count, offset = 0, start
-    bulk = end - start >= BULK_OFFSETS
+    bulk = end - start >= (BULK_OFFSETS if store.changelog_offset else BULK_OFFSETS_EMPTY)
     with store.bulk() if bulk else contextlib.nullcontext():
         apply = store.load if bulk else store.follow
         while offset < end:
