@@ -298,7 +298,7 @@ def run(users: int, partitions: int, rounds: int, deadline: float) -> dict[str, 
         "failover": cold,
         "failover_standby": warm,
         "what": "restore: all partitions of one worker from the changelog alone into empty stores; failover: from "
-        "kill -9 of one of two workers under load to the first committed change of another for a partition of the dead one",
+        "kill -9 of one of two workers under load to the first committed change of another for one of its partitions",
         "machine": machine(),
     }
 

@@ -48,6 +48,11 @@ class Settings(BaseSettings):
     )
     transaction_timeout_ms: int = Field(60_000, ge=1_000, description="Kafka transaction timeout.")
     session_timeout: float = Field(10.0, ge=1.0, description="Seconds without heartbeat until a worker is expelled.")
+    static_membership: bool = Field(
+        False,
+        description="Join the group under the worker's name: a restart within the session timeout moves no partition, "
+        "but after an orderly stop as well the partitions wait for the session timeout.",
+    )
     standby: bool = Field(
         False, description="Follow the state of partitions that other workers own, so that taking one over is quick."
     )

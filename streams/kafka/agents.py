@@ -43,7 +43,10 @@ def make_faust(settings: Settings) -> faust.App:
         stream_processing_timeout=3_600.0,
         broker_commit_interval=1.0,
         broker_session_timeout=settings.session_timeout,
-        broker_heartbeat_interval=max(0.3, settings.session_timeout / 3.0),
+        # also how long it takes until this worker hears that another one left
+        broker_heartbeat_interval=max(0.3, settings.session_timeout / 8.0),
+        # known by name: a restart within the session moves no partition
+        consumer_group_instance_id=settings.worker_name if settings.static_membership else None,
         broker_request_timeout=max(90.0, settings.session_timeout),
         broker_max_poll_interval=600.0,
         consumer_auto_offset_reset="earliest",
@@ -125,8 +128,7 @@ class Host:
 
     async def _stop_all(self) -> None:
         partitions, self.partitions = self.partitions, {}
-        for partition in partitions.values():
-            await partition.stop()
+        await asyncio.gather(*(partition.stop() for partition in partitions.values()))
 
     async def stop(self) -> None:
         await self._stop_all()

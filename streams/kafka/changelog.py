@@ -33,8 +33,10 @@ class StaleStoreError(RuntimeError):
     """The local store does not go with the changelog (any more); it must be wiped."""
 
 
-def changelog_consumer(conf: Mapping[str, str | int | float | bool], topic: str, purpose: str) -> Consumer:
-    """A consumer of committed changelog records that joins no group."""
+def changelog_consumer(
+    conf: Mapping[str, str | int | float | bool], topic: str, purpose: str, wait_ms: int
+) -> Consumer:
+    """A consumer of committed changelog records that joins no group; an empty fetch takes ``wait_ms``."""
     return Consumer(
         {
             **conf,
@@ -47,6 +49,8 @@ def changelog_consumer(conf: Mapping[str, str | int | float | bool], topic: str,
             "queued.max.messages.kbytes": 65_536,
             # the client's default is to wait for a second whenever its queue is full
             "fetch.queue.backoff.ms": 5,
+            # the end is told by an empty fetch
+            "fetch.wait.max.ms": wait_ms,
         },
         logger=log,
     )
@@ -67,7 +71,7 @@ def restore(
     since the epoch. ``progress`` gets the number of records of each chunk. Raises RestoreError; StaleStoreError when
     the store is not of this changelog, or so old that tombstones it has not seen may have been compacted away.
     """
-    consumer = changelog_consumer(conf, topic, "restore")
+    consumer = changelog_consumer(conf, topic, "restore", 10)
     try:
         low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30.0)
         complete_at = store.complete_at

@@ -218,7 +218,7 @@ class Standby:
             ]
             self._assigned = set(followed)
         if self._consumer is None:
-            self._consumer = changelog_consumer(self._conf, self._changelog, "standby")
+            self._consumer = changelog_consumer(self._conf, self._changelog, "standby", 200)
         self._consumer.assign(starts)
         return bool(followed)
 
@@ -254,7 +254,7 @@ class Standby:
         records, _, offset = gather([each for each in messages if each.error() or (each.offset() or 0) >= known])
         offset = max(offset, known)
         lag = self._lag(partition, offset)
-        if records:
+        if offset > known:
             store.follow(records, offset, store.complete_at if lag else self._clock())
         self._lags[partition], self._positions[partition] = lag, offset
         self._metrics.standby_lag.labels(partition=str(partition)).set(lag)
