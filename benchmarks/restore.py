@@ -29,9 +29,9 @@ from streams.kafka.broker import EmbeddedBroker
 from streams.kafka.changelog import restore
 from streams.kafka.output import Output
 from streams.settings import Settings
+from streams.steps.effects import Effects
 from streams.steps.partitioner import partition_of
 from streams.steps.segments import Plan, load_plan
-from streams.steps.turn import Effects
 from streams.tools.child import ChildWorker, free_port
 from streams.tools.town import Town
 from streams.wire.events import Event, encode_event
@@ -70,7 +70,7 @@ def templates(plan: Plan, now: float) -> list[UserState]:
     for number, event in enumerate(events):
         if isinstance(event, Event):
             state = states.setdefault(event.user, UserState(plan=plan.fingerprint))
-            fold(state, event, event.id, hash(event.id) & 2**63 - 1, plan.tallies, now)
+            fold(state, event, hash(event.id) & 2**63 - 1, plan.tallies, now)
             state.pending.clear()
             state.due = now + 30 * 86_400.0 + number
     return list(states.values())

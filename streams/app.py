@@ -29,6 +29,7 @@ from streams.kafka.writer import PartitionWriter
 from streams.ops.lag import LagMonitor, PartitionLag
 from streams.ops.metrics import Metrics
 from streams.ops.server import WebServer, build_web
+from streams.ops.watchdog import Watchdog
 from streams.service import Service, watch_lag
 from streams.settings import Settings
 from streams.steps.effects import Place
@@ -106,7 +107,7 @@ class Worker:
         )
         self._follower = HeadsFollower(conf, self.topics.heads, self._take_heads)
         self._standby = (
-            Standby(conf, self.topics.changelog, settings.state_dir, self._memory, self.metrics)
+            Standby(conf, self.topics.changelog, settings.state_dir, self._memory, self.metrics, settings.scrub_seconds)
             if settings.standby
             else None
         )
@@ -115,6 +116,8 @@ class Worker:
             settings.worker_name, self.plan, self._partitions, self.host, self.lane, self.metrics,
             lambda: self._models, self._follower, self._standby,
         )  # fmt: skip
+        # a look may take the monitor's timeouts; what is longer is a process that slept
+        self._watchdog = Watchdog(settings.stuck_seconds, longest_gap=3.0 * settings.lag_interval + 15.0)
         self._lag = LagMonitor(conf, settings.app, self.metrics)
         self.web = WebServer(build_web(self.service, self.metrics))
         self._stop = asyncio.Event()
@@ -175,7 +178,9 @@ class Worker:
         log.info("page, metrics and health at http://%s:%d", self.settings.web_host, self.web.port)
         tasks = [
             asyncio.create_task(self.lane.run(), name="encode-lane"),
-            asyncio.create_task(watch_lag(self.service, self._look, self.settings.lag_interval), name="lag"),
+            asyncio.create_task(
+                watch_lag(self.service, self._look, self.settings.lag_interval, self._watchdog, self._stuck), name="lag"
+            ),
         ]
         for task in tasks:
             task.add_done_callback(self._task_ended)
@@ -208,6 +213,12 @@ class Worker:
     def _look(self) -> list[PartitionLag]:
         return self._lag.observe(self.service.positions(), time.time())
 
+    def _stuck(self, what: str) -> None:
+        if not self._stop.is_set():
+            log.error("%s; ending, so that another worker takes over", what)
+            self.service.failure = what
+            self._stop.set()
+
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("the task %s ended", task.get_name(), exc_info=error)
@@ -219,10 +230,8 @@ def run_worker(settings: Settings) -> None:
     """Run one worker until SIGTERM or SIGINT. Raises WorkerError, DefinitionError."""
     import uvloop  # noqa: PLC0415 - only a worker needs it
 
-    step = os.environ.get("SEGMENTS_TEST_KILL_AT", "")
-
     async def main() -> None:
-        worker = Worker(settings, checkpoint=kill_at(step) if step else lambda _step: None)
+        worker = Worker(settings, checkpoint=checkpoint_of_tests())
         # what is there now stays; states live long, so that looking through them all again and again is wasted
         gc.collect()
         gc.freeze()
@@ -271,8 +280,17 @@ def run_audit(settings: Settings, batch_offsets: int, progress: Callable[[int], 
     )
 
 
-def kill_at(wanted: str) -> Callable[[str], None]:
-    """For crash tests: ``step`` or ``step:n`` ends the process with SIGKILL when the step is reached the n-th time."""
+def checkpoint_of_tests() -> Callable[[str], None]:
+    """For crash tests: what ``SEGMENTS_TEST_KILL_AT`` or ``SEGMENTS_TEST_HANG_AT`` in the environment ask for."""
+    if step := os.environ.get("SEGMENTS_TEST_KILL_AT"):
+        return at_step(step, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    if step := os.environ.get("SEGMENTS_TEST_HANG_AT"):
+        return at_step(step, threading.Event().wait)
+    return lambda _step: None
+
+
+def at_step(wanted: str, act: Callable[[], object]) -> Callable[[str], None]:
+    """``step`` or ``step:n``: ``act`` when the step is reached the n-th time."""
     step, _, nth = wanted.partition(":")
     left = int(nth or 1)
 
@@ -281,6 +299,6 @@ def kill_at(wanted: str) -> Callable[[str], None]:
         if reached == step:
             left -= 1
             if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                act()
 
     return checkpoint

@@ -32,6 +32,7 @@ from streams.ops.view import (
     WorkerStatus,
     duration,
 )
+from streams.ops.watchdog import Watchdog
 from streams.steps.effects import Emitted
 from streams.steps.models import Models
 from streams.steps.partitioner import partition_of
@@ -123,6 +124,22 @@ class Service:
         )
         self._metrics.users_cached.set(sum(each.writer.cached for each in self._host.partitions.values()))
         self._metrics.encode_queue_age.set(self._lane.age)
+
+    def stuck(self, watchdog: Watchdog, lags: list[PartitionLag], now: float) -> str | None:
+        """What stands still, and what it is about, in words; None when all moves. ``now``: a monotonic clock."""
+        partitions = self._host.partitions
+        found = watchdog.look(
+            [lag for lag in lags if lag.partition in partitions],
+            {number: each.aborts for number, each in partitions.items()},
+            {number: each.restored for number, each in partitions.items() if each.state is State.RESTORING},
+            now,
+        )
+        if found is None:
+            return None
+        partition = partitions[found.partition]
+        doing = f"its turn takes {partition.busy_seconds:.0f} s" if partition.busy_seconds else "no turn is under way"
+        held = ", fetching is held" if partition.held else ""
+        return f"{found}; {doing}, {partition.queued} records are queued{held}"
 
     def positions(self) -> dict[tuple[str, int], int]:
         """Next offsets to be processed, of the partitions that run."""
@@ -295,10 +312,18 @@ def why_now(plan: Plan, state: UserState, segment_id: str) -> dict[str, Any]:
     return {"summary": f"at entry, the head of {segment.group} gave {member.score:.2f}"}
 
 
-async def watch_lag(service: Service, observe: Callable[[], list[PartitionLag]], interval: float) -> None:
-    """Look at the broker's end offsets on a timer, in a thread."""
+async def watch_lag(
+    service: Service,
+    observe: Callable[[], list[PartitionLag]],
+    interval: float,
+    watchdog: Watchdog,
+    on_stuck: Callable[[str], None],
+) -> None:
+    """Look at the broker's end offsets on a timer, in a thread; ``on_stuck`` is told when a partition stands still."""
     loop = asyncio.get_running_loop()
     while True:
         lags = await loop.run_in_executor(None, observe)
         service.note_lags(lags)
+        if (stuck := service.stuck(watchdog, lags, time.monotonic())) is not None:
+            on_stuck(stuck)
         await asyncio.sleep(interval)

@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     )
     transaction_timeout_ms: int = Field(60_000, ge=1_000, description="Kafka transaction timeout.")
     session_timeout: float = Field(10.0, ge=1.0, description="Seconds without heartbeat until a worker is expelled.")
+    stuck_seconds: float = Field(
+        120.0, gt=0, description="A partition that stands still for so long, with records to read, ends the worker."
+    )
     static_membership: bool = Field(
         False,
         description="Join the group under the worker's name: a restart within the session timeout moves no partition, "

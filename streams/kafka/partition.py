@@ -72,6 +72,8 @@ class Partition:
         self.writer = writer
         self.state = State.RESTORING
         self.restored = 0
+        self.aborts = 0
+        """Turns that Kafka refused and that are tried again."""
         self._lane = lane
         self._metrics = metrics
         self._executor = executor
@@ -103,6 +105,11 @@ class Partition:
     def queued(self) -> int:
         """Records that arrived and wait for their turn."""
         return self._queued
+
+    @property
+    def held(self) -> bool:
+        """More waits than can be processed at once, so that nothing more is fetched."""
+        return self._held
 
     @property
     def busy_seconds(self) -> float:
@@ -303,6 +310,7 @@ class Partition:
                     raise
                 pause = _RETRY_AFTER[min(attempt, len(_RETRY_AFTER) - 1)]
                 attempt += 1
+                self.aborts += 1
                 log.warning("partition %d: %s; again in %.1f s", self.number, error, pause)
                 await asyncio.sleep(pause)
             finally:

@@ -54,6 +54,7 @@ class Standby:
         directory: Path,
         memory: SharedMemory,
         metrics: Metrics,
+        scrub_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._conf = dict(conf)
@@ -61,12 +62,14 @@ class Standby:
         self._directory = directory
         self._memory = memory
         self._metrics = metrics
+        self._scrub_seconds = scrub_seconds
         self._clock = clock
         self._lock = threading.Condition()
         self._wanted: frozenset[int] = frozenset()
         self._stores: dict[int, Store] = {}
-        self._filling: int | None = None
-        self._unclean: dict[int, bytes] = {}  # partition → the timer key up to which stale timers are purged
+        self._busy: int | None = None  # the partition whose store is filled or scrubbed, outside the lock
+        self._scrubbing: Store | None = None
+        self._unclean: dict[int, bytes] = {}  # partition → the timer key from which stale timers are yet to be purged
         self._later: dict[int, float] = {}  # partition → when to try it again
         self._lags: dict[int, int] = {}
         self._positions: dict[int, int] = {}
@@ -83,6 +86,8 @@ class Standby:
         with self._lock:
             self._stopping = True
             self._wanted = frozenset()
+            if self._scrubbing is not None:
+                self._scrubbing.stop_compacting()
             self._lock.notify_all()
         if self._thread.ident is not None:
             self._thread.join()
@@ -103,7 +108,9 @@ class Standby:
         """The store of a partition, open, for a new owner; None where there is none (yet)."""
         with self._lock:
             self._wanted -= {partition}
-            self._lock.wait_for(lambda: self._filling != partition)
+            if self._busy == partition and self._scrubbing is not None:
+                self._scrubbing.stop_compacting()
+            self._lock.wait_for(lambda: self._busy != partition)
             self._note_complete(partition)
             self._unclean.pop(partition, None)
             self._forget_lag(partition)
@@ -153,6 +160,7 @@ class Standby:
         elif self._assign():
             self._tail()
             self._purge_some()
+            self._scrub_one()
         else:
             self._rest(_POLL_SECONDS)
 
@@ -166,7 +174,7 @@ class Standby:
         with self._lock:
             for partition in sorted(self._wanted - self._stores.keys()):
                 if self._later.get(partition, 0.0) <= now:
-                    self._filling = partition
+                    self._busy = partition
                     return partition
         return None
 
@@ -182,7 +190,7 @@ class Standby:
             )  # fmt: skip
             with self._lock:
                 self._stores[partition] = store
-                self._unclean[partition] = b""
+                self._unclean[partition] = b"t"
                 self._later.pop(partition, None)
             log.info("standby of partition %d: %d changelog records read", partition, count)
         except RestoreStoppedError:
@@ -198,7 +206,7 @@ class Standby:
             self._later[partition] = time.monotonic() + _RETRY_SECONDS
         finally:
             with self._lock:
-                self._filling = None
+                self._busy = None
                 self._lock.notify_all()
 
     @staticmethod
@@ -278,13 +286,38 @@ class Standby:
             self._with_store(partition, partial(self._purge, partition))
 
     def _purge(self, partition: int, store: Store) -> None:
-        removed, after = store.purge_timers(_PURGE, self._unclean[partition])
-        if removed:
-            log.debug("standby of partition %d: %d stale timers removed", partition, removed)
-        if after:
-            self._unclean[partition] = after
-        else:
+        start = store.purge_timers(self._unclean[partition], _PURGE)
+        if start is None:
             del self._unclean[partition]
+        else:
+            self._unclean[partition] = start
+
+    def _scrub_one(self) -> None:
+        """After erasures: rewrite a store's files. It cannot be read meanwhile; ``take`` stops it."""
+        with self._lock:
+            for partition in self._wanted & self._stores.keys() - self._unclean.keys():
+                store = self._stores[partition]
+                if store.erasures and self._clock() - store.scrubbed_at >= self._scrub_seconds:
+                    self._busy, self._scrubbing = partition, self._stores.pop(partition)
+                    break
+            else:
+                return
+        try:
+            erasures = store.erasures
+            store.compact()
+            with self._lock:
+                self._scrubbing = None  # nothing to stop any more
+                store.reopen()
+                store.scrubbed(erasures, self._clock())
+                self._stores[partition] = store
+        except StoreError as error:
+            # stopped by ``take``, or it failed: opened anew, by whoever needs it
+            log.info("standby of partition %d: %s", partition, error)
+            store.close()
+        finally:
+            with self._lock:
+                self._busy = self._scrubbing = None
+                self._lock.notify_all()
 
     def _close(self, partition: int) -> None:
         store = self._stores.pop(partition, None)

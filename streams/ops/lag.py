@@ -41,7 +41,8 @@ class PartitionLag:
     """Lag of one partition: ``records`` >= 0; ``seconds`` >= 0, and 0 when ``records`` is 0.
 
     ``end`` is the broker's next free offset. ``fresh`` is False when the broker did not answer this time and the end
-    is the last one known.
+    is the last one known. ``readable``: it answered, and somebody else could read a record there, which is looked at
+    only when the position stood still since the last look.
     """
 
     topic: str
@@ -51,6 +52,7 @@ class PartitionLag:
     records: int
     seconds: float
     fresh: bool = True
+    readable: bool = False
 
 
 class EndSamples:
@@ -257,7 +259,8 @@ class LagMonitor:
         labels = (self._group, key[0], str(key[1]))
         self._metrics.lag.labels(*labels).set(records)
         self._metrics.lag_seconds.labels(*labels).set(seconds)
-        return PartitionLag(key[0], key[1], position, end, records, seconds, fresh)
+        readable = fresh and records > 0 and watched.found is not None and watched.found.record
+        return PartitionLag(key[0], key[1], position, end, records, seconds, fresh, readable)
 
     def _ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         # public and documented, but neither re-exported nor typed by the client

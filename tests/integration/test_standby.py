@@ -60,7 +60,7 @@ class Followed:
         self.directory = directory
         self.memory = SharedMemory(16)
         self.metrics = Metrics()
-        self.standby = Standby(self.conf, topics.changelog, directory, self.memory, self.metrics)
+        self.standby = Standby(self.conf, topics.changelog, directory, self.memory, self.metrics, scrub_seconds=0.0)
         self.standby.start()
 
     def wait_caught_up(self, *partitions: int) -> None:
