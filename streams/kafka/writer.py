@@ -9,9 +9,9 @@ The steps, with the numbers that docs and crash tests use:
 5. ack to Faust, which commits the group's offset as a hint (``streams.kafka.partition``)
 
 All methods block and are called by one thread at a time. Between two steps ``checkpoint`` is called with a name:
-``2-3``, ``3.produced`` (all is handed to the producer), ``3-4``, ``4-5``; and once more for each lane that is in the turn
-(see ``Work.lanes``), as in ``timers.3-4``. Besides: ``open.fenced``, ``open.restoring`` (after each chunk of the changelog),
-``open.restored`` and ``close``.
+``2-3``, ``3.produced`` (all is handed to the producer), ``3-4``, ``4-5``; and once more for each lane that is in the
+turn (see ``Work.lanes``), as in ``timers.3-4``. Besides: ``open.fenced``, ``open.restoring`` (after each chunk of the
+changelog), ``open.restored`` and ``close``.
 """
 
 from __future__ import annotations
