@@ -63,7 +63,12 @@ class Work:
         """Names of what is in it: fold, labels, graph, training, encode, refresh, timers, sweep."""
         names = {topics.events: "fold", topics.labels: "labels", topics.graph: "graph", topics.examples: "training"}
         found = list(dict.fromkeys(names[topic] for topic, _ in self.sources if topic in names))
-        others = {"encode": self.jobs, "refresh": self.refreshed, "timers": self.timers, "sweep": self.sweep}
+        others = {
+            "encode": self.jobs,
+            "refresh": self.refreshed,
+            "timers": self.timers,
+            "sweep": self.sweep is not None,
+        }
         return found + [name for name, work in others.items() if work]
 
     def __bool__(self) -> bool:

@@ -18,6 +18,7 @@ from tests.chaos.fleet import Fleet, Slot
 from tests.chaos.load import RULES, definitions
 from tests.chaos.producers import Producers
 from tests.forked import ForkServer
+from tests.helpers import settled
 from tests.verifier import Findings, verify
 
 APP = "chaos"
@@ -263,22 +264,15 @@ class Campaign:
                 fleet.remove(slot.name)
                 fleet.add(slot.name)
         began, quiet_since = time.monotonic(), 0.0
-        while True:
+        while not quiet_since or time.monotonic() - quiet_since < 5.0:
             self._rest(fleet, 0.3)
             now = time.monotonic()
             statuses = fleet.statuses()
-            seen = {part["partition"]: part for status in statuses for part in status["partitions"]}
-            ready = [status["ready"] for status in statuses]
-            lags = {number: part["lag_records"] for number, part in sorted(seen.items())}
-            encode = [status["encode_queue_depth"] for status in statuses]
-            done = len(seen) == PARTITIONS and all(ready) and not sum(encode) and not sum(lags.values())
-            quiet_since = (quiet_since or now) if done else 0.0
-            if quiet_since and now - quiet_since > 5.0:
-                break
+            quiet_since = (quiet_since or now) if settled(statuses, PARTITIONS) else 0.0
             if now - began > SETTLE_SECONDS:
-                self._outcome.findings.report(
-                    f"not settled within {SETTLE_SECONDS:.0f} s: ready {ready}, lags {lags}, waiting {encode}"
-                )
+                known = [{name: status[name] for name in ("state", "partitions", "encode_queue_depth")}
+                         for status in statuses]  # fmt: skip
+                self._outcome.findings.report(f"not settled within {SETTLE_SECONDS:.0f} s: {known}")
                 break
         self._outcome.settle_seconds = time.monotonic() - began
         self._stopped_at = time.time()

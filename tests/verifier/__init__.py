@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.verifier import topics as written
-from tests.verifier.reading import partitions_of, read_all
+from tests.verifier.reading import Kafka, Source, read_all
 from tests.verifier.recount import FAST, SLOW, Decayed, Recount, User, home_of, present, recount
 from tests.verifier.rules import Rule, Term, terms_of
 from tests.verifier.topics import Changes, States
 
-__all__ = ["Findings", "Rule", "Term", "read_all", "verify"]
+__all__ = ["Findings", "Rule", "Source", "Term", "compare", "read_all", "verify"]
 
 FOLLOWEES = 64
 GROUPS = 256
@@ -55,24 +55,29 @@ def verify(bootstrap: str, app: str, prefix: str = "", rules: Sequence[Rule] = (
     ``stopped_at``: when all was settled and the workers were stopped (seconds since the epoch): rules must hold as of
     then, so whatever a timer had to end has ended. 0: as of each user's latest event or timer only.
     """
+    return compare(Kafka(bootstrap), app, prefix, rules, stopped_at)
+
+
+def compare(source: Source, app: str, prefix: str, rules: Sequence[Rule], stopped_at: float) -> Findings:
+    """``verify``, wherever the topics are."""
     found = Findings()
     events = f"{prefix}user-events"
-    partitions = partitions_of(bootstrap, events)
-    counted = recount(read_all(bootstrap, events), partitions, rules)
-    states = written.read_states(bootstrap, f"{prefix}{app}-state-changelog")
-    changes = written.read_changes(bootstrap, f"{prefix}segment-changes", found.report)
-    letters = written.read_letters(bootstrap, f"{prefix}dead-letters")
+    partitions = source.partitions(events)
+    counted = recount(source.read(events), partitions, rules)
+    states = written.read_states(source, f"{prefix}{app}-state-changelog")
+    changes = written.read_changes(source, f"{prefix}segment-changes", found.report)
+    letters = written.read_letters(source, f"{prefix}dead-letters")
     found.events, found.users, found.changes = counted.records, len(counted.users), changes.count
     found.distinct_events = sum(len(user.ids) for user in counted.users.values())
     found.misrouted = sum(user.misrouted for user in counted.users.values())
     found.refused, found.dead_letters = len(counted.refused), letters.total()
-    copies = 0 if partitions_of(bootstrap, f"{prefix}{app}-reroute") else found.misrouted
+    copies = 0 if source.partitions(f"{prefix}{app}-reroute") else found.misrouted
     found.duplicates = sum(user.records for user in counted.users.values()) - found.distinct_events - copies
     _check_letters(found, counted, letters, events)
     _check_states(found, counted, states, partitions)
     _check_rules(found, counted, states, rules, stopped_at)
     _check_changes(found, states, changes)
-    _check_snapshots(found, changes, written.read_snapshots(bootstrap, f"{prefix}user-segments"))
+    _check_snapshots(found, changes, written.read_snapshots(source, f"{prefix}user-segments"))
     _check_positions(found, states, changes)
     return found
 

@@ -1,11 +1,38 @@
-"""Reading whole topics."""
+"""Reading whole topics: from Kafka, or from wherever a test keeps them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+
+class Source(Protocol):
+    """Where topics are read from. Messages have the methods of confluent-kafka's."""
+
+    def read(self, topic: str) -> Iterator[Any]:
+        """Every committed record of a topic; none of a topic that is missing."""
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has; 0 when there is no such topic."""
+
+
+class Kafka:
+    """The topics of a cluster."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+
+    def read(self, topic: str) -> Iterator[Any]:
+        return read_all(self._bootstrap, topic)
+
+    def partitions(self, topic: str) -> int:
+        consumer = Consumer({"bootstrap.servers": self._bootstrap, "group.id": "verifier"})
+        try:
+            return _partitions(consumer, topic)
+        finally:
+            consumer.close()
 
 
 def read_all(bootstrap: str, topic: str) -> Iterator[Any]:
@@ -35,15 +62,6 @@ def read_all(bootstrap: str, topic: str) -> Iterator[Any]:
                         ended = True
                     elif not error.retriable():
                         raise RuntimeError(str(error))
-    finally:
-        consumer.close()
-
-
-def partitions_of(bootstrap: str, topic: str) -> int:
-    """How many partitions a topic has; 0 when there is no such topic."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "verifier"})
-    try:
-        return _partitions(consumer, topic)
     finally:
         consumer.close()
 

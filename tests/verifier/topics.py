@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tests.verifier.reading import read_all
+from tests.verifier.reading import Source
 from tests.verifier.recount import Origin
 
 Report = Callable[[str], None]
@@ -30,10 +30,10 @@ class States:
     """Users in the encode queue."""
 
 
-def read_states(bootstrap: str, topic: str) -> States:
+def read_states(source: Source, topic: str) -> States:
     """A record is: format (1 byte), for users the due time (8 bytes), msgpack."""
     latest: dict[tuple[bytes, int], bytes | None] = {}
-    for message in read_all(bootstrap, topic):
+    for message in source.read(topic):
         if message.key()[:1] in (b"u", b"p", b"q"):
             latest[message.key(), message.partition()] = message.value()
     found = States()
@@ -60,11 +60,11 @@ class Changes:
     sequences: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
 
-def read_changes(bootstrap: str, topic: str, report: Report) -> Changes:
+def read_changes(source: Source, topic: str, report: Report) -> Changes:
     """Reports holes and doubles in sequences, changes that do not alternate, and wrong CloudEvents attributes."""
     found = Changes()
     ids: set[str] = set()
-    for message in read_all(bootstrap, topic):
+    for message in source.read(topic):
         found.count += 1
         change = json.loads(message.value())
         user, segment, sequence = change["user"], change["segment"], change["sequence"]
@@ -86,19 +86,19 @@ def read_changes(bootstrap: str, topic: str, report: Report) -> Changes:
     return found
 
 
-def read_snapshots(bootstrap: str, topic: str) -> dict[str, dict[str, Any] | None]:
+def read_snapshots(source: Source, topic: str) -> dict[str, dict[str, Any] | None]:
     """The newest record of ``user-segments`` for each user; None is a tombstone."""
     found: dict[str, dict[str, Any] | None] = {}
-    for message in read_all(bootstrap, topic):
+    for message in source.read(topic):
         value = message.value()
         found[message.key().decode()] = json.loads(value) if value else None
     return found
 
 
-def read_letters(bootstrap: str, topic: str) -> Counter[Origin]:
+def read_letters(source: Source, topic: str) -> Counter[Origin]:
     """How many dead letters name each record."""
     found: Counter[Origin] = Counter()
-    for message in read_all(bootstrap, topic):
+    for message in source.read(topic):
         headers = {name: value.decode() for name, value in message.headers() if name.startswith("origin-")}
         found[headers["origin-topic"], int(headers["origin-partition"]), int(headers["origin-offset"])] += 1
     return found
