@@ -109,6 +109,7 @@ class Campaign:
         self._note_to = note
         self._began = time.monotonic()
         self._outcome = Outcome(Findings())
+        self._deck: list[str] = []
         self._topics = Topics(APP)
         self._broker = EmbeddedBroker(directory / "kafka")
 
@@ -183,7 +184,7 @@ class Campaign:
         )
 
     def _choose(self, fleet: Fleet) -> str:
-        """What comes next: what the quotas still need, spread evenly; or else everything, most often a kill."""
+        """What comes next: what the quotas still need, spread evenly; or else everything in turn, most often a kill."""
         plan, outcome = self._plan, self._outcome
         weights = {
             "kill": max(0.0, (plan.kills - fleet.kills.total()) / 2),
@@ -192,7 +193,10 @@ class Campaign:
             "wipe": max(0.0, plan.wipes - outcome.wipes),
         }
         if not any(weights.values()):
-            weights = {"kill": 6.0, "broker": 1.0, "sleep": 1.0, "wipe": 1.0}
+            if not self._deck:
+                self._deck = [*["kill"] * 6, *["broker"] * 2, "sleep", "wipe", "scale", "pause"]
+                self._draw.shuffle(self._deck)
+            return self._deck.pop()
         some = sum(weights.values())
         weights |= {"scale": some / 10, "pause": some / 40}
         return self._draw.choices(list(weights), list(weights.values()))[0]

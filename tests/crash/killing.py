@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from tests.helpers import APP, settled, wait_for
 from tests.verifier import Rule, Term, verify
 
 PARTITIONS = 2
+_SILENT = logging.Logger("tests.crash.killing", level=logging.CRITICAL + 1)
 #: windows of two seconds: there are timers to be killed in
 RULES = (
     Rule("clicking", (Term("click", 2, 1),)),
@@ -38,7 +40,8 @@ class Killing:
         self._directory = directory
         self._file = directory / "segments.toml"
         self._workers: list[ForkedWorker] = []
-        self._producer = Producer({"bootstrap.servers": broker.bootstrap, "partitioner": "murmur2_random"})
+        conf = {"bootstrap.servers": broker.bootstrap, "partitioner": "murmur2_random"}
+        self._producer = Producer(conf, logger=_SILENT)
         self._chunks = 0
         self.define(1)
 

@@ -20,7 +20,7 @@ def test_a_worker_killed_while_it_joins_loses_and_doubles_nothing(killing: Killi
     killing.send()
     one = killing.start("one")
     one.wait_ready()
-    for where in ("open.fenced:1", "open.restored:1", "fold.3-4:1"):
+    for where in ("open.fenced:1", "open.restored:1"):
         killing.send()
         two = killing.start("two", kill_at=where)
         killing.dies(two, where)
