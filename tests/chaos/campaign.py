@@ -168,8 +168,7 @@ class Campaign:
             due = time.monotonic() + interval * self._draw.uniform(0.5, 1.5)
             self._act(self._choose(fleet), fleet, producers)
             self._wait_ready(fleet)
-            while time.monotonic() < due:
-                self._rest(fleet, 0.1)
+            self._rest(fleet, max(1.0, due - time.monotonic()))
             if outcome.findings.differences:
                 return
 

@@ -18,6 +18,7 @@ from tests.chaos.load import RULES, load
 from tests.helpers import APP
 from tests.small_partition import SmallPartition
 from tests.verifier import Findings, Rule, compare
+from tests.verifier.recount import Recount
 
 TOPICS = Topics(APP)
 NOW = 1_790_000_000.0
@@ -150,6 +151,12 @@ def leave_a_user_waiting(written: list[Written]) -> list[Written]:
     return [*written, Written(TOPICS.changelog, b"q" + biggest(written).key[1:], b"")]
 
 
+def keep_an_erased_user(written: list[Written]) -> list[Written]:
+    state = biggest(written)
+    delete = {"user": state.key[1:].decode(), "kind": "delete", "time": NOW + 1.0, "id": "delete"}
+    return [*written, Written(TOPICS.events, state.key[1:], json.dumps(delete).encode())]
+
+
 FAULTS = {
     lose_an_event_in_the_state: "events counted",
     lose_a_user: "has no state",
@@ -161,6 +168,7 @@ FAULTS = {
     double_a_dead_letter: "has 2 dead letters",
     tell_an_old_membership: "user-segments has",
     count_a_duplicate_less: "duplicates, the recount",
+    keep_an_erased_user: "is erased, but has a state",
     leave_a_user_waiting: "waits for the encode lane",
 }
 
@@ -235,3 +243,26 @@ def test_memberships_that_the_rules_do_not_give_are_found() -> None:
 def test_a_timer_that_did_not_fire_is_found() -> None:
     found = check(right(), stopped_at=NOW + 3_600.0)
     assert any("wrong membership" in difference for difference in found.differences)
+
+
+def test_an_anonymous_id_is_recounted_as_who_identified_as_it() -> None:
+    def counted(*users: str) -> Recount:
+        recount = Recount(RULES)
+        for place, user in enumerate(users):
+            event = {
+                "user": user,
+                "kind": "view",
+                "time": NOW - place,
+                "id": f"e{place}",
+                "category": "news",
+                "dwell": 9,
+            }
+            recount.add(json.dumps(event).encode(), NOW, ("t", 0, place), 1)
+        identify = {"user": "known", "kind": "identify", "target": "anonymous", "time": NOW, "id": "identify"}
+        recount.add(json.dumps(identify).encode(), NOW, ("t", 0, 99), 1)
+        recount.merge()
+        return recount
+
+    merged, alone = counted("anonymous", "known", "anonymous"), counted("known", "known", "known")
+    assert merged.users.keys() == {"known"}
+    assert merged.users["known"] == alone.users["known"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,6 +81,36 @@ class User:
     buckets: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
     edges: dict[str, tuple[float, bool]] = field(default_factory=dict)
     groups: dict[str, tuple[float, bool]] = field(default_factory=dict)
+    erased: float = 0.0
+    """Time of the latest delete."""
+
+    @property
+    def gone(self) -> bool:
+        """Erased, and nothing that was done is newer."""
+        return self.erased > 0.0 and self.last <= self.erased
+
+    def absorb(self, other: User) -> None:
+        """What ``other`` did was done by this user."""
+        self.ids |= other.ids
+        self.records += other.records
+        self.misrouted += other.misrouted
+        self.first, self.last = min(self.first, other.first), max(self.last, other.last)
+        self.comments += other.comments
+        for mine, theirs in ((self.decayed, other.decayed), (self.categories, other.categories)):
+            _absorb_decayed(mine, theirs)
+        for key, buckets in other.buckets.items():
+            for bucket, value in buckets.items():
+                self.buckets[key][bucket] += value
+        for into, more in ((self.edges, other.edges), (self.groups, other.groups)):
+            for target, (time, there) in more.items():
+                _latest(into, target, time, there)
+        self.erased = max(self.erased, other.erased)
+
+
+def _absorb_decayed(into: dict[Any, Decayed], other: dict[Any, Decayed]) -> None:
+    for key, sums in other.items():
+        mine = into[key]
+        mine.fast, mine.slow, mine.latest = mine.fast + sums.fast, mine.slow + sums.slow, max(mine.latest, sums.latest)
 
 
 class Recount:
@@ -90,6 +120,7 @@ class Recount:
         self.users: dict[str, User] = defaultdict(User)
         self.refused: set[Origin] = set()
         self.records = 0
+        self._merged: dict[str, tuple[float, str]] = {}
         self._terms: dict[str, list[tuple[str, Term]]] = defaultdict(list)
         for key, term in terms_of(rules).items():
             self._terms[term.kind].append((key, term))
@@ -140,6 +171,20 @@ class Recount:
             _latest(user.edges, event["target"], time, kind == "follow")
         elif kind in ("join", "leave"):
             _latest(user.groups, event["group"], time, kind == "join")
+        elif kind in ("identify", "alias"):
+            identity = (time, event["user"])
+            self._merged[event["target"]] = max(self._merged.get(event["target"], identity), identity)
+        elif kind == "delete":
+            user.erased = max(user.erased, time)
+
+    def merge(self) -> None:
+        """Once all is added: an anonymous id is who identified as it last (nobody identifies in a circle)."""
+        for name in self._merged:
+            owner = name
+            while owner in self._merged:
+                _, owner = self._merged[owner]
+            if name in self.users:
+                self.users[owner].absorb(self.users.pop(name))
 
     def _decay(self, into: Decayed, time: float, weight: float) -> None:
         ahead = time - self.reference
@@ -155,9 +200,9 @@ def _latest(known: dict[str, tuple[float, bool]], target: str, time: float, pres
         known[target] = (time, present)
 
 
-def present(edges: dict[str, tuple[float, bool]], most: int) -> set[str]:
-    """The newest ``most`` targets that are there."""
-    newest = sorted(((-time, target) for target, (time, there) in edges.items() if there))[:most]
+def present(edges: dict[str, tuple[float, bool]], most: int, gone: Container[str] = ()) -> set[str]:
+    """The newest ``most`` targets that are there, without those who are ``gone``."""
+    newest = sorted((-time, target) for target, (time, there) in edges.items() if there and target not in gone)[:most]
     return {target for _, target in newest}
 
 
@@ -182,4 +227,5 @@ def recount(records: Iterable[Any], partitions: int, rules: Sequence[Rule]) -> R
     for message in records:
         origin = (message.topic(), message.partition(), message.offset())
         counted.add(message.value(), message.timestamp()[1] / 1000.0, origin, partitions)
+    counted.merge()
     return counted
