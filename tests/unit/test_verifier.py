@@ -249,14 +249,7 @@ def test_an_anonymous_id_is_recounted_as_who_identified_as_it() -> None:
     def counted(*users: str) -> Recount:
         recount = Recount(RULES)
         for place, user in enumerate(users):
-            event = {
-                "user": user,
-                "kind": "view",
-                "time": NOW - place,
-                "id": f"e{place}",
-                "category": "news",
-                "dwell": 9,
-            }
+            event = {"user": user, "kind": "view", "time": NOW, "id": f"e{place}", "category": "news", "dwell": 9}
             recount.add(json.dumps(event).encode(), NOW, ("t", 0, place), 1)
         identify = {"user": "known", "kind": "identify", "target": "anonymous", "time": NOW, "id": "identify"}
         recount.add(json.dumps(identify).encode(), NOW, ("t", 0, 99), 1)
