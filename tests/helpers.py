@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from streams.tools.child import ChildWorker
 
@@ -28,3 +28,10 @@ def wait_for(condition: Callable[[], T], deadline_s: float, what: str, interval_
         if time.monotonic() >= end:
             raise AssertionError(f"after {deadline_s:g} s still waiting for {what}; last answer: {answer!r}")
         time.sleep(interval_s)
+
+
+def settled(statuses: list[dict[str, Any]], partitions: int) -> bool:
+    """All partitions are owned by workers that are ready, have read all there is, and nobody waits to be encoded."""
+    owned = {part["partition"]: part["lag_records"] for status in statuses for part in status.get("partitions", ())}
+    ready = all(status and status["ready"] and not status["encode_queue_depth"] for status in statuses)
+    return ready and len(owned) == partitions and not any(owned.values())

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 #: of one partition in one fetch: under backlog the batch is what amortises the work for each user in it
 FETCH_BYTES = 8 * 1024 * 1024
+#: between two looks at which topics and partitions there are (aiokafka's own: five minutes)
+METADATA_MS = 5_000
 
 
 def make_faust(settings: Settings) -> faust.App:
@@ -51,6 +53,9 @@ def make_faust(settings: Settings) -> faust.App:
         broker_max_poll_interval=600.0,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=FETCH_BYTES,
+        # a broker that starts may not know its topics yet: who joins the group then is given no partitions, and all
+        # stand still until the next look
+        consumer_metadata_max_age_ms=METADATA_MS,
     )
 
 

@@ -223,7 +223,8 @@ class EncodeLane:
             return
         ended = len(users) < self._batch
         if ended:
-            self._refreshes.popleft()
+            # meanwhile the partition may have left, and what is in front now is another's
+            self._refreshes = deque(each for each in self._refreshes if each is not refresh)
         else:
             refresh.after = users[-1]
         again = any(each.followee == refresh.followee and each.target is refresh.target for each in self._refreshes)

@@ -8,7 +8,10 @@ The steps, with the numbers that docs and crash tests use:
 4. one RocksDB batch: the same records, timers, and the changelog offset
 5. ack to Faust, which commits the group's offset as a hint (``streams.kafka.partition``)
 
-All methods block and are called by one thread at a time.
+All methods block and are called by one thread at a time. Between two steps ``checkpoint`` is called with a name:
+``2-3``, ``3.produced`` (all is handed to the producer), ``3-4``, ``4-5``; and once more for each lane that is in the
+turn (see ``Work.lanes``), as in ``timers.3-4``. Besides: ``open.fenced``, ``open.restoring`` (after each chunk of the
+changelog), ``open.restored`` and ``close``.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from streams.steps.effects import Effects, Place, Record
 from streams.steps.models import Models
 from streams.steps.segments import Plan
 from streams.steps.turn import Turn
+from streams.wire.topics import Topics
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +58,18 @@ class Work:
     """Users to check against changed definitions; empty: all were checked."""
     guards: list[bytes] = field(default_factory=list)
     """Keys of guards that may have expired."""
+
+    def lanes(self, topics: Topics) -> list[str]:
+        """Names of what is in it: fold, labels, graph, training, encode, refresh, timers, sweep."""
+        names = {topics.events: "fold", topics.labels: "labels", topics.graph: "graph", topics.examples: "training"}
+        found = list(dict.fromkeys(names[topic] for topic, _ in self.sources if topic in names))
+        others = {
+            "encode": self.jobs,
+            "refresh": self.refreshed,
+            "timers": self.timers,
+            "sweep": self.sweep is not None,
+        }
+        return found + [name for name, work in others.items() if work]
 
     def __bool__(self) -> bool:
         return bool(self.sources or self.jobs or self.refreshed or self.timers or self.guards or self.sweep is not None)
@@ -126,9 +142,14 @@ class PartitionWriter:
 
     def _open_store(self, progress: Callable[[int], None], stopping: Callable[[], bool]) -> int:
         self._store = self._standby(self.place.partition) or Store(self._path, self._memory)
+
+        def restoring(records: int) -> None:
+            progress(records)
+            self._checkpoint("open.restoring")
+
         count = restore(
             self._settings.librdkafka(), self.place.topics.changelog, self.place.partition, self._store,
-            self._clock(), progress, stopping,
+            self._clock(), restoring, stopping,
         )  # fmt: skip
         self._checkpoint("open.restored")
         self.meta = self._store.meta
@@ -140,6 +161,7 @@ class PartitionWriter:
 
     def close(self) -> None:
         """Close the store and leave the producer without a transaction."""
+        self._checkpoint("close")
         self._close_store()
         self._output = None
         self._cache.clear()
@@ -244,17 +266,23 @@ class PartitionWriter:
         meta = layout.decode_meta(layout.encode_meta(self.meta))
         turn = Turn(self.store, self._cache, self._plan, self._models(), self.place, meta)
         turn.processed_at = self._clock()
+        lanes = work.lanes(self.place.topics)
+
+        def reached(step: str) -> None:
+            for name in (step, *(f"{lane}.{step}" for lane in lanes)):
+                self._checkpoint(name)
+
         try:
             records, positions, again = self._steps(turn, work)
             effects = turn.finish(positions)
-            self._checkpoint("2-3")
+            reached("2-3")
             before = time.perf_counter()
             assert self._output is not None
-            offset = self._output.commit(effects, lambda: self._checkpoint("3.produced"))
-            self._checkpoint("3-4")
+            offset = self._output.commit(effects, lambda: reached("3.produced"))
+            reached("3-4")
             self.store.write(effects.puts.items(), offset, effects.fired, self._clock())
             commit_seconds = time.perf_counter() - before
-            self._checkpoint("4-5")
+            reached("4-5")
         except BaseException:
             # states were folded in place: what is cached may be ahead of what is committed
             self._cache.clear()

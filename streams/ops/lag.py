@@ -187,8 +187,8 @@ class LagMonitor:
     """
 
     def __init__(self, conf: Mapping[str, Any], group: str, metrics: Metrics, timeout: float = 5.0) -> None:
-        self._admin = admin.AdminClient(dict(conf), logger=log)
         self._conf = dict(conf)
+        self._admin: admin.AdminClient | None = None
         self._group = group
         self._metrics = metrics
         self._timeout = timeout
@@ -269,6 +269,8 @@ class LagMonitor:
         if not wanted:
             return {}
         ends: dict[Partition, int] = {}
+        if self._admin is None:
+            self._admin = admin.AdminClient(dict(self._conf), logger=log)
         futures = self._admin.list_offsets(
             wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=self._timeout
         )
@@ -277,6 +279,9 @@ class LagMonitor:
                 ends[partition.topic, partition.partition] = future.result(self._timeout + 1.0).offset
             except (KafkaException, TimeoutError):
                 self._metrics.lag_failures.inc()
+        if len(ends) < len(wanted):
+            # after a broker's restart a client asks with the leader epoch of before, and is refused for minutes
+            self._admin = None
         return ends
 
     def _read(self, positions: Mapping[Partition, int]) -> dict[Partition, Found]:

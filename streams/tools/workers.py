@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO, Protocol
 
 from streams.settings import Settings
 from streams.tools.terminal import CommandError, explain
@@ -51,6 +52,19 @@ def _stop_when_orphaned() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Process(Protocol):
+    """What is needed of a started process; ``subprocess.Popen`` has it."""
+
+    stdin: IO[bytes] | None
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
 class WorkerProcess:
     """``segments worker`` as a child with its own log file. It ends when this process does, however that happens."""
 
@@ -59,8 +73,11 @@ class WorkerProcess:
         self.log_path = log_path
         environment = os.environ | {f"SEGMENTS_{name.upper()}": value for name, value in settings.items()}
         environment.setdefault("HF_HUB_OFFLINE", "1")
-        with log_path.open("ab") as written:
-            self._process = subprocess.Popen(
+        self._process = self._launch(environment)
+
+    def _launch(self, environment: Mapping[str, str]) -> Process:
+        with self.log_path.open("ab") as written:
+            return subprocess.Popen(
                 [sys.executable, "-m", "streams.tools.cli", "worker", "--stop-with-stdin"],
                 stdin=subprocess.PIPE,
                 stdout=written,

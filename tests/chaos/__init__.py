@@ -1,0 +1,1 @@
+"""The campaign: load from several producers, seeded disturbances, then the independent verifier."""

@@ -1,0 +1,152 @@
+"""Seeded load: what several producers send, with duplicates, late events, garbage and misrouted records."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tests.verifier import Rule, Term
+
+SHORT, MIDDLE, LONG = 20, 120, 7 * 86_400
+#: rules over windows that run out during a campaign and over one that does not
+RULES = (
+    Rule("busy", (Term("click", SHORT, 3),)),
+    Rule("lookers", (Term("view", MIDDLE, 4), Term("purchase", MIDDLE, 1, negated=True))),
+    Rule("spenders", (Term("purchase", LONG, 300.0, "amount"),)),
+    Rule("readers", (Term("view", SHORT, 20.0, "dwell"), Term("view", LONG, 5, category="news"))),
+    Rule("silent-buyers", (Term("purchase", LONG, 2), Term("click", SHORT, 1, negated=True))),
+)
+LEARNED = "taste"
+#: besides the rules: a description in words and a learned group, so that all lanes run
+OTHERS = f"""
+[[segment]]
+id = "cooks"
+words = "people who love cooking and restaurants"
+
+[[group]]
+id = "{LEARNED}"
+min_labels = 20
+
+[[segment]]
+id = "taste-food"
+learned = "{LEARNED}"
+
+[[segment]]
+id = "taste-sport"
+learned = "{LEARNED}"
+"""
+KINDS = ("click", "view", "purchase", "comment", "follow", "unfollow", "join", "leave")
+WEIGHTS = (500, 380, 90, 4, 8, 2, 4, 2)
+CATEGORIES = ("news", "shoes", "food", "sport", "")
+TEXTS = (
+    "I love to cook pasta with fresh basil",
+    "My sourdough bread recipe finally worked",
+    "The match last night went to penalties",
+    "The parliament voted on the tax bill",
+)
+
+
+def definitions() -> str:
+    """The segments file of the campaign."""
+    return "\n".join(rule.definition() for rule in RULES) + OTHERS
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A record for ``user-events`` or, if ``label``, for ``segment-labels``. ``misrouted``: by another partitioner."""
+
+    key: bytes
+    value: bytes
+    label: bool = False
+    misrouted: bool = False
+
+
+def load(
+    seed: int, users: int, clock: Callable[[], float] = time.time, name: str = "p", comments: bool = True
+) -> Iterator[Sent]:
+    """Records without end, made when they are asked for: an event happens now, or, of 10 %, up to six hours before.
+
+    Of all records 10 % are sent twice, 1 % are garbage, 2 % are misrouted. ``name`` makes ids differ between producers.
+    The lower a user's number, the more events it has. ``comments`` False: nobody writes any.
+    """
+    draw = random.Random(f"{seed}/{name}")
+    recent: deque[Sent] = deque(maxlen=500)
+    number = 0
+    while True:
+        if recent and draw.random() < 0.1:
+            yield draw.choice(recent)
+            continue
+        if draw.random() < 0.01:
+            yield Sent(_user(draw, users).encode(), garbage(draw, clock()))
+            continue
+        number += 1
+        if draw.random() < 0.004:
+            yield _label(draw, _user(draw, users), clock(), f"{name}-{number}")
+            continue
+        event = _event(draw, users, clock(), comments)
+        sent = Sent(
+            event["user"].encode(),
+            json.dumps(event | {"id": f"{name}-{number}"}).encode(),
+            misrouted=draw.random() < 0.02,
+        )
+        recent.append(sent)
+        yield sent
+
+
+def _user(draw: random.Random, users: int) -> str:
+    at = draw.random()
+    return f"u{int(users * at * at)}"
+
+
+def _event(draw: random.Random, users: int, now: float, comments: bool) -> dict[str, Any]:
+    user = _user(draw, users)
+    kind = draw.choices(KINDS, WEIGHTS)[0]
+    if kind == "comment" and not comments:
+        kind = "click"
+    event: dict[str, Any] = {"user": user, "kind": kind, "time": now}
+    if draw.random() < 0.1:
+        event["time"] = now - draw.random() * 6 * 3_600.0
+    if kind == "comment":
+        event["text"] = draw.choice(TEXTS)
+    elif kind in ("follow", "unfollow"):
+        event["target"] = f"u{draw.randrange(min(users, 40))}"
+        if event["target"] == user:
+            event["target"] = "u-nobody"
+    elif kind in ("join", "leave"):
+        event["group"] = f"g{draw.randrange(10)}"
+    else:
+        event["category"] = draw.choice(CATEGORIES)
+        if kind == "purchase":
+            event["amount"] = draw.randrange(1, 20_000) / 100.0
+        if kind == "view":
+            event["dwell"] = draw.randrange(1, 20_000) / 1_000.0
+    return event
+
+
+def _label(draw: random.Random, user: str, now: float, label_id: str) -> Sent:
+    label = {"user": user, "segment": draw.choice(("taste-food", "taste-sport")), "member": draw.random() < 0.6}
+    return Sent(user.encode(), json.dumps(label | {"time": now, "id": f"l-{label_id}"}).encode(), label=True)
+
+
+def garbage(draw: random.Random, now: float) -> bytes:
+    """What no event can be made of, in one of several ways."""
+    good = {"user": "u1", "kind": "click", "time": now, "id": f"bad-{draw.random()}"}
+    without = draw.choice(("user", "kind", "time"))
+    return draw.choice(
+        (
+            b"",
+            b"GET / HTTP/1.1",
+            json.dumps(good).encode()[:-9],
+            json.dumps({name: value for name, value in good.items() if name != without}).encode(),
+            json.dumps(good | {"kind": "klick"}).encode(),
+            json.dumps(good | {"kind": "purchase", "amount": -1.0}).encode(),
+            json.dumps(good | {"user": 7}).encode(),
+            json.dumps(good | {"time": 4_000_000_000}).encode(),
+            json.dumps(good | {"kind": "follow", "target": "u1"}).encode(),
+        )
+    )

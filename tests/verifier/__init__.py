@@ -1,0 +1,235 @@
+"""The independent check: reads only topics and shares no code with the service.
+
+From ``user-events`` alone it recomputes every user's counts, decayed counters, window buckets, edges and rule
+memberships, and compares them with the state changelog, with ``segment-changes`` as a ``read_committed`` subscriber
+sees it, with ``user-segments``, with the dead letters, and with the totals in the partitions' position records.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.verifier import topics as written
+from tests.verifier.reading import Kafka, Source, read_all
+from tests.verifier.recount import FAST, SLOW, Decayed, Recount, User, home_of, present, recount
+from tests.verifier.rules import Rule, Term, terms_of
+from tests.verifier.topics import Changes, States
+
+__all__ = ["Findings", "Rule", "Source", "Term", "compare", "read_all", "verify"]
+
+FOLLOWEES = 64
+GROUPS = 256
+#: relative error of decayed sums that rounding explains
+CLOSE = 1e-6
+#: seconds that a timer may be late
+LATE = 2.0
+
+
+@dataclass
+class Findings:
+    """What was read, and every difference found."""
+
+    events: int = 0
+    """Records of ``user-events``."""
+    distinct_events: int = 0
+    duplicates: int = 0
+    misrouted: int = 0
+    refused: int = 0
+    users: int = 0
+    changes: int = 0
+    dead_letters: int = 0
+    members: dict[str, int] = field(default_factory=dict)
+    differences: list[str] = field(default_factory=list)
+
+    def report(self, difference: str) -> None:
+        self.differences.append(difference)
+
+
+def verify(bootstrap: str, app: str, prefix: str = "", rules: Sequence[Rule] = (), stopped_at: float = 0.0) -> Findings:
+    """Compare the output and the state with a recount of the input; all workers have stopped in order.
+
+    ``rules``: what the segments file says, as data; without them windows and memberships are not recomputed.
+    ``stopped_at``: when all was settled and the workers were stopped (seconds since the epoch): rules must hold as of
+    then, so whatever a timer had to end has ended. 0: as of each user's latest event or timer only.
+    """
+    return compare(Kafka(bootstrap), app, prefix, rules, stopped_at)
+
+
+def compare(source: Source, app: str, prefix: str, rules: Sequence[Rule], stopped_at: float) -> Findings:
+    """``verify``, wherever the topics are."""
+    found = Findings()
+    events = f"{prefix}user-events"
+    partitions = source.partitions(events)
+    counted = recount(source.read(events), partitions, rules)
+    states = written.read_states(source, f"{prefix}{app}-state-changelog")
+    changes = written.read_changes(source, f"{prefix}segment-changes", found.report)
+    letters = written.read_letters(source, f"{prefix}dead-letters")
+    found.events, found.changes = counted.records, changes.count
+    found.users = sum(not user.gone for user in counted.users.values())
+    found.distinct_events = sum(len(user.ids) for user in counted.users.values())
+    found.misrouted = sum(user.misrouted for user in counted.users.values())
+    found.refused, found.dead_letters = len(counted.refused), letters.total()
+    copies = 0 if source.partitions(f"{prefix}{app}-reroute") else found.misrouted
+    found.duplicates = sum(user.records for user in counted.users.values()) - found.distinct_events - copies
+    _check_letters(found, counted, letters, events)
+    _check_states(found, counted, states, partitions)
+    _check_rules(found, counted, states, rules, stopped_at)
+    _check_changes(found, states, changes)
+    _check_snapshots(found, changes, written.read_snapshots(source, f"{prefix}user-segments"))
+    _check_positions(found, counted, states, changes)
+    return found
+
+
+def _check_letters(found: Findings, counted: Recount, letters: Counter[tuple[str, int, int]], events: str) -> None:
+    for origin in sorted(counted.refused | {origin for origin in letters if origin[0] == events}):
+        if letters[origin] != 1 or origin not in counted.refused:
+            kind = "bad" if origin in counted.refused else "good"
+            found.report(f"the {kind} record {origin} has {letters[origin]} dead letters")
+    for origin, count in letters.items():
+        if origin[0] != events and count != 1:
+            found.report(f"the record {origin} has {count} dead letters")
+
+
+def _check_states(found: Findings, counted: Recount, states: States, partitions: int) -> None:
+    gone = {name for name, user in counted.users.items() if user.gone}
+    for name, user in counted.users.items():
+        state = states.users.get(name)
+        if name in gone:
+            if state is not None:
+                found.report(f"user {name} is erased, but has a state")
+            continue
+        if state is None:
+            found.report(f"user {name} has no state, but {len(user.ids)} events")
+            continue
+        if states.homes[name] != [home_of(name, partitions)]:
+            found.report(f"user {name} has states in partitions {states.homes[name]}")
+        if state[written.COUNT] != len(user.ids):
+            found.report(f"user {name}: {state[written.COUNT]} events counted, {len(user.ids)} sent")
+        _check_details(found, name, user, state, counted.reference, gone)
+    for name in states.users.keys() - counted.users.keys():
+        found.report(f"user {name} has a state, but no events")
+    for name in states.waiting:
+        found.report(f"user {name} still waits for the encode lane")
+
+
+def _check_details(found: Findings, name: str, user: User, state: list[Any], reference: float, gone: set[str]) -> None:
+    if state[written.FIRST] != user.first or state[written.TIME] < user.last:
+        got = f"{state[written.FIRST]} to {state[written.TIME]}"
+        found.report(f"user {name}: times {got}, events from {user.first} to {user.last}")
+    if state[written.TEXTS] != user.comments or state[written.PENDING]:
+        waiting = len(state[written.PENDING])
+        found.report(f"user {name}: {state[written.TEXTS]} texts, {waiting} waiting; {user.comments} sent")
+    kinds = {key: (sums, (FAST, SLOW)) for key, sums in user.decayed.items()}
+    _check_decayed(found, f"user {name}: decayed", kinds, state[written.DECAYED], reference)
+    buckets = {key: (sums, (SLOW,)) for key, sums in user.categories.items()}
+    _check_decayed(found, f"user {name}: category", buckets, state[written.CATEGORIES], reference)
+    for what, edges, most, place in (
+        ("follows", user.edges, FOLLOWEES, written.EDGES),
+        ("groups", user.groups, GROUPS, written.GROUPS),
+    ):
+        held = {target for target, time in state[place].items() if time > 0}
+        wanted = present(edges, most, gone)
+        if held != wanted:
+            found.report(f"user {name}: {what} {sorted(held)}, events give {sorted(wanted)}")
+
+
+def _check_decayed(
+    found: Findings,
+    what: str,
+    expected: Mapping[Any, tuple[Decayed, Sequence[float]]],
+    held: dict[Any, list[float]],
+    reference: float,
+) -> None:
+    if held.keys() != expected.keys():
+        found.report(f"{what} has {sorted(held)}, events give {sorted(expected)}")
+        return
+    for key, (sums, halves) in expected.items():
+        values = [(sums.fast if half == FAST else sums.slow) * 2.0 ** ((reference - sums.latest) / half)
+                  for half in halves]  # fmt: skip
+        wanted = [sums.latest, *values]
+        if any(abs(a - b) > CLOSE * max(1.0, abs(b)) for a, b in zip(held[key], wanted, strict=True)):
+            found.report(f"{what} {key} is {held[key]}, events give {wanted}")
+
+
+def _check_rules(found: Findings, counted: Recount, states: States, rules: Sequence[Rule], stopped_at: float) -> None:
+    terms = terms_of(rules)
+    known = {rule.id for rule in rules}
+    for name, user in counted.users.items():
+        state = states.users.get(name)
+        if state is None:
+            continue
+        now = state[written.TIME]
+        for key, term in terms.items():
+            _check_tally(found, name, term, user.buckets.get(key, {}), state[written.TALLIES].get(key), now)
+        held = state[written.MEMBERS].keys() & known
+        for at in {now, max(now, stopped_at - LATE)}:
+            wanted = {rule.id for rule in rules if rule.holds(user.buckets, at)}
+            if held != wanted:
+                found.report(f"user {name}: wrong membership {sorted(held)}, at {at} rules give {sorted(wanted)}")
+
+
+def _check_tally(
+    found: Findings, name: str, term: Term, buckets: dict[int, int], held: list[Any] | None, now: float
+) -> None:
+    wanted = {bucket: value for bucket, value in buckets.items() if term.alive(bucket, now)}
+    total, _, stored = held if held is not None else (0, 0, {})
+    alive = {bucket: value for bucket, value in stored.items() if term.alive(bucket, now)}
+    # a sum of zero may have a bucket or none
+    if {b: v for b, v in alive.items() if v} != {b: v for b, v in wanted.items() if v}:
+        found.report(f"user {name}: tally {term.key} has {alive}, events give {wanted}")
+    if total != sum(stored.values()):
+        found.report(f"user {name}: tally {term.key} says {total}, its buckets {sum(stored.values())}")
+
+
+def _check_changes(found: Findings, states: States, changes: Changes) -> None:
+    for name in changes.sequences.keys() | states.users.keys():
+        state = states.users.get(name)
+        held = set(state[written.MEMBERS]) if state else set()
+        if held != changes.members[name]:
+            found.report(f"user {name}: the state has {sorted(held)}, changes give {sorted(changes.members[name])}")
+        if state and state[written.SEQUENCE] != changes.sequences[name]:
+            at = state[written.SEQUENCE]
+            found.report(f"user {name}: the state is at sequence {at}, changes at {changes.sequences[name]}")
+
+
+def _check_snapshots(found: Findings, changes: Changes, snapshots: dict[str, dict[str, Any] | None]) -> None:
+    for name, sequence in changes.sequences.items():
+        snapshot, segments = snapshots.get(name), changes.members[name]
+        if name in snapshots and snapshot is None and not segments:
+            continue  # a tombstone: erased, or merged into another
+        if sequence and snapshot is None:
+            found.report(f"user {name} has changes, but no user-segments record")
+        elif snapshot and set(snapshot["segments"]) != segments:
+            held = sorted(snapshot["segments"])
+            found.report(f"user {name}: user-segments has {held}, changes give {sorted(segments)}")
+        elif snapshot and snapshot["sequence"] != sequence:
+            found.report(f"user {name}: user-segments is at {snapshot['sequence']}, changes at {sequence}")
+    for name in snapshots.keys() - changes.sequences.keys():
+        found.report(f"user {name} has a user-segments record, but no changes")
+
+
+def _check_positions(found: Findings, counted: Recount, states: States, changes: Changes) -> None:
+    """The exact totals that the partitions keep."""
+    members: Counter[str] = Counter()
+    for segments in changes.members.values():
+        members.update(segments)
+    found.members = dict(sorted(members.items()))
+    held: Counter[str] = Counter()
+    for position in states.positions:
+        held.update(position["members"])
+    if +held != members:
+        found.report(f"position records count the members {dict(+held)}, changes give {dict(members)}")
+    # of somebody erased, what arrived after the delete is dropped: how much, only the order of arrival tells
+    spare = sum(user.records for user in counted.users.values() if user.erased)
+    for name, wanted, less in (
+        ("events", found.distinct_events, spare),
+        ("duplicates", found.duplicates, spare),
+        ("users", found.users, 0),
+        ("changes", found.changes, 0),
+    ):
+        total = sum(position[name] for position in states.positions)
+        if not wanted - less <= total <= wanted:
+            found.report(f"position records count {total} {name}, the recount {wanted}")

@@ -1,0 +1,73 @@
+"""Rules given as data: their text for the service, and an evaluation of their own from recounted buckets.
+
+The documented arithmetic (docs/segments.md): a window of W seconds is kept in buckets of a width that is the largest of
+a list that is at most W / 24 (one second at least); an event counts until the end of its bucket plus W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+WIDTHS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400)
+SCALES = {"count": 1, "amount": 1_000_000, "dwell": 1_000}
+
+#: key of a tally, as the state has it → start of the bucket / width → sum
+Buckets = Mapping[str, Mapping[int, int]]
+
+
+@dataclass(frozen=True)
+class Term:
+    """``count`` or ``total`` of one kind within so many seconds is at least ``bound``; ``negated``: is not."""
+
+    kind: str
+    within: int
+    bound: float
+    measure: str = "count"
+    category: str = ""
+    negated: bool = False
+
+    @property
+    def key(self) -> str:
+        """How the state names this tally."""
+        return f"{self.kind}|{self.measure}|{self.within}|{self.category}"
+
+    @property
+    def width(self) -> int:
+        """Seconds of a bucket."""
+        return max([width for width in WIDTHS if width * 24 <= self.within], default=1)
+
+    def alive(self, bucket: int, now: float) -> bool:
+        """The bucket still counts at ``now``."""
+        return (bucket + 1) * self.width + self.within > now
+
+    def holds(self, buckets: Buckets, now: float) -> bool:
+        """Whether the term is true at ``now``."""
+        found = sum(value for bucket, value in buckets.get(self.key, {}).items() if self.alive(bucket, now))
+        return (found / SCALES[self.measure] >= self.bound) != self.negated
+
+    def text(self) -> str:
+        """As the rule language has it."""
+        category = f', category="{self.category}"' if self.category else ""
+        what = f'count("{self.kind}"' if self.measure == "count" else f'total("{self.kind}", "{self.measure}"'
+        return f'{"not " if self.negated else ""}{what}, within="{self.within}s"{category}) >= {self.bound:g}'
+
+
+@dataclass(frozen=True)
+class Rule:
+    """All terms must hold."""
+
+    id: str
+    terms: tuple[Term, ...]
+
+    def holds(self, buckets: Buckets, now: float) -> bool:
+        return all(term.holds(buckets, now) for term in self.terms)
+
+    def definition(self) -> str:
+        """The segment as the segments file has it."""
+        return f"[[segment]]\nid = \"{self.id}\"\nrule = '{' and '.join(term.text() for term in self.terms)}'\n"
+
+
+def terms_of(rules: Sequence[Rule]) -> dict[str, Term]:
+    """Every tally that the rules ask for, by key."""
+    return {term.key: term for rule in rules for term in rule.terms}

@@ -1,0 +1,104 @@
+"""What the service wrote: states, position records, changes, memberships and dead letters, read from their topics."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from tests.verifier.reading import Source
+from tests.verifier.recount import Origin
+
+Report = Callable[[str], None]
+# places in a state's msgpack array
+TIME, FIRST, COUNT, SEQUENCE, DECAYED, CATEGORIES, TALLIES, _, EDGES, GROUPS, PENDING, _, TEXTS, MEMBERS = range(14)
+
+
+@dataclass
+class States:
+    """The newest record of each key of the state changelog."""
+
+    users: dict[str, list[Any]] = field(default_factory=dict)
+    homes: dict[str, list[int]] = field(default_factory=dict)
+    """Partitions that hold the user."""
+    positions: list[dict[str, Any]] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    """Users in the encode queue."""
+
+
+def read_states(source: Source, topic: str) -> States:
+    """A record is: format (1 byte), for users the due time (8 bytes), msgpack."""
+    latest: dict[tuple[bytes, int], bytes | None] = {}
+    for message in source.read(topic):
+        if message.key()[:1] in (b"u", b"p", b"q"):
+            latest[message.key(), message.partition()] = message.value()
+    found = States()
+    for (key, partition), value in sorted(latest.items()):
+        user = key[1:].decode()
+        if value is None:
+            continue
+        if key[:1] == b"q":
+            found.waiting.append(user)
+        elif key[:1] == b"p":
+            found.positions.append(msgspec.msgpack.decode(value[1:]))
+        else:
+            found.users[user] = msgspec.msgpack.decode(value[9:], strict=False)
+            found.homes.setdefault(user, []).append(partition)
+    return found
+
+
+@dataclass
+class Changes:
+    """What subscribers of ``segment-changes`` have seen."""
+
+    count: int = 0
+    members: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    sequences: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+
+def read_changes(source: Source, topic: str, report: Report) -> Changes:
+    """Reports holes and doubles in sequences, changes that do not alternate, and wrong CloudEvents attributes."""
+    found = Changes()
+    ids: set[str] = set()
+    for message in source.read(topic):
+        found.count += 1
+        change = json.loads(message.value())
+        user, segment, sequence = change["user"], change["segment"], change["sequence"]
+        before = found.sequences[user]
+        if sequence != before + 1:
+            what = "doubled change" if sequence <= before else "hole"
+            report(f"user {user}: {what}: sequence {sequence} after {before}")
+        found.sequences[user] = max(sequence, before)
+        entered = change["change"] == "entered"
+        if entered == (segment in found.members[user]):
+            report(f"user {user}: {change['change']} {segment} twice, at sequence {sequence}")
+        (found.members[user].add if entered else found.members[user].discard)(segment)
+        headers = {name: value.decode() for name, value in message.headers() or []}
+        if headers.get("ce_id") in ids:
+            report(f"user {user}: ce_id {headers['ce_id']} twice")
+        ids.add(headers.get("ce_id", ""))
+        if headers.get("ce_id") != f"{user}/{sequence}" or headers.get("ce_subject") != user:
+            report(f"user {user}: sequence {sequence} has the headers {headers}")
+    return found
+
+
+def read_snapshots(source: Source, topic: str) -> dict[str, dict[str, Any] | None]:
+    """The newest record of ``user-segments`` for each user; None is a tombstone."""
+    found: dict[str, dict[str, Any] | None] = {}
+    for message in source.read(topic):
+        value = message.value()
+        found[message.key().decode()] = json.loads(value) if value else None
+    return found
+
+
+def read_letters(source: Source, topic: str) -> Counter[Origin]:
+    """How many dead letters name each record."""
+    found: Counter[Origin] = Counter()
+    for message in source.read(topic):
+        headers = {name: value.decode() for name, value in message.headers() if name.startswith("origin-")}
+        found[headers["origin-topic"], int(headers["origin-partition"]), int(headers["origin-offset"])] += 1
+    return found
