@@ -42,8 +42,9 @@ from streams.wire.topics import Topics
 log = logging.getLogger(__name__)
 
 
-#: seconds for an orderly end
+#: seconds for an orderly end, and for that of a worker that is stuck
 STOP_SECONDS = 15.0
+STUCK_STOP_SECONDS = 2.0
 
 
 class WorkerError(RuntimeError):
@@ -121,6 +122,7 @@ class Worker:
         self._lag = LagMonitor(conf, settings.app, self.metrics)
         self.web = WebServer(build_web(self.service, self.metrics))
         self._stop = asyncio.Event()
+        self._patience = STOP_SECONDS
 
     def _make_partition(self, number: int, host: Host) -> Partition:
         writer = PartitionWriter(
@@ -192,14 +194,15 @@ class Worker:
             for task in tasks:
                 task.cancel()
             try:
-                async with asyncio.timeout(STOP_SECONDS):
+                async with asyncio.timeout(self._patience):
                     await self.host.stop()
                     await self.faust.stop()
                     await asyncio.gather(*tasks, return_exceptions=True)
                     await self.web.stop()
             except TimeoutError:
                 # without Kafka an orderly end takes for ever; what is not committed is read again by the next owner
-                log.warning("not stopped in order within %.0f s; ending as it is", STOP_SECONDS)
+                log.warning("not stopped in order within %.0f s; ending as it is", self._patience)
+                logging.shutdown()
                 os._exit(1)
             if self._standby is not None:
                 self._standby.stop()
@@ -217,6 +220,7 @@ class Worker:
         if not self._stop.is_set():
             log.error("%s; ending, so that another worker takes over", what)
             self.service.failure = what
+            self._patience = STUCK_STOP_SECONDS
             self._stop.set()
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:

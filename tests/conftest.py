@@ -71,8 +71,7 @@ def start(broker: EmbeddedBroker, topics: Topics, tmp_path: Path) -> Iterator[St
             topic_prefix=topics.prefix,
             data_dir=str(tmp_path / "state"),
             worker_name=name,
-            session_timeout="3",
-            **settings,
+            **{"session_timeout": "3", **settings},
         )
         workers.append(worker)
         return worker

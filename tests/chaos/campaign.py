@@ -81,6 +81,7 @@ class Outcome:
             "duplicates": found.duplicates,
             "misrouted": found.misrouted,
             "users": found.users,
+            "erased": found.erased,
             "changes": found.changes,
             "members": found.members,
             "dead_letters": found.dead_letters,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tests.verifier import Rule, Term
+from tests.verifier import Absent, Rule, Term
 
 SHORT, MIDDLE, LONG = 20, 120, 7 * 86_400
 #: rules over windows that run out during a campaign and over one that does not
@@ -19,6 +19,7 @@ RULES = (
     Rule("lookers", (Term("view", MIDDLE, 4), Term("purchase", MIDDLE, 1, negated=True))),
     Rule("spenders", (Term("purchase", LONG, 300.0, "amount"),)),
     Rule("readers", (Term("view", SHORT, 20.0, "dwell"), Term("view", LONG, 5, category="news"))),
+    Rule("abandoned", (Absent("purchase", "click", 5, 60),)),
     Rule("silent-buyers", (Term("purchase", LONG, 2), Term("click", SHORT, 1, negated=True))),
 )
 LEARNED = "taste"
@@ -67,15 +68,16 @@ class Sent:
 
 
 def load(
-    seed: int, users: int, clock: Callable[[], float] = time.time, name: str = "p", comments: bool = True
+    seed: int, users: int, clock: Callable[[], float] = time.time, name: str = "p", plain: bool = False
 ) -> Iterator[Sent]:
     """Records without end, made when they are asked for: an event happens now, or, of 10 %, up to six hours before.
 
     Of all records 10 % are sent twice, 1 % are garbage, 2 % are misrouted. ``name`` makes ids differ between producers.
-    The lower a user's number, the more events it has. ``comments`` False: nobody writes any.
+    The lower a user's number, the more events it has. ``plain``: nobody comments, and nobody is erased.
     """
     draw = random.Random(f"{seed}/{name}")
     recent: deque[Sent] = deque(maxlen=500)
+    stories: list[Iterator[dict[str, Any]]] = []
     number = 0
     while True:
         if recent and draw.random() < 0.1:
@@ -88,7 +90,9 @@ def load(
         if draw.random() < 0.004:
             yield _label(draw, _user(draw, users), clock(), f"{name}-{number}")
             continue
-        event = _event(draw, users, clock(), comments)
+        event = _told(draw, stories, name, number, clock) if not plain and draw.random() < 0.02 else None
+        if event is None:
+            event = _event(draw, users, clock(), plain)
         sent = Sent(
             event["user"].encode(),
             json.dumps(event | {"id": f"{name}-{number}"}).encode(),
@@ -103,10 +107,10 @@ def _user(draw: random.Random, users: int) -> str:
     return f"u{int(users * at * at)}"
 
 
-def _event(draw: random.Random, users: int, now: float, comments: bool) -> dict[str, Any]:
+def _event(draw: random.Random, users: int, now: float, plain: bool) -> dict[str, Any]:
     user = _user(draw, users)
     kind = draw.choices(KINDS, WEIGHTS)[0]
-    if kind == "comment" and not comments:
+    if kind == "comment" and plain:
         kind = "click"
     event: dict[str, Any] = {"user": user, "kind": kind, "time": now}
     if draw.random() < 0.1:
@@ -126,6 +130,38 @@ def _event(draw: random.Random, users: int, now: float, comments: bool) -> dict[
         if kind == "view":
             event["dwell"] = draw.randrange(1, 20_000) / 1_000.0
     return event
+
+
+def _told(
+    draw: random.Random, stories: list[Iterator[dict[str, Any]]], name: str, number: int, clock: Callable[[], float]
+) -> dict[str, Any] | None:
+    """The next event of one of some users who will be erased; None where such a story ends."""
+    if len(stories) < 10:
+        stories.append(_erased(draw, f"e-{name}-{number}", clock))
+    story = draw.choice(stories)
+    event = next(story, None)
+    if event is None:
+        stories.remove(story)
+    return event
+
+
+def _erased(draw: random.Random, user: str, clock: Callable[[], float]) -> Iterator[dict[str, Any]]:
+    """Some events of all sorts, the delete, and what comes too late to count."""
+    began = clock()
+    sorts: list[dict[str, Any]] = [
+        {"user": user, "kind": "click"},
+        {"user": user, "kind": "purchase", "amount": 400.0},
+        {"user": user, "kind": "view", "category": "news", "dwell": 7.5},
+        {"user": user, "kind": "comment", "text": TEXTS[0]},
+        {"user": user, "kind": "follow", "target": "u3"},
+        {"user": "u5", "kind": "follow", "target": user},
+        {"user": user, "kind": "join", "group": "g1"},
+    ]
+    for _ in range(draw.randint(4, 10)):
+        yield draw.choice(sorts) | {"time": clock()}
+    yield {"user": user, "kind": "delete", "time": clock()}
+    for _ in range(draw.randint(0, 3)):
+        yield draw.choice(sorts) | {"time": began}
 
 
 def _label(draw: random.Random, user: str, now: float, label_id: str) -> Sent:

@@ -18,7 +18,7 @@ from streams.wire.topics import Topics
 from tests.chaos.load import OTHERS, Sent, load
 from tests.forked import ForkedWorker, ForkServer
 from tests.helpers import APP, settled, wait_for
-from tests.verifier import Rule, Term, verify
+from tests.verifier import Absent, Rule, Term, verify
 
 PARTITIONS = 2
 _SILENT = logging.Logger("tests.crash.killing", level=logging.CRITICAL + 1)
@@ -26,6 +26,7 @@ _SILENT = logging.Logger("tests.crash.killing", level=logging.CRITICAL + 1)
 RULES = (
     Rule("clicking", (Term("click", 2, 1),)),
     Rule("resting", (Term("view", 86_400, 1), Term("click", 2, 1, negated=True))),
+    Rule("abandoned", (Absent("purchase", "click", 1, 4),)),
     Rule("spenders", (Term("purchase", 86_400, 100.0, "amount"),)),
 )
 

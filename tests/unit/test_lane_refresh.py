@@ -20,6 +20,13 @@ class Followers:
         self.refreshed: list[str] = []
         self._asked = asked
 
+    @property
+    def queued_users(self) -> int:
+        return 0
+
+    async def read_queue(self, after: str, most: int) -> list[str]:
+        return []
+
     async def make_jobs(self, users: list[str], refresh: bool) -> list[encode.Job]:
         return []
 

@@ -15,10 +15,10 @@ from typing import Any
 from tests.verifier import topics as written
 from tests.verifier.reading import Kafka, Source, read_all
 from tests.verifier.recount import FAST, SLOW, Decayed, Recount, User, home_of, present, recount
-from tests.verifier.rules import Rule, Term, terms_of
+from tests.verifier.rules import Absent, Rule, Term, terms_of
 from tests.verifier.topics import Changes, States
 
-__all__ = ["Findings", "Rule", "Source", "Term", "compare", "read_all", "verify"]
+__all__ = ["Absent", "Findings", "Rule", "Source", "Term", "compare", "read_all", "verify"]
 
 FOLLOWEES = 64
 GROUPS = 256
@@ -41,6 +41,8 @@ class Findings:
     users: int = 0
     changes: int = 0
     dead_letters: int = 0
+    erased: int = 0
+    """Users."""
     members: dict[str, int] = field(default_factory=dict)
     differences: list[str] = field(default_factory=list)
 
@@ -80,6 +82,7 @@ def compare(source: Source, app: str, prefix: str, rules: Sequence[Rule], stoppe
     _check_changes(found, states, changes)
     _check_snapshots(found, changes, written.read_snapshots(source, f"{prefix}user-segments"))
     _check_positions(found, counted, states, changes)
+    _check_receipts(found, counted, written.read_receipts(source, f"{prefix}erasure-receipts"), partitions)
     return found
 
 
@@ -111,6 +114,8 @@ def _check_states(found: Findings, counted: Recount, states: States, partitions:
         _check_details(found, name, user, state, counted.reference, gone)
     for name in states.users.keys() - counted.users.keys():
         found.report(f"user {name} has a state, but no events")
+    if states.texts:
+        found.report(f"{states.texts} texts still wait for the encode lane")
     for name in states.waiting:
         found.report(f"user {name} still waits for the encode lane")
 
@@ -166,7 +171,7 @@ def _check_rules(found: Findings, counted: Recount, states: States, rules: Seque
             _check_tally(found, name, term, user.buckets.get(key, {}), state[written.TALLIES].get(key), now)
         held = state[written.MEMBERS].keys() & known
         for at in {now, max(now, stopped_at - LATE)}:
-            wanted = {rule.id for rule in rules if rule.holds(user.buckets, at)}
+            wanted = {rule.id for rule in rules if rule.holds(user, at)}
             if held != wanted:
                 found.report(f"user {name}: wrong membership {sorted(held)}, at {at} rules give {sorted(wanted)}")
 
@@ -207,7 +212,7 @@ def _check_snapshots(found: Findings, changes: Changes, snapshots: dict[str, dic
             found.report(f"user {name}: user-segments has {held}, changes give {sorted(segments)}")
         elif snapshot and snapshot["sequence"] != sequence:
             found.report(f"user {name}: user-segments is at {snapshot['sequence']}, changes at {sequence}")
-    for name in snapshots.keys() - changes.sequences.keys():
+    for name in {name for name, snapshot in snapshots.items() if snapshot} - changes.sequences.keys():
         found.report(f"user {name} has a user-segments record, but no changes")
 
 
@@ -233,3 +238,13 @@ def _check_positions(found: Findings, counted: Recount, states: States, changes:
         total = sum(position[name] for position in states.positions)
         if not wanted - less <= total <= wanted:
             found.report(f"position records count {total} {name}, the recount {wanted}")
+
+
+def _check_receipts(found: Findings, counted: Recount, receipts: dict[str, list[int]], partitions: int) -> None:
+    """Each partition has answered once for each erased user, whom only a hash names."""
+    found.erased = sum(user.erased > 0.0 for user in counted.users.values())
+    if len(receipts) != found.erased:
+        found.report(f"{found.erased} users were erased, {len(receipts)} have receipts")
+    for name, answered in receipts.items():
+        if sorted(answered) != list(range(partitions)):
+            found.report(f"the erasure {name} has receipts of the partitions {sorted(answered)}")

@@ -79,6 +79,7 @@ class User:
     decayed: dict[str, Decayed] = field(default_factory=lambda: defaultdict(Decayed))
     categories: dict[int, Decayed] = field(default_factory=lambda: defaultdict(Decayed))
     buckets: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
+    latest: dict[tuple[str, str], float] = field(default_factory=dict)
     edges: dict[str, tuple[float, bool]] = field(default_factory=dict)
     groups: dict[str, tuple[float, bool]] = field(default_factory=dict)
     erased: float = 0.0
@@ -101,6 +102,8 @@ class User:
         for key, buckets in other.buckets.items():
             for bucket, value in buckets.items():
                 self.buckets[key][bucket] += value
+        for what, time in other.latest.items():
+            self.latest[what] = max(time, self.latest.get(what, 0.0))
         for into, more in ((self.edges, other.edges), (self.groups, other.groups)):
             for target, (time, there) in more.items():
                 _latest(into, target, time, there)
@@ -155,6 +158,8 @@ class Recount:
         amount, dwell = event.get("amount", 0.0), event.get("dwell", 0.0)
         user.first, user.last = min(user.first, time), max(user.last, time)
         self._decay(user.decayed[kind], time, 1.0)
+        for what in ((kind, ""), (kind, category)):
+            user.latest[what] = max(time, user.latest.get(what, 0.0))
         if amount:
             self._decay(user.decayed["$spend"], time, amount)
         if dwell:

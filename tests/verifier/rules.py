@@ -8,12 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 WIDTHS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400)
 SCALES = {"count": 1, "amount": 1_000_000, "dwell": 1_000}
 
 #: key of a tally, as the state has it → start of the bucket / width → sum
 Buckets = Mapping[str, Mapping[int, int]]
+
+
+class Evidence(Protocol):
+    """What is known of a user."""
+
+    @property
+    def buckets(self) -> Buckets: ...
+    @property
+    def latest(self) -> Mapping[tuple[str, str], float]:
+        """Kind and category (empty: any) → time of the latest such event."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +52,9 @@ class Term:
         """The bucket still counts at ``now``."""
         return (bucket + 1) * self.width + self.within > now
 
-    def holds(self, buckets: Buckets, now: float) -> bool:
+    def holds(self, user: Evidence, now: float) -> bool:
         """Whether the term is true at ``now``."""
-        found = sum(value for bucket, value in buckets.get(self.key, {}).items() if self.alive(bucket, now))
+        found = sum(value for bucket, value in user.buckets.get(self.key, {}).items() if self.alive(bucket, now))
         return (found / SCALES[self.measure] >= self.bound) != self.negated
 
     def text(self) -> str:
@@ -54,14 +65,35 @@ class Term:
 
 
 @dataclass(frozen=True)
+class Absent:
+    """No ``kind`` since the latest ``after``, from ``wait`` until ``within`` seconds after that."""
+
+    kind: str
+    after: str
+    wait: int
+    within: int
+
+    def holds(self, user: Evidence, now: float) -> bool:
+        """Whether it is true at ``now``."""
+        trigger = user.latest.get((self.after, ""))
+        if trigger is None or not trigger + self.wait <= now < trigger + self.within:
+            return False
+        return user.latest.get((self.kind, ""), 0.0) < trigger
+
+    def text(self) -> str:
+        """As the rule language has it."""
+        return f'absent("{self.kind}", after="{self.after}", wait="{self.wait}s", within="{self.within}s")'
+
+
+@dataclass(frozen=True)
 class Rule:
     """All terms must hold."""
 
     id: str
-    terms: tuple[Term, ...]
+    terms: tuple[Term | Absent, ...]
 
-    def holds(self, buckets: Buckets, now: float) -> bool:
-        return all(term.holds(buckets, now) for term in self.terms)
+    def holds(self, user: Evidence, now: float) -> bool:
+        return all(term.holds(user, now) for term in self.terms)
 
     def definition(self) -> str:
         """The segment as the segments file has it."""
@@ -70,4 +102,4 @@ class Rule:
 
 def terms_of(rules: Sequence[Rule]) -> dict[str, Term]:
     """Every tally that the rules ask for, by key."""
-    return {term.key: term for rule in rules for term in rule.terms}
+    return {term.key: term for rule in rules for term in rule.terms if isinstance(term, Term)}

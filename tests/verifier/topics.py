@@ -28,19 +28,24 @@ class States:
     positions: list[dict[str, Any]] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
     """Users in the encode queue."""
+    texts: int = 0
+    """Texts that are not encoded yet."""
 
 
 def read_states(source: Source, topic: str) -> States:
     """A record is: format (1 byte), for users the due time (8 bytes), msgpack."""
     latest: dict[tuple[bytes, int], bytes | None] = {}
     for message in source.read(topic):
-        if message.key()[:1] in (b"u", b"p", b"q"):
+        if message.key()[:1] in (b"u", b"p", b"q", b"w"):
             latest[message.key(), message.partition()] = message.value()
     found = States()
     for (key, partition), value in sorted(latest.items()):
-        user = key[1:].decode()
         if value is None:
             continue
+        if key[:1] == b"w":
+            found.texts += 1
+            continue
+        user = key[1:].decode()
         if key[:1] == b"q":
             found.waiting.append(user)
         elif key[:1] == b"p":
@@ -101,4 +106,12 @@ def read_letters(source: Source, topic: str) -> Counter[Origin]:
     for message in source.read(topic):
         headers = {name: value.decode() for name, value in message.headers() if name.startswith("origin-")}
         found[headers["origin-topic"], int(headers["origin-partition"]), int(headers["origin-offset"])] += 1
+    return found
+
+
+def read_receipts(source: Source, topic: str) -> dict[str, list[int]]:
+    """Hash of an erased user → partitions that have answered; one of them twice if it did so twice."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for message in source.read(topic):
+        found[message.key().decode()].append(json.loads(message.value())["partition"])
     return found

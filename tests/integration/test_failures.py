@@ -1,0 +1,199 @@
+"""What ends a worker by itself, what does not, and that another start goes on without a difference."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from streams.kafka.broker import EmbeddedBroker
+from streams.tools.child import ChildWorker
+from streams.tools.replay import replay
+from streams.tools.sources import Records
+from streams.tools.town import Town
+from streams.wire.events import Event
+from streams.wire.topics import Topics
+from tests.helpers import APP, Start, wait_for
+from tests.verifier import verify
+
+
+class Load:
+    """Town events without comments, sent piece by piece."""
+
+    def __init__(self, broker: EmbeddedBroker, topics: Topics, count: int, people: int = 60) -> None:
+        events = Town(31, people).events(count, time.time() - 600.0, 100.0)
+        self._events = [event for event in events if isinstance(event, Event) and event.kind != "comment"]
+        self._conf: dict[str, str | int | float | bool] = {"bootstrap.servers": broker.bootstrap}
+        self._topics = topics
+        self.sent = 0
+
+    def send(self, share: float) -> int:
+        """Up to this share of all; returns how many were sent so far."""
+        end = int(len(self._events) * share)
+        replay(Records("town", self._events[self.sent : end], total=None), self._conf, self._topics)
+        self.sent = end
+        return end
+
+
+def differences(broker: EmbeddedBroker, topics: Topics) -> list[str]:
+    return verify(broker.bootstrap, APP, topics.prefix).differences
+
+
+def log_of(worker: ChildWorker) -> str:
+    return worker.log_path.read_text()
+
+
+def wait_ended(worker: ChildWorker, deadline: float = 60.0) -> None:
+    wait_for(lambda: not worker.running, deadline, "the worker ends by itself")
+
+
+def test_a_damaged_file_ends_the_worker_and_the_next_start_heals_it(
+    broker: EmbeddedBroker, topics: Topics, start: Start, tmp_path: Path
+) -> None:
+    load = Load(broker, topics, 4_000)
+    first = start()
+    first.wait_idle(load.send(0.5), 60.0)
+    first.stop()
+    second = start()  # its records lie in files now, and it has read none of them yet
+    second.wait_ready()
+    for file in tmp_path.glob("state/one/*/*/*.sst"):
+        with file.open("r+b") as table:
+            size = file.stat().st_size
+            for place in range(size // 10, size * 8 // 10, 512):
+                table.seek(place)
+                table.write(b"\xaa\x55" * 8)
+    load.send(1.0)
+    wait_ended(second)
+    assert second.exit_status == 1
+    assert "its files are damaged, it is wiped and restored from the changelog" in log_of(second)
+    third = start()
+    third.wait_idle(load.sent, 60.0)
+    assert "was found damaged before" in log_of(third)
+    third.stop()
+    assert differences(broker, topics) == []
+
+
+def test_a_full_disk_ends_the_worker_and_with_room_it_goes_on_where_it_was(
+    broker: EmbeddedBroker, topics: Topics, start: Start
+) -> None:
+    load = Load(broker, topics, 12_000)
+    first = start(batch_records="200")
+    first.wait_idle(load.send(0.1), 60.0)
+    process = psutil.Process(first.pid)
+    process.rlimit(psutil.RLIMIT_FSIZE, (1_500_000, resource.RLIM_INFINITY))
+    load.send(1.0)
+    wait_ended(first)
+    assert first.exit_status == 1
+    assert "cannot write the local state" in log_of(first)
+    assert "make room on that disk and start the worker again" in log_of(first)
+    second = start(batch_records="200")
+    status = second.wait_idle(load.sent, 60.0)
+    assert "restoring the partition from its changelog alone" not in log_of(second)
+    assert sum(each["restored"] for each in status["partitions"]) < 2_000
+    second.stop()
+    assert differences(broker, topics) == []
+
+
+def test_a_worker_that_sleeps_past_its_session_writes_nothing_when_it_wakes(
+    broker: EmbeddedBroker, topics: Topics, start: Start
+) -> None:
+    load = Load(broker, topics, 12_000)
+    first, second = start("one", batch_records="200"), start("two", batch_records="200")
+    for worker in (first, second):
+        worker.wait(lambda status: status["ready"] and len(status["partitions"]) == 1, 90.0, "one partition each")
+    load.send(0.4)
+    first.wait(lambda status: status["events_total"] > 100, 60.0, "in mid-load")
+    os.kill(first.pid, signal.SIGSTOP)
+    load.send(0.7)
+    second.wait_idle(load.sent, 60.0)  # it owns both, and has done what the sleeper had begun
+    os.kill(first.pid, signal.SIGCONT)
+    load.send(1.0)
+
+    def told() -> bool:
+        return not first.running or "Heartbeat failed" in log_of(first)
+
+    wait_for(told, 30.0, "the sleeper hears that it was expelled")
+    if first.running:  # nothing was under way, so that it could join again
+        first.wait(lambda status: status["ready"], 60.0, "ready again")
+    else:
+        assert first.exit_status == 1
+        assert "was taken over by another worker" in log_of(first)
+    workers = [worker for worker in (first, second) if worker.running]
+
+    def idle() -> bool:
+        found = [worker.status() for worker in workers]
+        owned = [each for status in found for each in status["partitions"]]
+        total = sum(status["events_total"] for status in found)
+        return len(owned) == 2 and total >= load.sent and not sum(each["lag_records"] for each in owned)
+
+    wait_for(idle, 60.0, "all is counted")
+    for worker in workers:
+        worker.stop()
+    assert differences(broker, topics) == []
+
+
+def test_a_short_sleep_changes_nothing(broker: EmbeddedBroker, topics: Topics, start: Start) -> None:
+    load = Load(broker, topics, 4_000)
+    worker = start(session_timeout="8", batch_records="200", stuck_seconds="2", lag_interval="0.2")
+    worker.wait_ready()
+    load.send(0.5)
+    worker.wait(lambda status: status["events_total"] > 100, 60.0, "in mid-load")
+    os.kill(worker.pid, signal.SIGSTOP)
+    load.send(1.0)
+    time.sleep(3.5)  # longer than what the watchdog allows, shorter than the session
+    os.kill(worker.pid, signal.SIGCONT)
+    worker.wait_idle(load.sent, 60.0)
+    assert log_of(worker).count("assigned partitions: 0, 1") == 1
+    worker.stop()
+    assert differences(broker, topics) == []
+
+
+def test_a_turn_that_hangs_ends_the_worker_with_a_message_that_says_where(
+    broker: EmbeddedBroker, topics: Topics, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = Load(broker, topics, 3_000)
+    load.send(1.0)
+    monkeypatch.setenv("SEGMENTS_TEST_HANG_AT", "3.produced:4")
+    first = start(batch_records="200", stuck_seconds="3", lag_interval="0.5")
+    wait_ended(first)
+    assert first.exit_status == 1
+    assert "stands still at offset" in log_of(first)
+    assert "of " + topics.events in log_of(first)
+    assert "its turn takes" in log_of(first)
+    monkeypatch.delenv("SEGMENTS_TEST_HANG_AT")
+    second = start(batch_records="200")
+    second.wait_idle(load.sent, 60.0)
+    second.stop()
+    assert differences(broker, topics) == []
+
+
+def test_a_named_member_that_restarts_within_its_session_moves_no_partition(
+    broker: EmbeddedBroker, topics: Topics, start: Start
+) -> None:
+    load = Load(broker, topics, 2_000)
+    names = ("one", "two")
+    workers = {name: start(name, static_membership="true", session_timeout="60") for name in names}
+    for worker in workers.values():
+        worker.wait(lambda status: status["ready"] and len(status["partitions"]) == 1, 90.0, "one partition each")
+    for name, other in (names, names[::-1]):
+        owned = workers[name].status()["partitions"][0]["partition"]
+        before = log_of(workers[other]).count("assigned partitions")
+        workers[name].stop()
+        workers[name] = start(name, static_membership="true", session_timeout="60")
+        status = workers[name].wait(lambda status: status["ready"], 60.0, "ready again")
+        assert [each["partition"] for each in status["partitions"]] == [owned]
+        assert log_of(workers[other]).count("assigned partitions") == before
+    load.send(1.0)
+
+    def counted() -> bool:
+        return sum(worker.status()["events_total"] for worker in workers.values()) >= load.sent
+
+    wait_for(counted, 60.0, "all is counted")
+    for worker in workers.values():
+        worker.stop()
+    assert differences(broker, topics) == []
