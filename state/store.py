@@ -93,7 +93,11 @@ class Store:
         except OSError as error:
             raise store_error(path, "open", error) from error
         self._open(bulk=False)
-        self.erasures = int(self.get(layout.SCRUB_WANTED_KEY) is not None)
+        try:
+            self.erasures = int(self.get(layout.SCRUB_WANTED_KEY) is not None)
+        except StoreError:
+            self.close()
+            raise
         """Grows with each erasure since the last scrub; 0: there was none."""
 
     def _open(self, *, bulk: bool) -> None:

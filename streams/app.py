@@ -117,8 +117,7 @@ class Worker:
             settings.worker_name, self.plan, self._partitions, self.host, self.lane, self.metrics,
             lambda: self._models, self._follower, self._standby,
         )  # fmt: skip
-        # a look may take the monitor's timeouts; what is longer is a process that slept
-        self._watchdog = Watchdog(settings.stuck_seconds, longest_gap=3.0 * settings.lag_interval + 15.0)
+        self._watchdog = Watchdog(settings.stuck_seconds)
         self._lag = LagMonitor(conf, settings.app, self.metrics)
         self.web = WebServer(build_web(self.service, self.metrics))
         self._stop = asyncio.Event()

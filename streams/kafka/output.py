@@ -20,6 +20,7 @@ from streams.wire.topics import MAX_RECORD_BYTES
 log = logging.getLogger(__name__)
 
 _TIMEOUT = 30.0
+_TAKEN_OVER = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED)
 
 
 class FencedError(RuntimeError):
@@ -80,6 +81,8 @@ class Output:
         except KafkaException as error:
             if error.args[0].txn_requires_abort():
                 self._abort()
+                raise _translated(error) from error
+            if error.args[0].code() in _TAKEN_OVER:
                 raise _translated(error) from error
             # committed or not, nobody knows here: whoever opens the partition next reads it from the changelog
             raise FencedError(f"the outcome of a transaction is not known: {error.args[0]}") from error
@@ -187,7 +190,7 @@ def _retried(commit: Callable[[], None]) -> None:
 def _translated(error: Exception) -> Exception:
     cause = error.args[0] if error.args else None
     if isinstance(cause, KafkaError):
-        if cause.fatal() or cause.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED):
+        if cause.fatal() or cause.code() in _TAKEN_OVER:
             return FencedError(f"the partition was taken over by another worker: {cause}")
         return AbortedError(f"the transaction was aborted: {cause}")
     return AbortedError(f"the transaction was aborted: {error}")

@@ -36,11 +36,9 @@ class _Watched:
 class Watchdog:
     """Adds up how long each partition stood still while the broker answered and a record could have been read."""
 
-    def __init__(self, stuck_seconds: float, longest_gap: float) -> None:
-        """Looks further apart than ``longest_gap`` seconds tell that the whole process slept: that time counts for
-        nothing."""
+    def __init__(self, stuck_seconds: float) -> None:
+        """One look adds a quarter of ``stuck_seconds`` at most: when the whole process slept, it gets time to move."""
         self._stuck_seconds = stuck_seconds
-        self._longest_gap = longest_gap
         self._watched: dict[tuple[str, int], _Watched] = {}
         self._last: float | None = None
 
@@ -53,9 +51,8 @@ class Watchdog:
         refuses for now, but the partition is not stuck). ``restoring``: partition → changelog records read so far.
         ``now``: seconds on a clock that never goes back.
         """
-        gap = now - self._last if self._last is not None else 0.0
+        counted = min(now - self._last, self._stuck_seconds / 4.0) if self._last is not None else 0.0
         self._last = now
-        counted = gap if gap <= self._longest_gap else 0.0
         seen: dict[tuple[str, int], _Watched] = {}
         stuck: Stuck | None = None
         for lag in lags:

@@ -111,16 +111,16 @@ def test_a_worker_that_sleeps_past_its_session_writes_nothing_when_it_wakes(
     os.kill(first.pid, signal.SIGSTOP)
     load.send(0.7)
     second.wait_idle(load.sent, 60.0)  # it owns both, and has done what the sleeper had begun
+    assignments = log_of(first).count("assigned partitions")
     os.kill(first.pid, signal.SIGCONT)
     load.send(1.0)
-
-    def told() -> bool:
-        return not first.running or "Heartbeat failed" in log_of(first)
-
-    wait_for(told, 30.0, "the sleeper hears that it was expelled")
-    if first.running:  # nothing was under way, so that it could join again
-        first.wait(lambda status: status["ready"], 60.0, "ready again")
-    else:
+    # a turn under way is fenced, which ends it; with nothing under way it joins again
+    wait_for(
+        lambda: not first.running or log_of(first).count("assigned partitions") > assignments,
+        30.0,
+        "the sleeper ends or joins again",
+    )
+    if not first.running:
         assert first.exit_status == 1
         assert "was taken over by another worker" in log_of(first)
     workers = [worker for worker in (first, second) if worker.running]
@@ -129,7 +129,7 @@ def test_a_worker_that_sleeps_past_its_session_writes_nothing_when_it_wakes(
         found = [worker.status() for worker in workers]
         owned = [each for status in found for each in status["partitions"]]
         total = sum(status["events_total"] for status in found)
-        return len(owned) == 2 and total >= load.sent and not sum(each["lag_records"] for each in owned)
+        return len(owned) == 2 and bool(total >= load.sent) and not any(each["lag_records"] for each in owned)
 
     wait_for(idle, 60.0, "all is counted")
     for worker in workers:
@@ -139,7 +139,7 @@ def test_a_worker_that_sleeps_past_its_session_writes_nothing_when_it_wakes(
 
 def test_a_short_sleep_changes_nothing(broker: EmbeddedBroker, topics: Topics, start: Start) -> None:
     load = Load(broker, topics, 4_000)
-    worker = start(session_timeout="8", batch_records="200", stuck_seconds="2", lag_interval="0.2")
+    worker = start(session_timeout="8", batch_records="200", stuck_seconds="3", lag_interval="0.2")
     worker.wait_ready()
     load.send(0.5)
     worker.wait(lambda status: status["events_total"] > 100, 60.0, "in mid-load")
@@ -158,7 +158,7 @@ def test_a_turn_that_hangs_ends_the_worker_with_a_message_that_says_where(
 ) -> None:
     load = Load(broker, topics, 3_000)
     load.send(1.0)
-    monkeypatch.setenv("SEGMENTS_TEST_HANG_AT", "3.produced:4")
+    monkeypatch.setenv("SEGMENTS_TEST_HANG_AT", "3.produced:2")
     first = start(batch_records="200", stuck_seconds="3", lag_interval="0.5")
     wait_ended(first)
     assert first.exit_status == 1
@@ -191,7 +191,7 @@ def test_a_named_member_that_restarts_within_its_session_moves_no_partition(
     load.send(1.0)
 
     def counted() -> bool:
-        return sum(worker.status()["events_total"] for worker in workers.values()) >= load.sent
+        return bool(sum(worker.status()["events_total"] for worker in workers.values()) >= load.sent)
 
     wait_for(counted, 60.0, "all is counted")
     for worker in workers.values():
