@@ -235,14 +235,16 @@ class Partition:
         waiters: list[asyncio.Future[None]] = []
         room = self._batch_records
         while self._arrivals and room > 0:
-            arrival = self._arrivals.popleft()
-            if len(arrival.records) > room and work.sources:
-                self._arrivals.appendleft(arrival)
-                break
-            work.sources.append((arrival.topic, arrival.records))
-            acks.append(arrival.ack)
-            room -= len(arrival.records)
-            self._queued -= len(arrival.records)
+            arrival = self._arrivals[0]
+            records = arrival.records[:room]
+            work.sources.append((arrival.topic, records))
+            room -= len(records)
+            self._queued -= len(records)
+            if len(records) == len(arrival.records):
+                self._arrivals.popleft()
+                acks.append(arrival.ack)
+            else:  # a fetch is as large as it is compressed: the rest, and the ack, with the next turn
+                arrival.records = arrival.records[len(records) :]
         if self._held and self._queued < self._batch_records:
             self._held = False
             self._on_pressure(self, False)
