@@ -198,7 +198,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=2_000_000)
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--partitions", type=int, default=2)
-    parser.add_argument("--comments", type=float, default=0.002, help="share of events that are comments")
+    parser.add_argument("--comments", type=float, default=0.001, help="share of events that are comments")
     parser.add_argument("--cached-users", type=int, default=20_000, help="for each partition")
     parser.add_argument("--rocksdb-cache-mb", type=int, default=128)
     parser.add_argument("--batch-records", type=int, default=10_000)
