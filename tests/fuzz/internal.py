@@ -11,7 +11,8 @@ import numpy as np
 from encoders.base import FUSED
 from streams.kafka.heads import read_head
 from streams.steps import graph, learned
-from streams.steps.turn import Effects, Record, Turn
+from streams.steps.effects import Effects, Record
+from streams.steps.turn import Turn
 from tests.fuzz.mutate import USERS, Mutator
 from tests.small_partition import SmallPartition
 
@@ -46,13 +47,13 @@ class _Partition(SmallPartition):
     """Takes records of internal topics as they are."""
 
     def deliver(self, step: Step, values: list[bytes | None]) -> Effects:
-        turn = Turn(self.memory, self.cache, self.plan, self.models, self.place, self._own_meta())
+        turn = self._turn()
         step(turn, [self._record(value) for value in values])
         return self._commit(turn)
 
     def offer(self, users: Iterable[str]) -> None:
         """Put users into the encode queue."""
-        turn = Turn(self.memory, self.cache, self.plan, self.models, self.place, self._own_meta())
+        turn = self._turn()
         for user in users:
             turn.want_encoding(user, turn.user(user))
         self._commit(turn)

@@ -49,6 +49,14 @@ class Target:
         self.partition = partition
         self.submitted = asyncio.Event()
 
+    @property
+    def queued_users(self) -> int:
+        return self.partition.meta.queued
+
+    async def read_queue(self, after: str, most: int) -> list[str]:
+        users = [key[1:].decode() for key in self.partition.memory.keys(b"q")]
+        return [user for user in users if user > after][:most]
+
     async def make_jobs(self, users: list[str], refresh: bool) -> list[encode.Job]:
         states: list[tuple[str, UserState | None]] = [(user, self.partition.state(user)) for user in users]
         return encode.make_jobs(self.partition.memory, states, "neighbour" if refresh else "event")
