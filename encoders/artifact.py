@@ -21,6 +21,7 @@ from encoders.base import (
     TEXT_DIM,
     BuildOptions,
     EncoderSpec,
+    TextEncoder,
     Weights,
     choose_device,
     digest,
@@ -79,7 +80,7 @@ ENCODERS: tuple[EncoderSpec, ...] = (
 class Encoders:
     """All encoders, as the service uses them. ``version`` names all weights together."""
 
-    text: BertTextEncoder
+    text: TextEncoder
     text_projection: TextProjection
     behaviour: BehaviourEncoder
     social: SocialEncoder

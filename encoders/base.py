@@ -57,6 +57,10 @@ class Encoder(Protocol[BatchT_contra]):
     def encode(self, batch: BatchT_contra, /) -> F32: ...
 
 
+TextEncoder = Encoder[Sequence[str]]
+"""Texts to float32 ``[n, dim]`` of length 1; a text with nothing to read has the zero vector."""
+
+
 @dataclass(frozen=True)
 class BuildOptions:
     """What an encoder may need to be built."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -13,6 +14,8 @@ from encoders.base import F32, F64, Bools, as_batch
 
 FORMAT = 1
 """Version of the byte layout of heads."""
+MAX_VERSION = 2**53
+"""No head is ever published so often; sums of versions stay whole numbers that 64 bits hold."""
 
 
 class Scorer(Protocol):
@@ -67,7 +70,7 @@ def first_format(data: bytes) -> int:
     """The format version that a head's bytes begin with; ValueError if they are no head's."""
     try:
         header: _FormatOnly = msgspec.msgpack.decode(data, type=_FormatOnly)
-    except msgspec.MsgspecError as e:
+    except (msgspec.MsgspecError, RecursionError) as e:
         raise ValueError(f"not a head: {e}") from e
     return header.format
 
@@ -155,12 +158,16 @@ class PublishedHead:
             raise ValueError(f"published head of format {found}; this code reads {FORMAT}")
         try:
             r = msgspec.msgpack.decode(data, type=_Record)
-        except msgspec.MsgspecError as e:
+        except (msgspec.MsgspecError, RecursionError) as e:
             raise ValueError(f"not a published head: {e}") from e
+        if not (0.0 < r.temperature < math.inf and 0 <= r.version < MAX_VERSION and 0 <= r.seen < MAX_VERSION):
+            raise ValueError(f"published head: temperature {r.temperature}, version {r.version}, seen {r.seen}")
         n, numbers = len(r.classes), len(r.weights) // 4
         if n == 0 or numbers % n:
             raise ValueError(f"published head: {numbers} weights for {n} classes")
         weights = unpack_array(r.weights, "<f4", n, numbers // n).astype(np.float32)
+        if not np.isfinite(weights).all():
+            raise ValueError("published head: weights must be finite")
         labelled = np.array(r.labelled, dtype=np.bool_)
         return cls(
             r.classes,

@@ -10,6 +10,8 @@ Array = npt.NDArray[np.float32]
 
 #: half-life in seconds of a comment's weight in the mean text vector
 TEXT_HALF_LIFE = 30 * 86_400.0
+#: numbers of stored vectors are within one (unit length, or a tanh); larger ones were not made by an encoder
+MOST = 4.0
 
 
 class Vectors(msgspec.Struct, array_like=True):
@@ -55,6 +57,11 @@ def unpack(data: bytes, dim: int) -> Array:
     if not data:
         return np.zeros(dim, dtype=np.float32)
     return np.frombuffer(data, dtype=np.float16).astype(np.float32)
+
+
+def is_packed(data: bytes, dim: int) -> bool:
+    """Whether ``data`` holds ``dim`` float16 numbers such as encoders make (no NaN, nothing huge)."""
+    return len(data) == 2 * dim and bool((np.abs(np.frombuffer(data, dtype=np.float16)) <= MOST).all())
 
 
 def add_text(vectors: Vectors, vector: Array, time: float) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import logging
 import os
@@ -10,11 +11,12 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from encoders.artifact import load_encoders
+from encoders.base import F32, TextEncoder
 from encoders.heads import PublishedHead
 from state.store import SharedMemory
 from streams.kafka.admin import partition_count
@@ -75,7 +77,33 @@ def make_place(settings: Settings, partition: int, partitions: int) -> Place:
 def load_models(settings: Settings, plan: Plan) -> Models:
     """Encoders and description vectors."""
     encoders = load_encoders(settings.text_model, settings.encoder_artifact, settings.device, settings.torch_threads)
-    return make_models(encoders, plan)
+    models = make_models(encoders, plan)
+    if pause := float(os.environ.get("SEGMENTS_TEST_SLOW_ENCODER", "0")):
+        return dataclasses.replace(models, encoders=dataclasses.replace(encoders, text=SlowText(encoders.text, pause)))
+    return models
+
+
+class SlowText:
+    """For tests of backpressure: a text encoder that sleeps ``seconds`` before each batch."""
+
+    def __init__(self, encoder: TextEncoder, seconds: float) -> None:
+        self._encoder = encoder
+        self._seconds = seconds
+
+    @property
+    def dim(self) -> int:
+        return self._encoder.dim
+
+    @property
+    def version(self) -> str:
+        return self._encoder.version
+
+    def weights(self) -> dict[str, F32]:
+        return self._encoder.weights()
+
+    def encode(self, texts: Sequence[str]) -> F32:
+        time.sleep(self._seconds)
+        return self._encoder.encode(texts)
 
 
 def _step_back() -> None:

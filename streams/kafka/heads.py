@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from encoders.base import FUSED
 from encoders.heads import PublishedHead
 from streams.kafka.reading import take
 
@@ -83,10 +84,14 @@ class HeadsFollower:
                     log.warning("heads topic %s: %s", self._topic, error)
                 continue
             self.next_offset = (message.offset() or 0) + 1
-            group, value = (message.key() or b"").decode(), message.value()
+            value = message.value()
             if value is None:
                 continue
-            head = PublishedHead.from_bytes(value)
+            try:
+                group, head = read_head(message.key(), value)
+            except ValueError as error:  # a bad record must not end the follower, and with it the worker
+                log.warning("heads topic %s: offset %s is passed over: %s", self._topic, message.offset(), error)
+                continue
             if head.version > self._versions.get(group, -1):
                 self._versions[group] = head.version
                 newer[group] = head
@@ -94,3 +99,13 @@ class HeadsFollower:
             self._on_heads(newer)
         if ended:
             self._caught_up.set()
+
+
+def read_head(key: bytes | None, value: bytes) -> tuple[str, PublishedHead]:
+    """(group, head) of a record. Raises ValueError for what is no head or does not fit the fused vectors."""
+    head = PublishedHead.from_bytes(value)
+    if head.dim != FUSED:
+        raise ValueError(f"the head takes {head.dim} numbers, a fused vector has {FUSED}")
+    if len(set(head.classes)) != len(head.classes):
+        raise ValueError("the head names a class twice")
+    return (key or b"").decode(), head

@@ -13,8 +13,10 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
+from streams.kafka.encoding import BatchEncoder, EncoderAwayError
 from streams.ops.metrics import Metrics
 from streams.steps import encode
 from streams.steps.models import Models
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 MOST_WAITING = 50_000
 #: users read from a partition's store at once: that holds up its next turn by a few milliseconds
 READ_QUEUE = 2_000
+#: seconds before a batch that failed is tried again, by how often the lane failed since it last got on
+_AGAIN_AFTER = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class EncodeTarget(Protocol):
@@ -74,11 +78,9 @@ class EncodeLane:
         most: int = MOST_WAITING,
     ) -> None:
         """``batch``: users encoded together; ``most``: users that wait in memory."""
-        self._models = models
-        self._full = full
+        self._encoder = BatchEncoder(models, full, metrics, executor)
         self._batch = batch
         self._metrics = metrics
-        self._executor = executor
         self._waiting: dict[tuple[int, str], tuple[EncodeTarget, float]] = {}
         self._most = most
         self._low = most // 2
@@ -89,6 +91,7 @@ class EncodeLane:
         self._wake = asyncio.Event()
         self._busy = False
         self._in_flight = 0
+        self._taken_since = 0.0
 
     def attach(self, target: EncodeTarget) -> None:
         """A partition came to this worker: whoever waits in its store is read when there is room."""
@@ -141,7 +144,9 @@ class EncodeLane:
 
     @property
     def age(self) -> float:
-        """Seconds that the user in front has waited."""
+        """Seconds that the user in front has waited, those that are being encoded included."""
+        if self._in_flight and self._taken_since:
+            return time.monotonic() - self._taken_since
         for _, since in self._waiting.values():
             return time.monotonic() - since
         return 0.0
@@ -159,6 +164,7 @@ class EncodeLane:
 
     async def run(self) -> None:
         """Work until cancelled. A batch that fails is logged and its users wait again: nothing is lost."""
+        failures = 0
         while True:
             if not (self._waiting or self._backlogs or self._refreshes):
                 self._wake.clear()
@@ -166,8 +172,18 @@ class EncodeLane:
             self._busy = True
             try:
                 await self.step()
+                failures = 0
+            except Exception as error:
+                pause = _AGAIN_AFTER[min(failures, len(_AGAIN_AFTER) - 1)]
+                failures += 1
+                known = isinstance(error, EncoderAwayError)
+                log.warning(
+                    "encoding stands still: %s; again in %.1f s", error, pause, exc_info=None if known else error
+                )
+                self._note()
+                await asyncio.sleep(pause)
             finally:
-                self._busy, self._in_flight = False, 0
+                self._busy, self._in_flight, self._taken_since = False, 0, 0.0
                 self._note()
 
     async def step(self) -> None:
@@ -206,13 +222,18 @@ class EncodeLane:
 
     async def _encode_waiting(self) -> None:
         taken = list(self._waiting.items())[: self._batch]
-        self._in_flight = len(taken)
+        self._in_flight, self._taken_since = len(taken), taken[0][1][1]
         for key, _ in taken:
             del self._waiting[key]
         by_target: dict[int, tuple[EncodeTarget, list[str]]] = {}
         for (number, user), (target, _) in taken:
             by_target.setdefault(number, (target, []))[1].append(user)
-        await self._encode([(target, users, []) for target, users in by_target.values()], refresh=False)
+        try:
+            await self._encode([(target, users, []) for target, users in by_target.values()], refresh=False)
+        except Exception:
+            self._waiting = {**dict(taken), **self._waiting}  # in front, with the time that they have waited
+            self._in_flight = 0
+            raise
 
     async def _encode_refresh(self) -> None:
         refresh = self._refreshes[0]
@@ -221,7 +242,7 @@ class EncodeLane:
         except PartitionGoneError:
             self.drop(refresh.target)
             return
-        ended = len(users) < self._batch
+        ended, after = len(users) < self._batch, refresh.after
         if ended:
             # meanwhile the partition may have left, and what is in front now is another's
             self._refreshes = deque(each for each in self._refreshes if each is not refresh)
@@ -229,7 +250,13 @@ class EncodeLane:
             refresh.after = users[-1]
         again = any(each.followee == refresh.followee and each.target is refresh.target for each in self._refreshes)
         refreshed = [refresh.followee] if ended and not again else []
-        await self._encode([(refresh.target, users, refreshed)], refresh=True)
+        try:
+            await self._encode([(refresh.target, users, refreshed)], refresh=True)
+        except Exception:
+            refresh.after = after
+            if ended:
+                self._refreshes.appendleft(refresh)
+            raise
 
     async def _encode(self, parts: list[tuple[EncodeTarget, list[str], list[str]]], refresh: bool) -> None:
         work: list[tuple[EncodeTarget, list[encode.Job], list[str]]] = []
@@ -240,14 +267,13 @@ class EncodeLane:
                 self.drop(target)
         jobs = [job for _, part, _ in work for job in part]
         self._in_flight = len(jobs)
-        loop = asyncio.get_running_loop()
-        if jobs:
-            await loop.run_in_executor(self._executor, encode.compute, self._models(), jobs, self._full)
-            self._metrics.encoded_users.inc(len(jobs))
-            self._metrics.encoded_texts.inc(sum(len(job.texts) for job in jobs))
+        computed = iter(await self._encoder.compute(jobs) if jobs else [])
         for target, part, refreshed in work:
+            done = [job for job in islice(computed, len(part)) if job is not None]
+            self._metrics.encoded_users.inc(len(done))
+            self._metrics.encoded_texts.inc(sum(len(job.texts) for job in done))
             try:
-                await target.submit(part, refreshed)
+                await target.submit(done, refreshed)
             except PartitionGoneError:
                 self.drop(target)
 

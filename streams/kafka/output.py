@@ -12,15 +12,19 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from state import layout
 from streams.settings import Settings
-from streams.steps.effects import Effects, Place
+from streams.steps.effects import Effects, Place, Reject
 from streams.wire.emit import Change, Headers, audience_value, change_headers, change_value, membership_value
 from streams.wire.refused import dead_letter_headers
-from streams.wire.topics import MAX_RECORD_BYTES
+from streams.wire.topics import MAX_DEAD_LETTER_BYTES, MAX_RECORD_BYTES
 
 log = logging.getLogger(__name__)
 
 _TIMEOUT = 30.0
 _TAKEN_OVER = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED)
+#: of a header beside its name and content, at most
+_HEADER_BYTES = 10
+#: what is kept of a record that is too large to be sent again
+_CUT_BYTES = 1_048_576
 
 
 class FencedError(RuntimeError):
@@ -119,14 +123,27 @@ class Output:
             where = -1 if message.partition is None else message.partition
             producer.produce(message.topic, message.value, message.key, where, headers=message.headers)
         for reject in effects.rejects:
-            record = reject.record
-            headers: Headers = [
-                *record.headers,
-                *dead_letter_headers(reject.error, reject.topic, partition, record.offset, record.timestamp),
-            ]
-            producer.produce(topics.dead_letters, record.value, record.key, partition, headers=headers)
+            key, value, headers = dead_letter(reject, partition)
+            producer.produce(topics.dead_letters, value, key, partition, headers=headers)
         producer.produce(topics.changelog, last, layout.POSITION_KEY, partition, on_delivery=on_position)
         puts[layout.POSITION_KEY] = last
+
+
+def dead_letter(reject: Reject, partition: int) -> tuple[bytes | None, bytes | None, Headers]:
+    """(key, value, headers): the record untouched, and after its own headers why it was refused and where it lies.
+
+    What no producer could send again (it was compressed when it came) is cut, and ``cut-from`` says its size in bytes:
+    else the transaction could never be committed, and the partition would stand still.
+    """
+    record = reject.record
+    why = dead_letter_headers(reject.error, reject.topic, partition, record.offset, record.timestamp)
+    own = list(record.headers)
+    size = len(record.key or b"") + len(record.value or b"")
+    size += sum(len(name) + len(content or b"") + _HEADER_BYTES for name, content in own)
+    if size <= MAX_RECORD_BYTES:
+        return record.key, record.value, [*own, *why]
+    key, value = (content[:_CUT_BYTES] if content is not None else None for content in (record.key, record.value))
+    return key, value, [*why, ("cut-from", b"%d" % size)]
 
 
 def _new_producer(settings: Settings, place: Place, failed: list[KafkaError]) -> Producer:
@@ -151,7 +168,7 @@ def _new_producer(settings: Settings, place: Place, failed: list[KafkaError]) ->
             "linger.ms": 1,
             "log_level": 3,  # errors: what a fresh coordinator answers at first is no news
             "batch.size": 1_000_000,
-            "message.max.bytes": MAX_RECORD_BYTES,
+            "message.max.bytes": MAX_DEAD_LETTER_BYTES,
             "queue.buffering.max.messages": 2_000_000,
             "queue.buffering.max.kbytes": 1_048_576,
         },

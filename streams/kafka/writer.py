@@ -336,8 +336,10 @@ class PartitionWriter:
         for user, state in turn.touched.items():
             cache.pop(user, None)  # to the young end
             cache[user] = state
-        while len(cache) > self._settings.cached_users:
-            del cache[next(iter(cache))]
+        if (over := len(cache) - self._settings.cached_users) > 0:
+            # the oldest, all at once: each look for the first key goes over all that were deleted before it
+            for user in list(islice(cache, over)):
+                del cache[user]
         if looked_at_timers:
             first = self.store.first_timer(min(self._fired_until, effects.earliest))
             self.next_timer = self._fired_until = first

@@ -32,6 +32,10 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from streams.ops.metrics import Metrics
 
 log = logging.getLogger(__name__)
+#: a broker that was away comes back with new leader epochs
+_STALE = frozenset(
+    {KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.NOT_LEADER_FOR_PARTITION}
+)
 
 Partition = tuple[str, int]
 
@@ -188,7 +192,7 @@ class LagMonitor:
 
     def __init__(self, conf: Mapping[str, Any], group: str, metrics: Metrics, timeout: float = 5.0) -> None:
         self._conf = dict(conf)
-        self._admin: admin.AdminClient | None = None
+        self._admin = self._new_admin()
         self._group = group
         self._metrics = metrics
         self._timeout = timeout
@@ -269,20 +273,27 @@ class LagMonitor:
         if not wanted:
             return {}
         ends: dict[Partition, int] = {}
-        if self._admin is None:
-            self._admin = admin.AdminClient(dict(self._conf), logger=log)
         futures = self._admin.list_offsets(
             wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=self._timeout
         )
+        stale = False
+        until = time.monotonic() + self._timeout + 1.0  # for all together: a broker that hangs fails none of them early
         for partition, future in futures.items():
             try:
-                ends[partition.topic, partition.partition] = future.result(self._timeout + 1.0).offset
-            except (KafkaException, TimeoutError):
+                offset = future.result(max(0.0, until - time.monotonic())).offset
+            except (KafkaException, TimeoutError) as error:
+                offset = -1
+                stale |= isinstance(error, KafkaException) and error.args[0].code() in _STALE
+            if offset >= 0:
+                ends[partition.topic, partition.partition] = offset
+            else:  # for a broker that hangs the client answers in time, without an error, but with no offset
                 self._metrics.lag_failures.inc()
-        if len(ends) < len(wanted):
-            # after a broker's restart a client asks with the leader epoch of before, and is refused for minutes
-            self._admin = None
+        if stale:  # this client goes on asking with the leader epochs that it knows; a new one learns the present ones
+            self._admin = self._new_admin()
         return ends
+
+    def _new_admin(self) -> admin.AdminClient:
+        return admin.AdminClient(dict(self._conf), logger=log)
 
     def _read(self, positions: Mapping[Partition, int]) -> dict[Partition, Found]:
         if not positions:

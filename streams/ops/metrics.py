@@ -75,6 +75,13 @@ class Metrics:
         )
         self.encoded_users = self._counter("segments_encoded_users_total", "Users encoded anew.")
         self.encoded_texts = self._counter("segments_encoded_texts_total", "Texts that went through the text encoder.")
+        self.encode_failures = self._counter("segments_encode_failures_total", "Times that the models failed.")
+        self.texts_skipped = self._counter(
+            "segments_texts_skipped_total", "Texts that the encoder fails on: encoded as if they were empty."
+        )
+        self.encode_set_aside = self._counter(
+            "segments_encode_set_aside_total", "Users on whom the models fail whatever their texts."
+        )
         self.graph_messages = self._counter(
             "segments_graph_messages_total", "Messages on the graph topic, sent or received.", "direction"
         )

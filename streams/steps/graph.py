@@ -15,12 +15,14 @@ from encoders.base import NODE_DIM
 from state import edges, layout
 from state.layout import FOLLOWS, UNFOLLOWED
 from state.user import UserState
-from state.vectors import Vectors, unpack
+from state.vectors import Vectors, is_packed, unpack
 from streams.steps.effects import Message, Record
 from streams.steps.partitioner import partition_of
 from streams.steps.turn import Turn
+from streams.wire.decode import MAX_ID_CHARS
 from streams.wire.receipts import Receipt, erasure_digest, receipt_headers, receipt_value
-from streams.wire.refused import Code, RefusedError
+from streams.wire.refused import Code, RefusedError, printable
+from streams.wire.times import MILLISECONDS_FROM
 
 
 class Subscribe(msgspec.Struct, array_like=True, tag="subscribe", frozen=True):
@@ -61,6 +63,8 @@ class Gone(msgspec.Struct, array_like=True, tag="gone", frozen=True):
 MOST_EDGES: Final = 2_000
 #: people who are followed no more and are remembered as such, for each user
 MOST_REMOVED: Final = 256
+#: no user's vectors are ever sent so often, and nobody has so many edges
+MAX_NUMBER: Final = 2**53
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Subscribe | NodeVectors | Gone).decode
 
@@ -122,9 +126,9 @@ def receive(turn: Turn, records: list[Record]) -> None:
     for record in records:
         turn.effects.graph_received += 1
         try:
-            message = _decode(record.value or b"")
-        except msgspec.DecodeError as error:
-            turn.reject(topic, record, RefusedError(Code.BROKEN_INTERNAL, f"not a graph message: {error}"))
+            message = read_message(record.value, turn.place.partitions)
+        except RefusedError as error:
+            turn.reject(topic, record, error)
             continue
         if isinstance(message, Subscribe):
             _subscribed(turn, message)
@@ -132,6 +136,34 @@ def receive(turn: Turn, records: list[Record]) -> None:
             _arrived(turn, message)
         else:
             _gone(turn, message)
+
+
+def read_message(value: bytes | None, partitions: int) -> Subscribe | NodeVectors | Gone:
+    """What would break later on is refused here: one bad record must not stop its partition. Raises RefusedError."""
+    try:
+        message: Subscribe | NodeVectors | Gone = _decode(value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RefusedError(Code.BROKEN_INTERNAL, f"not a graph message: {printable(error)}") from None
+    if wrong := _what_is_wrong(message, partitions):
+        raise RefusedError(Code.BROKEN_INTERNAL, f"not a graph message: {wrong}")
+    return message
+
+
+def _what_is_wrong(message: Subscribe | NodeVectors | Gone, partitions: int) -> str:
+    if not 0 < len(message.user) <= MAX_ID_CHARS:
+        return "its user is empty or too long"
+    if isinstance(message, Subscribe):
+        return "" if 0 <= message.partition < partitions else f"there is no partition {message.partition}"
+    if isinstance(message, NodeVectors):
+        if not 0 < message.version < MAX_NUMBER:
+            return f"its version is {message.version}"
+        fits = is_packed(message.node, NODE_DIM) and is_packed(message.hidden, NODE_DIM)
+        return "" if fits else f"its vectors are not {NODE_DIM} finite numbers"
+    if not 0.0 < message.time < MILLISECONDS_FROM:
+        return f"its time is {message.time:g}"
+    if not (0 <= message.memberships < MAX_NUMBER and 0 <= message.edges < MAX_NUMBER):
+        return "its counts are out of range"
+    return "its texts are too long" if max(len(message.event), len(message.after)) > MAX_ID_CHARS else ""
 
 
 def _subscribed(turn: Turn, wish: Subscribe) -> None:

@@ -12,15 +12,15 @@ from encoders.base import FUSED, MODALITIES
 from encoders.heads import OnlineHead, evidence_shares, head_from_bytes, make_head
 from state import layout
 from state.user import PendingLabel, UserState, remember
-from state.vectors import Vectors, pack, unpack
+from state.vectors import Vectors, is_packed, pack, unpack
 from streams.steps.effects import Message, Record
 from streams.steps.membership import Cause, decide
 from streams.steps.partitioner import partition_of
 from streams.steps.segments import Segment
 from streams.steps.turn import Turn
-from streams.wire.decode import decode_label
+from streams.wire.decode import MAX_WEIGHT, decode_label
 from streams.wire.emit import Reason
-from streams.wire.refused import Code, RefusedError
+from streams.wire.refused import Code, RefusedError, printable
 
 Heads = dict[str, OnlineHead]
 """Group → the full head, of groups that this partition trains."""
@@ -172,15 +172,28 @@ def send_pending_labels(turn: Turn, user: str, state: UserState) -> None:
     state.labels = []
 
 
+def read_example(value: bytes | None) -> Example:
+    """What would spoil the head is refused here. Raises RefusedError."""
+    try:
+        example = _decode(value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RefusedError(Code.BROKEN_INTERNAL, f"not an example: {printable(error)}") from None
+    if not 0.0 < example.weight <= MAX_WEIGHT:
+        raise RefusedError(Code.BROKEN_INTERNAL, f"not an example: its weight is {example.weight:g}")
+    if not is_packed(example.vector, FUSED):
+        raise RefusedError(Code.BROKEN_INTERNAL, f"not an example: its vector is not {FUSED} finite numbers")
+    return example
+
+
 def train(turn: Turn, records: list[Record], heads: Heads) -> None:
     """Records of the example topic: predict, score, then learn (prequential), and publish the head."""
     topic = turn.place.topics.examples
     blocks: dict[str, list[Example]] = {}
     for record in records:
         try:
-            example = _decode(record.value or b"")
-        except msgspec.DecodeError as error:
-            turn.reject(topic, record, RefusedError(Code.BROKEN_INTERNAL, f"not an example: {error}"))
+            example = read_example(record.value)
+        except RefusedError as error:
+            turn.reject(topic, record, error)
             continue
         segment = turn.plan.segments.get(example.segment)
         if segment is not None and segment.group == example.group:  # else it was defined otherwise meanwhile

@@ -18,8 +18,8 @@ from streams.steps.segments import Plan
 from streams.tools.logs import MASK
 from streams.tools.terminal import printable, setting_name
 
-#: read by other parts than Settings: the file's name, the data sets of tests, crash points of tests
-_NOT_SETTINGS = frozenset({"SEGMENTS_CONFIG", "SEGMENTS_DATA", "SEGMENTS_TEST_KILL_AT"})
+#: read by other parts than Settings: the file's name, the data sets of tests, crash points and slowness of tests
+_NOT_SETTINGS = frozenset({"SEGMENTS_CONFIG", "SEGMENTS_DATA", "SEGMENTS_TEST_KILL_AT", "SEGMENTS_TEST_SLOW_ENCODER"})
 
 
 def plan_table(plan: Plan) -> RenderableType:

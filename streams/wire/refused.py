@@ -33,6 +33,11 @@ class RefusedError(ValueError):
         self.code = code
 
 
+def printable(error: Exception) -> str:
+    """A decoder's message for people: what it repeats of the record cannot disturb a terminal, and is not long."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(error)[:300])
+
+
 def dead_letter_headers(
     error: RefusedError, topic: str, partition: int, offset: int, timestamp: int
 ) -> list[tuple[str, bytes]]:

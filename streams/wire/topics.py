@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 #: receipts of erasure are kept for longer than a year
 RECEIPT_DAYS = 400
+#: A dead letter is such a record with some more headers.
+MAX_DEAD_LETTER_BYTES = MAX_RECORD_BYTES + 65_536
 _DAY_MS = 86_400_000
 #: compaction keeps a tombstone at least this long: who reads a compacted topic more rarely misses deletions
 TOMBSTONE_SECONDS = _DAY_MS / 1000.0
@@ -88,6 +90,7 @@ class Topics:
         keep = {"cleanup.policy": "delete", "retention.ms": str(events_retention_days * _DAY_MS)}
         arrival = {"message.timestamp.type": "LogAppendTime"}
         big = {"max.message.bytes": str(MAX_RECORD_BYTES)}
+        bigger = {"max.message.bytes": str(MAX_DEAD_LETTER_BYTES)}
         week = {"cleanup.policy": "delete", "retention.ms": str(7 * _DAY_MS)}
         compact = {
             "cleanup.policy": "compact",
@@ -106,7 +109,7 @@ class Topics:
             ),
             TopicSpec(self.changes, "one record for each entered / exited", partitions, keep),
             TopicSpec(self.memberships, "current membership of each user", partitions, compact),
-            TopicSpec(self.dead_letters, "refused records, untouched", partitions, keep | big),
+            TopicSpec(self.dead_letters, "refused records, untouched", partitions, keep | bigger),
             TopicSpec(self.receipts, "proof that a user was erased", partitions, proof),
             TopicSpec(self.changelog, "state of each user (internal)", partitions, compact | big),
             TopicSpec(self.graph, "vectors and subscriptions of the graph (internal)", partitions, week | arrival),

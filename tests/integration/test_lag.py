@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -187,6 +189,27 @@ def test_lag_goes_on_growing_while_the_broker_is_away_and_is_fresh_when_it_is_ba
         assert bench.metrics.registry.get_sample_value("segments_lag_failures_total") == 1
         own.start()
         wait_for(lambda: bench.look(0, now + 110).fresh, 30.0, "an answer of the broker that is back")
+        bench.monitor.close()
+
+
+def test_a_broker_that_hangs_does_not_look_healthy_and_is_seen_again_when_it_answers(
+    tmp_path: Path, unique_prefix: str
+) -> None:
+    """Asked by librdkafka, a hanging broker "answers" with offset -1001; back again it has new leader epochs."""
+    with EmbeddedBroker(tmp_path / "kafka", heap_mb=256) as own:
+        bench = Bench(own.bootstrap, f"{unique_prefix}lag", timeout=1.0)
+        bench.produce(7)
+        assert bench.look(0, time.time()).records == 7
+        assert own.pid is not None
+        os.kill(own.pid, signal.SIGSTOP)
+        until = time.monotonic() + 5.0  # longer than the broker's session with its controller
+        while time.monotonic() < until:
+            lag = bench.look(0, time.time())
+            assert (lag.records, lag.fresh) == (7, False)
+        os.kill(own.pid, signal.SIGCONT)
+        wait_for(lambda: bench.look(0, time.time()).fresh, 20.0, "the end is known again")
+        bench.produce(1)
+        wait_for(lambda: bench.look(0, time.time()).records == 8, 20.0, "and fresh")
         bench.monitor.close()
 
 

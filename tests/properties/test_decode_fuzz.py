@@ -7,27 +7,17 @@ import os
 from datetime import datetime
 from typing import Any, Final
 
-import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from state.layout import decode_user, encode_user, user_key
-from state.user import fold
-from state.windows import TallyPlan
-from streams.steps.partitioner import partition_of
-from streams.steps.turn import new_state
-from streams.wire.decode import MAX_ID_CHARS, NAMES, Limits, decode_event, decode_label
-from streams.wire.emit import Change, Reason, change_headers, change_value
-from streams.wire.events import KINDS, Event, Label, encode_event
-from streams.wire.refused import RefusedError, dead_letter_headers
+from streams.wire.decode import MAX_ID_CHARS
+from streams.wire.events import KINDS, Event, encode_event
 from streams.wire.segment_spec import CALLS, TRACK
-from streams.wire.times import MILLISECONDS_FROM
 from tests.bad_records import ARRIVED, call, own
+from tests.fuzz.checks import LIMITS, check_event, check_label
 
 #: how long to look: ``FUZZ_EXAMPLES=20000`` for a long search (hypothesis itself is deterministic under CI)
 FUZZ = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "300")), deadline=None)
-LIMITS = Limits()
-NO_TALLIES = TallyPlan(frozenset())
 
 SEEDS: Final = (
     own(),
@@ -132,49 +122,6 @@ def mutated(draw: st.DrawFn) -> bytes:
             case _:
                 del value[at:]
     return bytes(value)
-
-
-def check_event(value: bytes | None) -> Event | None:
-    """Decode; an event must go through all that handles its texts, a refusal must fit the dead letter."""
-    try:
-        event = decode_event(value, ARRIVED, LIMITS)
-    except RefusedError as error:
-        check_refusal(error)
-        return None
-    assert decode_event(encode_event(event), ARRIVED, LIMITS) == event
-    assert all(len(getattr(event, name)) <= MAX_ID_CHARS for name in NAMES)
-    assert LIMITS.min_event_time <= event.time < MILLISECONDS_FROM
-    user_key(event.user)
-    partition_of(event.user, 7)
-    state = new_state(0)
-    fold(state, event, 1, NO_TALLIES, ARRIVED)
-    assert decode_user(encode_user(state)) == state
-    change = Change(
-        event.user, "s", "entered", 1.0, 1, 1, None, None, "event", Reason("r", event.id), event.time, ARRIVED
-    )
-    assert msgspec.json.decode(change_value(change), type=Change) == change
-    assert dict(change_headers(change, b"/"))["ce_subject"] == event.user.encode()
-    return event
-
-
-def check_label(value: bytes | None) -> Label | None:
-    try:
-        label = decode_label(value, ARRIVED, LIMITS)
-    except RefusedError as error:
-        check_refusal(error)
-        return None
-    assert decode_label(encode_event(label), ARRIVED, LIMITS) == label
-    user_key(label.user)
-    label.segment.encode()
-    return label
-
-
-def check_refusal(error: RefusedError) -> None:
-    reason = str(error)
-    assert 0 < len(reason) < 1_000
-    assert reason.isprintable()  # it is shown in terminals
-    headers = dict(dead_letter_headers(error, "t", 0, 0, 0))
-    assert headers["reason"].decode() == reason  # no half of a surrogate pair in it
 
 
 @FUZZ

@@ -1,0 +1,82 @@
+"""What waits for a partition's turn is bounded, and so is a turn, whatever the fetches bring."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from state.store import SharedMemory
+from streams.kafka.lane import EncodeLane
+from streams.kafka.partition import Partition
+from streams.kafka.writer import PartitionWriter
+from streams.ops.metrics import Metrics
+from streams.settings import Settings
+from streams.steps.segments import parse_plan
+from tests.small_partition import PLACE, Sent, models_of
+
+RULE = '[[segment]]\nid = "s"\nrule = \'count("click", within="7d") >= 1\'\n'
+BATCH = 100
+
+
+class Bench:
+    """A partition that is not started: its queue is filled and emptied by hand."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        models = models_of(RULE)
+        executor = ThreadPoolExecutor(1)
+        metrics = Metrics()
+        self.held: list[bool] = []
+        self.acked: list[int] = []
+        settings = Settings(data_dir=tmp_path)
+        self.partition = Partition(
+            writer=PartitionWriter(settings, parse_plan(RULE), PLACE, SharedMemory(8), lambda: models),
+            lane=EncodeLane(lambda: models, False, 32, metrics, executor),
+            metrics=metrics,
+            executor=executor,
+            batch_records=BATCH,
+            on_restored=self._restored,
+            on_pressure=lambda _partition, high: self.held.append(high),
+            on_changes=lambda _changes: None,
+            on_failed=lambda _partition, _error: None,
+        )
+
+    async def _restored(self, _partition: Partition) -> None: ...
+
+    def fetch(self, first: int, count: int) -> None:
+        """A fetch arrives; its acknowledgement is remembered by its first offset."""
+        records = [Sent(offset, b"{}") for offset in range(first, first + count)]
+        self.partition.arrive(PLACE.topics.events, [*records], lambda: self.acked.append(first))
+
+    def turn(self) -> list[int]:
+        """Offsets of the next turn; acknowledges what is through with it."""
+        work, acks, _ = self.partition._gather()
+        for ack in acks:
+            ack()
+        return [record.offset for _, records in work.sources for record in records]
+
+
+def test_a_large_fetch_goes_through_in_turns_of_the_batch_size_and_is_acked_with_the_last(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.fetch(0, 250)
+    bench.fetch(250, 10)
+    assert bench.turn() == list(range(100))
+    assert bench.turn() == list(range(100, 200))
+    assert bench.acked == []
+    assert bench.turn() == list(range(200, 260))
+    assert bench.acked == [0, 250]
+    assert bench.partition.queued == 0
+
+
+def test_a_partition_with_more_than_two_batches_waiting_is_not_fetched_until_it_has_less_than_one(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path)
+    for first in range(0, 10_000, 50):
+        if not bench.held:  # what the transport does: a held partition is not fetched
+            bench.fetch(first, 50)
+    assert bench.partition.queued <= 2 * BATCH + 50
+    assert bench.held == [True]
+    bench.turn()
+    assert bench.held == [True]
+    bench.turn()
+    assert bench.held == [True, False]
