@@ -6,6 +6,7 @@ first  rest of the key            value                                         
 u      user id                    1 format, 8 due (float64 BE), msgpack UserState  yes
 v      user id                    1 format, msgpack Vectors                        yes
 q      user id                    empty: the user waits for the encode lane        yes
+a      id of a merged user        1 format, msgpack Alias: whose it is now         yes
 n      followed user              1 format, msgpack Neighbour                      yes
 f      len(v) 2 BE, v, follower   empty: a local follower of v                     yes
 r      followed user              empty: local followers of v wait for a refresh   yes
@@ -59,12 +60,25 @@ class Meta(msgspec.Struct):
     """Fingerprint of the definitions that all users were checked against."""
     lives: int = 0
     """User records ever begun."""
+    aliases: int = 0
+    """Forwarding records of the partition: without any nobody looks for one."""
+
+
+class Alias(msgspec.Struct, array_like=True, frozen=True):
+    """A forwarding record: the id was merged into another user, who gets what still arrives for it."""
+
+    into: str
+    time: float
+    """Event time of the identify or alias that said so: the latest wins."""
+    sequence: int = 0
+    """Of the last membership change under the merged id, where it would go on."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_user = msgspec.msgpack.Decoder(UserState).decode
 _decode_vectors = msgspec.msgpack.Decoder(Vectors).decode
 _decode_neighbour = msgspec.msgpack.Decoder(Neighbour).decode
+_decode_alias = msgspec.msgpack.Decoder(Alias).decode
 _decode_meta = msgspec.msgpack.Decoder(Meta).decode
 
 
@@ -78,6 +92,10 @@ def vectors_key(user: str) -> bytes:
 
 def queue_key(user: str) -> bytes:
     return b"q" + user.encode()
+
+
+def alias_key(user: str) -> bytes:
+    return b"a" + user.encode()
 
 
 def neighbour_key(followee: str) -> bytes:
@@ -152,6 +170,15 @@ def encode_neighbour(neighbour: Neighbour) -> bytes:
 def decode_neighbour(data: bytes) -> Neighbour:
     _check(data)
     return _decode_neighbour(memoryview(data)[1:])
+
+
+def encode_alias(alias: Alias) -> bytes:
+    return _FORMAT_BYTE + _encode(alias)
+
+
+def decode_alias(data: bytes) -> Alias:
+    _check(data)
+    return _decode_alias(memoryview(data)[1:])
 
 
 def encode_meta(meta: Meta) -> bytes:

@@ -29,6 +29,8 @@ DUPLICATE: Final = 1
 LATE: Final = 2
 TEXT: Final = 4
 EDGES: Final = 8
+SAME: Final = 16
+"""Another id is the same person's: the event's target."""
 
 
 class Action(Protocol):
@@ -117,7 +119,9 @@ class UserState(msgspec.Struct, array_like=True):
     scored: int = 0
     """Epoch of the heads that last scored this user."""
     life: int = 0
-    """The partition's number of this record: who comes back after an erasure has another."""
+    """The partition's number of this record: who comes back after an erasure or is merged has another."""
+    aliases: list[str] = []
+    """Ids that were merged into this user, in that order."""
 
 
 @lru_cache(maxsize=65_536)
@@ -127,7 +131,7 @@ def category_bucket(category: str) -> int:
 
 
 def fold(state: UserState, action: Action, event_id: str, id_hash: int, plan: TallyPlan, arrived: float = 0.0) -> int:
-    """Fold one event into ``state``; returns the bits DUPLICATE, LATE, TEXT, EDGES.
+    """Fold one event into ``state``; returns the bits DUPLICATE, LATE, TEXT, EDGES, SAME.
 
     All counts are commutative. A duplicate (same id hash within 24 h of arrival and the last 1,000 events) changes
     nothing. ``arrived`` is when the broker took the record, in seconds.
@@ -176,6 +180,8 @@ def fold(state: UserState, action: Action, event_id: str, id_hash: int, plan: Ta
     elif kind in ("join", "leave"):
         edges.set_edge(state.groups, action.group, time, kind == "join")
         edges.bound(state.groups, MOST_GROUPS)
+    elif kind in ("identify", "alias"):
+        return did | SAME
     return did
 
 

@@ -13,10 +13,10 @@ from encoders.artifact import Encoders, load_encoders
 from encoders.heads import PublishedHead
 from state import layout
 from state.user import UserState
-from streams.steps import encode, fold, graph, learned, timers
+from streams.steps import encode, fold, graph, learned, sources, timers
 from streams.steps.models import Models, make_models
 from streams.steps.segments import Plan, parse_plan
-from streams.steps.turn import Effects, Place, Turn
+from streams.steps.turn import Effects, Place, Record, Turn
 from streams.wire.decode import Limits
 from streams.wire.emit import Change
 from streams.wire.topics import Topics
@@ -126,6 +126,12 @@ class SmallPartition:
         """One batch of event records as bytes."""
         turn = Turn(self.memory, self.cache, self.plan, self.models, self.place, self._own_meta())
         fold.receive_events(turn, [self._record(value) for value in values], self.place.topics.events)
+        return self._commit(turn)
+
+    def deliver(self, topic: str, records: list[Record]) -> Effects:
+        """One batch of records of any source topic."""
+        turn = Turn(self.memory, self.cache, self.plan, self.models, self.place, self._own_meta())
+        sources.receive(turn, topic, records, self.heads)
         return self._commit(turn)
 
     def encode_waiting(self, origin: Any = "event") -> Effects:

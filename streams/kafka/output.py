@@ -119,7 +119,7 @@ class Output:
             record = reject.record
             headers: Headers = [
                 *record.headers,
-                *dead_letter_headers(reject.error, reject.topic, partition, record.offset, record.timestamp),
+                *dead_letter_headers(reject.error, reject.topic, reject.partition, record.offset, record.timestamp),
             ]
             producer.produce(topics.dead_letters, record.value, record.key, partition, headers=headers)
         producer.produce(topics.changelog, last, layout.POSITION_KEY, partition, on_delivery=on_position)

@@ -6,6 +6,7 @@ for all its local followers, and the followed user's partition keeps the set of 
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -18,6 +19,9 @@ from state.vectors import Vectors, unpack
 from streams.steps.partitioner import partition_of
 from streams.steps.turn import Message, Record, Turn
 from streams.wire.refused import Code, RefusedError
+
+#: local followers re-targeted in one turn after a merge
+MOST_RENAMED: Final = 2_000
 
 
 class Subscribe(msgspec.Struct, array_like=True, tag="subscribe", frozen=True):
@@ -37,12 +41,22 @@ class NodeVectors(msgspec.Struct, array_like=True, tag="vectors", frozen=True):
     hidden: bytes
 
 
+class Renamed(msgspec.Struct, array_like=True, tag="renamed", frozen=True):
+    """``user`` was merged into another: who follows them follows that one."""
+
+    user: str
+    into: str
+
+
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(Subscribe | NodeVectors).decode
+_decode: Final = msgspec.msgpack.Decoder(Subscribe | NodeVectors | Renamed).decode
 
 
 def edges_changed(turn: Turn, user: str, state: UserState, target: str) -> None:
     """``user`` followed or unfollowed ``target``: keep the local index and the subscription."""
+    if target == user:  # said of an id that was merged with theirs: nobody follows themselves
+        state.edges.pop(target, None)
+        return
     if state.edges.get(target, -1.0) > 0:
         _set_follower(turn, target, user, True)
     else:
@@ -86,11 +100,56 @@ def receive(turn: Turn, records: list[Record]) -> None:
             continue
         if isinstance(message, Subscribe):
             _subscribed(turn, message)
-        else:
+        elif isinstance(message, NodeVectors):
             _arrived(turn, message)
+        else:
+            _renamed(turn, message)
+
+
+def rename(turn: Turn, user: str, into: str) -> None:
+    """``user`` is merged into another: tell every partition where somebody follows them."""
+    vectors = turn.vectors(user)
+    if vectors.subscribers:
+        for partition in vectors.subscribers:
+            _send(turn, user, Renamed(user, into), partition)
+        vectors.subscribers = []
+        turn.put(layout.vectors_key(user), None)
+
+
+def _renamed(turn: Turn, message: Renamed) -> None:
+    """Local followers follow the other one from now on; of very many the rest comes with a message to ourselves."""
+    user, into = message.user, message.into
+    followers = _local_followers(turn, user, MOST_RENAMED)
+    turn.load(followers)
+    for follower in followers:
+        _set_follower(turn, user, follower, False)
+        state = turn.known(follower)
+        if state is None:
+            continue
+        time = state.edges.pop(user, 0.0)
+        if time and into != follower and edges.set_edge(state.edges, into, abs(time), time > 0):
+            edges_changed(turn, follower, state, into)
+        if turn.plan.needs_vectors:
+            state.dirty = state.count
+            turn.want_encoding(follower, state)
+    if len(followers) == MOST_RENAMED:
+        _send(turn, user, message, turn.place.partition)
+
+
+def _local_followers(turn: Turn, followee: str, most: int) -> list[str]:
+    """The first local followers in order, at most ``most``, as this turn has left them."""
+    prefix, puts = layout.followers_prefix(followee), turn.effects.puts
+    added = {key for key, value in puts.items() if value is not None and key.startswith(prefix)}
+    kept = (key for key in turn.reader.keys(prefix) if puts.get(key, b"") is not None)
+    found = sorted(added.union(islice(kept, most)))[:most]
+    return [key[len(prefix) :].decode() for key in found]
 
 
 def _subscribed(turn: Turn, wish: Subscribe) -> None:
+    if (alias := turn.alias(wish.user)) is not None:
+        if wish.wanted:
+            _send(turn, wish.user, Renamed(wish.user, alias.into), wish.partition)
+        return
     vectors = turn.vectors(wish.user)
     known = set(vectors.subscribers)
     if wish.wanted:
@@ -144,5 +203,5 @@ def _send_vectors(turn: Turn, user: str, vectors: Vectors, partition: int) -> No
     _send(turn, user, NodeVectors(user, vectors.version, vectors.sent_node, vectors.sent_hidden), partition)
 
 
-def _send(turn: Turn, user: str, message: Subscribe | NodeVectors, partition: int) -> None:
+def _send(turn: Turn, user: str, message: Subscribe | NodeVectors | Renamed, partition: int) -> None:
     turn.effects.messages.append(Message(turn.place.topics.graph, user.encode(), _encode(message), partition))

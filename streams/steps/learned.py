@@ -13,10 +13,11 @@ from encoders.heads import OnlineHead, evidence_shares, head_from_bytes, make_he
 from state import layout
 from state.user import PendingLabel, UserState, remember
 from state.vectors import Vectors, pack, unpack
+from streams.steps import reroute
 from streams.steps.membership import Cause, decide
 from streams.steps.partitioner import partition_of
 from streams.steps.segments import Segment
-from streams.steps.turn import Message, Record, Turn
+from streams.steps.turn import Message, Record, Rerouted, Turn
 from streams.wire.decode import decode_label
 from streams.wire.emit import Reason
 from streams.wire.refused import Code, RefusedError
@@ -101,6 +102,8 @@ def receive_labels(turn: Turn, records: list[Record]) -> None:
     for record in records:
         try:
             label = decode_label(record.value, record.timestamp / 1000.0, limits)
+            if isinstance(record, Rerouted) and record.user:
+                label = msgspec.structs.replace(label, user=record.user)
             labels.append((label, _learned_segment(turn, label.segment), record))
         except RefusedError as error:
             turn.reject(topic, record, error)
@@ -109,7 +112,9 @@ def receive_labels(turn: Turn, records: list[Record]) -> None:
     for label, segment, record in labels:
         state = turn.known(label.user)
         if state is None:
-            _label_of_stranger(turn, label.user, record)
+            path = record.path if isinstance(record, Rerouted) else []
+            if reroute.for_this_partition(turn, label.user, record, topic, path):
+                turn.effects.labels_unused += 1  # nothing is known of this user that a head could learn from
             continue
         marker = label.id.encode() if label.id else record.value or b""
         id_hash = xxhash.xxh3_64_intdigest(b"label/" + marker)
@@ -123,18 +128,6 @@ def receive_labels(turn: Turn, records: list[Record]) -> None:
         else:
             state.labels.append(pending)
             turn.want_encoding(label.user, state)
-
-
-def _label_of_stranger(turn: Turn, user: str, record: Record) -> None:
-    """Nothing is known here of this user that a head could learn from; perhaps the user lives elsewhere."""
-    home = partition_of(user, turn.place.partitions)
-    if home == turn.place.partition:
-        turn.effects.labels_unused += 1
-    else:
-        turn.effects.misrouted += 1
-        turn.effects.messages.append(
-            Message(turn.place.topics.labels, record.key, record.value, home, list(record.headers))
-        )
 
 
 def _learned_segment(turn: Turn, name: str) -> Segment:

@@ -39,6 +39,30 @@ class Record(Protocol):
     def headers(self) -> Iterable[tuple[str, bytes | None]]: ...
 
 
+class Hop(msgspec.Struct, array_like=True, frozen=True):
+    """A forwarding record that something followed on its way."""
+
+    user: str
+    into: str
+    time: float
+
+
+@dataclass(frozen=True)
+class Rerouted:
+    """A record that came by the reroute topic, as it was where it first arrived."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+    user: str = ""
+    """Whose it counts as, where its own user was merged into another; else empty."""
+    path: list[Hop] = field(default_factory=list)
+
+
 class Reader(Protocol):
     """What a turn reads of the partition's store."""
 
@@ -76,6 +100,7 @@ class Reject:
     """A refused record and why."""
 
     topic: str
+    partition: int
     record: Record
     error: RefusedError
 
@@ -109,6 +134,9 @@ class Effects:
     duplicates: int = 0
     late: int = 0
     misrouted: int = 0
+    """Records whose producer partitions by something else than murmur2."""
+    merged: int = 0
+    """Ids that were merged into another user."""
     graph_received: int = 0
     labels_unused: int = 0
     """Labels of users of whom nothing is known."""
@@ -133,6 +161,7 @@ class Turn:
         self._users: dict[str, UserState] = {}
         self._vectors: dict[str, Vectors] = {}
         self._neighbours: dict[str, Neighbour] = {}
+        self._aliases: dict[str, layout.Alias | None] = {}
         self._changed: set[str] = set()
         self._gone: set[str] = set()
         self.processed_at = 0.0
@@ -195,7 +224,25 @@ class Turn:
             self._neighbours[followee] = found
         return found
 
+    def load_aliases(self, users: Iterable[str]) -> None:
+        """Read the forwarding records of these users at once, if the partition has any."""
+        missing = [user for user in users if user not in self._aliases] if self.meta.aliases else []
+        values = self.reader.get_many([layout.alias_key(user) for user in missing])
+        for user, value in zip(missing, values, strict=True):
+            self._aliases[user] = layout.decode_alias(value) if value else None
+
+    def alias(self, user: str) -> layout.Alias | None:
+        """Whose this id is now; None for an id that was not merged into another."""
+        if user not in self._aliases:
+            self.load_aliases((user,))
+        return self._aliases.get(user)
+
     # writing
+
+    def set_alias(self, user: str, alias: layout.Alias | None) -> None:
+        self.meta.aliases += (alias is not None) - (self.alias(user) is not None)
+        self._aliases[user] = alias
+        self.put(layout.alias_key(user), layout.encode_alias(alias) if alias else None)
 
     def put(self, key: bytes, value: bytes | None) -> None:
         self.effects.puts[key] = value
@@ -236,7 +283,10 @@ class Turn:
         self.meta.users -= 1
 
     def reject(self, topic: str, record: Record, error: RefusedError) -> None:
-        self.effects.rejects.append(Reject(topic, record, error))
+        partition = self.place.partition
+        if isinstance(record, Rerouted):
+            topic, partition = record.topic, record.partition
+        self.effects.rejects.append(Reject(topic, partition, record, error))
 
     def finish(self, positions: dict[str, int]) -> Effects:
         """Encode what was touched; ``positions`` are the next offsets by topic. The position record comes last."""

@@ -1,0 +1,150 @@
+"""Several partitions in memory, and the topics between them: records of a topic-partition stay in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from state import layout
+from state.user import UserState
+from streams.steps.partitioner import partition_of
+from streams.steps.turn import Effects, Record, Reject
+from streams.wire.emit import Change
+from tests.small_partition import PLACE, SmallPartition, Sent
+
+Queue = tuple[str, int]
+
+
+class SmallCluster:
+    """``publish``, then ``settle``. ``rejects`` are all dead letters so far."""
+
+    def __init__(self, definitions: str, partitions: int, followees: int = 64) -> None:
+        places = [
+            replace(PLACE, partition=number, partitions=partitions, followees=followees) for number in range(partitions)
+        ]
+        self.topics = PLACE.topics
+        self.partitions = [SmallPartition(definitions, place) for place in places]
+        self.queues: dict[Queue, deque[Record]] = {}
+        self.rejects: list[Reject] = []
+        self.misrouted = 0
+        self._offsets: dict[Queue, int] = {}
+
+    def publish(self, event: dict[str, Any], partition: int | None = None) -> None:
+        """An event; ``partition`` None: where murmur2 puts it."""
+        self._send(self.topics.events, event, partition)
+
+    def publish_label(self, label: dict[str, Any], partition: int | None = None) -> None:
+        self._send(self.topics.labels, label, partition)
+
+    def _send(self, topic: str, content: dict[str, Any], partition: int | None) -> None:
+        home = partition_of(content["user"], len(self.partitions))
+        self._append(
+            topic, home if partition is None else partition, content["user"].encode(), msgspec.json.encode(content)
+        )
+
+    def settle(self, choose: Callable[[int], int] = lambda _count: 0, most: Callable[[], int] = lambda: 100) -> None:
+        """Deliver until nothing is on its way: of so many waiting queues ``choose`` one, take ``most`` records."""
+        for _ in range(10_000):
+            waiting = sorted(queue for queue, records in self.queues.items() if records)
+            if not waiting:
+                return
+            topic, partition = waiting[choose(len(waiting))]
+            records = self.queues[topic, partition]
+            self.step(topic, partition, min(len(records), most()))
+        raise AssertionError(f"still on its way: {self.queues}")
+
+    def step(self, topic: str, partition: int, count: int = 1) -> Effects:
+        """Deliver the first records of one queue, as one batch."""
+        records = self.queues[topic, partition]
+        return self.take(self.partitions[partition].deliver(topic, [records.popleft() for _ in range(count)]))
+
+    def encode(self) -> None:
+        """Run the encode lane everywhere over everybody who waits."""
+        for partition in self.partitions:
+            self.take(partition.encode_waiting())
+
+    def take(self, effects: Effects) -> Effects:
+        """Put a turn's messages where they belong."""
+        self.rejects += effects.rejects
+        self.misrouted += effects.misrouted
+        for message in effects.messages:
+            assert message.partition is not None
+            headers = [(name, value.encode() if isinstance(value, str) else value) for name, value in message.headers]
+            self._append(message.topic, message.partition, message.key, message.value, headers)
+        return effects
+
+    def _append(
+        self,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: list[tuple[str, bytes | None]] | None = None,
+    ) -> None:
+        queue = (topic, partition)
+        offset = self._offsets[queue] = self._offsets.get(queue, -1) + 1
+        self.queues.setdefault(queue, deque()).append(Sent(offset, value, key=key, headers=headers or []))
+
+    # looking
+
+    def home(self, user: str) -> SmallPartition:
+        return self.partitions[partition_of(user, len(self.partitions))]
+
+    def state(self, user: str) -> UserState | None:
+        return self.home(user).state(user)
+
+    def alias(self, user: str) -> layout.Alias | None:
+        value = self.home(user).memory.get(layout.alias_key(user))
+        return layout.decode_alias(value) if value else None
+
+    def states(self) -> dict[str, UserState]:
+        """All users, wherever they are; fails when one is at two places or not at home."""
+        found: dict[str, UserState] = {}
+        for number, partition in enumerate(self.partitions):
+            for key in partition.memory.keys(b"u"):
+                user = key[1:].decode()
+                assert partition_of(user, len(self.partitions)) == number, f"{user} is not at home"
+                found[user] = layout.decode_user(partition.memory.data[key])
+        return found
+
+    def changes(self, user: str) -> list[Change]:
+        return [change for partition in self.partitions for change in partition.changes if change.user == user]
+
+    def check(self) -> None:
+        """What must hold whatever happened: exact counts, whole sequences, changes in turn, an index as the edges."""
+        states = self.states()
+        metas = [partition.meta for partition in self.partitions]
+        assert sum(meta.users for meta in metas) == len(states)
+        assert sum(meta.events for meta in metas) == sum(state.count for state in states.values())
+        aliases = [key for partition in self.partitions for key in partition.memory.keys(b"a")]
+        assert sum(meta.aliases for meta in metas) == len(aliases)
+        members: dict[str, set[str]] = {}
+        sequences: dict[str, int] = {}
+        for change in (change for partition in self.partitions for change in partition.changes):
+            assert change.sequence == sequences.get(change.user, 0) + 1, change
+            sequences[change.user] = change.sequence
+            inside = members.setdefault(change.user, set())
+            assert (change.segment in inside) == (change.change == "exited"), change
+            inside ^= {change.segment}
+        for user, inside in members.items():
+            assert inside == (set(states[user].members) if user in states else set()), user
+        for segment in {segment for meta in metas for segment in meta.members}:
+            counted = sum(meta.members.get(segment, 0) for meta in metas)
+            assert counted == sum(segment in state.members for state in states.values())
+        self._check_index(states)
+
+    def _check_index(self, states: dict[str, UserState]) -> None:
+        followers = {
+            (layout.follower_key(target, user), partition_of(user, len(self.partitions)))
+            for user, state in states.items()
+            for target, time in state.edges.items()
+            if time > 0
+        }
+        indexed = {
+            (key, number) for number, partition in enumerate(self.partitions) for key in partition.memory.keys(b"f")
+        }
+        assert indexed == followers
