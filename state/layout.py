@@ -64,14 +64,16 @@ class Meta(msgspec.Struct):
     """Forwarding records of the partition: without any nobody looks for one."""
 
 
-class Alias(msgspec.Struct, array_like=True, frozen=True):
-    """A forwarding record: the id was merged into another user, who gets what still arrives for it."""
+class Alias(msgspec.Struct, array_like=True):
+    """A forwarding record: the id was merged into another user, who gets what still arrives for it, once."""
 
     into: str
     time: float
     """Event time of the identify or alias that said so: the latest wins."""
     sequence: int = 0
     """Of the last membership change under the merged id, where it would go on."""
+    seen: dict[int, int] = {}
+    """As ``UserState.seen``: what comes twice is dropped before it is forwarded, wherever the state is by now."""
 
 
 _encode = msgspec.msgpack.Encoder().encode

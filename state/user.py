@@ -124,6 +124,12 @@ class UserState(msgspec.Struct, array_like=True):
     """Ids that were merged into this user, in that order."""
 
 
+class Remembers(Protocol):
+    """What knows the events it has seen."""
+
+    seen: dict[int, int]
+
+
 @lru_cache(maxsize=65_536)
 def category_bucket(category: str) -> int:
     """The hashed place of a category, 0 … CATEGORY_BUCKETS - 1."""
@@ -185,7 +191,7 @@ def fold(state: UserState, action: Action, event_id: str, id_hash: int, plan: Ta
     return did
 
 
-def remember(state: UserState, id_hash: int, arrived: float) -> None:
+def remember(state: Remembers, id_hash: int, arrived: float) -> None:
     """Keep an id, in order of arrival; beyond the last DEDUPE_EVENTS (and some slack) the oldest go."""
     seen = state.seen
     seen[id_hash] = int(arrived)
@@ -195,7 +201,7 @@ def remember(state: UserState, id_hash: int, arrived: float) -> None:
             del seen[old]
 
 
-def forget_old_ids(state: UserState) -> None:
+def forget_old_ids(state: Remembers) -> None:
     """Drop ids that arrived more than the dedupe window before the newest (late events are kept like others)."""
     seen = state.seen
     if not seen:

@@ -14,7 +14,7 @@ from state.user import UserState
 from streams.steps.partitioner import partition_of
 from streams.steps.turn import Effects, Record, Reject
 from streams.wire.emit import Change
-from tests.small_partition import PLACE, SmallPartition, Sent
+from tests.small_partition import PLACE, Sent, SmallPartition
 
 Queue = tuple[str, int]
 

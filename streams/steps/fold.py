@@ -137,8 +137,7 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
 
 def _at_home(turn: Turn, user: str, items: list[Item], topic: str) -> list[Item]:
     """Of the events of somebody unknown, those that are to be counted here; the others are sent on."""
-    for at, (_, _, record) in enumerate(items):
-        path = record.path if isinstance(record, Rerouted) else []
-        if reroute.for_this_partition(turn, user, record, topic, path):
+    for at, (_, id_hash, record) in enumerate(items):
+        if reroute.for_this_partition(turn, user, record, topic, id_hash):
             return items[at:]  # nothing sends the later ones away
     return []

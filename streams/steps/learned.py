@@ -110,14 +110,13 @@ def receive_labels(turn: Turn, records: list[Record]) -> None:
     turn.load(label.user for label, _, _ in labels)
     turn.load_vectors(label.user for label, _, _ in labels)
     for label, segment, record in labels:
-        state = turn.known(label.user)
-        if state is None:
-            path = record.path if isinstance(record, Rerouted) else []
-            if reroute.for_this_partition(turn, label.user, record, topic, path):
-                turn.effects.labels_unused += 1  # nothing is known of this user that a head could learn from
-            continue
         marker = label.id.encode() if label.id else record.value or b""
         id_hash = xxhash.xxh3_64_intdigest(b"label/" + marker)
+        state = turn.known(label.user)
+        if state is None:
+            if reroute.for_this_partition(turn, label.user, record, topic, id_hash):
+                turn.effects.labels_unused += 1  # nothing is known of this user that a head could learn from
+            continue
         if id_hash in state.seen:
             turn.effects.duplicates += 1
             continue

@@ -88,7 +88,9 @@ def _move_out(turn: Turn, message: MoveOut) -> None:
     if before is not None and (before.time, before.into) >= (message.time, into):
         return  # somebody identified themselves as this id later than that
     state = turn.known(user)
-    sequence = before.sequence if before is not None else 0
+    alias = layout.Alias(into, message.time)
+    if before is not None:
+        alias.sequence, alias.seen = before.sequence, before.seen
     if state is not None:
         cause = Cause("merge", "fold", message.event, message.arrived)
         reason = Reason(summary=f"the user is one with {into}", event=message.event)
@@ -96,8 +98,8 @@ def _move_out(turn: Turn, message: MoveOut) -> None:
         for segment, member in sorted(state.members.items()):
             leave(turn, user, state, segment, member.version, member.score, now, cause, reason)
         graph.drop_edges(turn, user, state)
-        sequence = state.sequence
-    turn.set_alias(user, layout.Alias(into, message.time, sequence))
+        alias.sequence, alias.seen = state.sequence, dict(state.seen)
+    turn.set_alias(user, alias)
     if before is None or before.into != into:
         for part in _parts(turn, message, state):
             _send(turn, into, part)

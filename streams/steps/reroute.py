@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from state.user import remember
 from streams.steps.partitioner import partition_of
 from streams.steps.turn import Hop, Message, Record, Rerouted, Turn
 from streams.wire.refused import Code, RefusedError
@@ -50,11 +51,12 @@ def unwrap(record: Record) -> Rerouted:
         raise RefusedError(Code.BROKEN_INTERNAL, f"a rerouted record's headers cannot be read: {error}") from None
 
 
-def for_this_partition(turn: Turn, user: str, record: Record, topic: str, path: list[Hop]) -> bool:
+def for_this_partition(turn: Turn, user: str, record: Record, topic: str, id_hash: int) -> bool:
     """Whether a record for ``user``, of whom nothing is known here, is to be handled here; if not, it is sent on.
 
     Who has a state need not be asked about: a state begins only where this was asked, so it is at home, and a merge
-    takes the state away in the turn in which it leaves the forwarding record.
+    takes the state away in the turn in which it leaves the forwarding record. What is forwarded is deduplicated here,
+    where all of the id's records pass: the state may be on its way, and who gets it next may not have it yet.
     """
     place = turn.place
     home = partition_of(user, place.partitions)
@@ -65,8 +67,19 @@ def for_this_partition(turn: Turn, user: str, record: Record, topic: str, path: 
             turn.effects.misrouted += 1
             _send(turn, record, topic, home, "", [])
         return False
+    alias = turn.alias(user)
+    path: list[Hop] = []
+    if isinstance(record, Rerouted) and record.user:
+        path = record.path
+    elif alias is not None and id_hash in alias.seen:
+        turn.effects.duplicates += 1
+        turn.meta.duplicates += 1
+        return False
     if (onward := follow(turn, user, path)) is None:
         return True
+    if alias is not None and not path:
+        remember(alias, id_hash, record.timestamp / 1000.0)
+        turn.renew_alias(user)
     into, path = onward
     _send(turn, record, topic, partition_of(into, place.partitions), into, path)
     return False
@@ -88,7 +101,8 @@ def follow(turn: Turn, user: str, path: list[Hop]) -> tuple[str, list[Hop]] | No
     if min(loop, key=lambda each: (each.time, each.user)) != hop:
         return alias.into, path
     turn.set_alias(user, None)
-    turn.user(user).sequence = alias.sequence
+    state = turn.user(user)
+    state.sequence, state.seen = alias.sequence, alias.seen
     return None
 
 

@@ -162,6 +162,7 @@ class Turn:
         self._vectors: dict[str, Vectors] = {}
         self._neighbours: dict[str, Neighbour] = {}
         self._aliases: dict[str, layout.Alias | None] = {}
+        self._renewed: set[str] = set()
         self._changed: set[str] = set()
         self._gone: set[str] = set()
         self.processed_at = 0.0
@@ -242,7 +243,11 @@ class Turn:
     def set_alias(self, user: str, alias: layout.Alias | None) -> None:
         self.meta.aliases += (alias is not None) - (self.alias(user) is not None)
         self._aliases[user] = alias
-        self.put(layout.alias_key(user), layout.encode_alias(alias) if alias else None)
+        self.renew_alias(user)
+
+    def renew_alias(self, user: str) -> None:
+        """The forwarding record of ``user`` was changed."""
+        self._renewed.add(user)
 
     def put(self, key: bytes, value: bytes | None) -> None:
         self.effects.puts[key] = value
@@ -299,6 +304,10 @@ class Turn:
             puts[key_of(user)] = encode(state)
             earliest = min(earliest, state.due)
         effects.earliest = earliest
+        for user in sorted(self._renewed):
+            if (alias := self._aliases[user]) is not None:
+                forget_old_ids(alias)
+            puts[layout.alias_key(user)] = layout.encode_alias(alias) if alias else None
         for user in self._changed:
             effects.snapshots.append(snapshot(user, self._users[user]))
         self.meta.positions.update(positions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from state import layout
 from state.user import Membership, PendingLabel, PendingText, UserState
@@ -63,18 +64,26 @@ META = layout.Meta(
     changes=2,
     members={"regulars": 1},
 )
-#: name → bytes of now
+#: with the fields that came later
+USER_NOW = replace(USER, aliases=["anonymous-1"])
+META_NOW = replace(META, lives=6, aliases=1)
+ALIAS = layout.Alias("用户", 1_700_000_100.5, 4, {2**64 - 1: 1_700_000_000})
+#: written before fields were added: only read
+OLD = {"user", "user-new", "meta"}
+#: name → bytes of now; lines that end in -now change when a field is added
 RECORDS = {
-    "user": layout.encode_user(USER),
-    "user-new": layout.encode_user(UserState()),
+    "user-now": layout.encode_user(USER_NOW),
+    "user-new-now": layout.encode_user(UserState()),
     "vectors": layout.encode_vectors(VECTORS),
     "vectors-new": layout.encode_vectors(Vectors()),
     "neighbour": layout.encode_neighbour(Neighbour(2, 7, b"\x04<", b"\x05<")),
-    "meta": layout.encode_meta(META),
+    "meta-now": layout.encode_meta(META_NOW),
+    "alias": layout.encode_alias(ALIAS),
     "offset": layout.encode_offset(1_234_567_890_123),
     "key-user": layout.user_key("用户"),
     "key-vectors": layout.vectors_key("用户"),
     "key-queue": layout.queue_key("用户"),
+    "key-alias": layout.alias_key("用户"),
     "key-neighbour": layout.neighbour_key("用户"),
     "key-refresh": layout.refresh_key("用户"),
     "key-head": layout.head_key("taste"),
@@ -94,7 +103,7 @@ def golden() -> dict[str, bytes]:
 
 def test_the_format_is_the_one_of_the_file() -> None:
     assert layout.FORMAT == 1
-    assert set(golden()) == set(RECORDS)
+    assert set(golden()) == set(RECORDS) | OLD
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -105,6 +114,9 @@ def test_bytes_are_as_they_were(name: str) -> None:
 def test_old_bytes_are_read_as_they_were_meant() -> None:
     old = golden()
     assert layout.decode_user(old["user"]) == USER
+    assert layout.decode_user(old["user-now"]) == USER_NOW
+    assert layout.decode_meta(old["meta-now"]) == META_NOW
+    assert layout.decode_alias(old["alias"]) == ALIAS
     assert layout.due_of(old["user"]) == USER.due
     assert layout.decode_user(old["user-new"]) == UserState()
     assert not layout.has_timer(old["user-new"])
