@@ -136,13 +136,21 @@ def category_bucket(category: str) -> int:
     return zlib.crc32(category.encode()) % CATEGORY_BUCKETS
 
 
-def fold(state: UserState, action: Action, event_id: str, id_hash: int, plan: TallyPlan, arrived: float = 0.0) -> int:
+def fold(
+    state: UserState,
+    action: Action,
+    event_id: str,
+    id_hash: int,
+    plan: TallyPlan,
+    arrived: float = 0.0,
+    fresh: bool = False,
+) -> int:
     """Fold one event into ``state``; returns the bits DUPLICATE, LATE, TEXT, EDGES, SAME.
 
     All counts are commutative. A duplicate (same id hash within 24 h of arrival and the last 1,000 events) changes
-    nothing. ``arrived`` is when the broker took the record, in seconds.
+    nothing. ``arrived`` is when the broker took the record, in seconds; ``fresh``: it is known to be no duplicate.
     """
-    if id_hash in state.seen:
+    if id_hash in state.seen and not fresh:
         return DUPLICATE
     remember(state, id_hash, arrived)
     time = action.time

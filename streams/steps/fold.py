@@ -75,6 +75,7 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
     cause = None
     counted = 0
     encode = erased = False
+    rerouted = isinstance(items[0][2], Rerouted)
     # what this turn's events add to the windows runs out no sooner than this
     horizon = NEVER
     for event, id_hash, record in items:
@@ -94,7 +95,7 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
             horizon = NEVER
         if state.due <= time:
             fire_timers(turn, user, state, time, Cause("expiry", "timer"))
-        did = fold(state, event, event.id, id_hash, tallies, arrived)
+        did = fold(state, event, event.id, id_hash, tallies, arrived, rerouted and reroute.was_forwarded(record))
         if did & DUPLICATE:
             effects.duplicates += 1
             turn.meta.duplicates += 1

@@ -117,7 +117,7 @@ def receive_labels(turn: Turn, records: list[Record]) -> None:
             if reroute.for_this_partition(turn, label.user, record, topic, id_hash):
                 turn.effects.labels_unused += 1  # nothing is known of this user that a head could learn from
             continue
-        if id_hash in state.seen:
+        if id_hash in state.seen and not reroute.was_forwarded(record):
             turn.effects.duplicates += 1
             continue
         remember(state, id_hash, record.timestamp / 1000.0)

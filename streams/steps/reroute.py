@@ -51,6 +51,11 @@ def unwrap(record: Record) -> Rerouted:
         raise RefusedError(Code.BROKEN_INTERNAL, f"a rerouted record's headers cannot be read: {error}") from None
 
 
+def was_forwarded(record: Record) -> bool:
+    """It was sent on to the user who its own was merged into, after it was seen to be no duplicate."""
+    return isinstance(record, Rerouted) and bool(record.user)
+
+
 def for_this_partition(turn: Turn, user: str, record: Record, topic: str, id_hash: int) -> bool:
     """Whether a record for ``user``, of whom nothing is known here, is to be handled here; if not, it is sent on.
 
