@@ -45,9 +45,7 @@ def send(broker: EmbeddedBroker, topics: Topics, *events: Event) -> None:
 
 
 def changes_of(broker: EmbeddedBroker, topics: Topics, user: str) -> list[tuple[str, str, str]]:
-    changes: list[dict[str, Any]] = [
-        json.loads(message.value()) for message in read_all(broker.bootstrap, topics.changes)
-    ]
+    changes = [json.loads(message.value()) for message in read_all(broker.bootstrap, topics.changes)]
     return [(each["segment"], each["change"], each["origin"]) for each in changes if each["user"] == user]
 
 
