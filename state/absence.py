@@ -114,3 +114,10 @@ def note(last: dict[str, float], keys: tuple[str, ...], time: float) -> None:
     for key in keys:
         if time > abs(last.get(key, 0.0)):
             last[key] = time
+
+
+def unite(last: dict[str, float], key: str, time: float) -> None:
+    """Two users turn out to be one: what is known of the latest event of one sort, from both. Order does not matter."""
+    mine = last.get(key)
+    if mine is None or (abs(time), time) > (abs(mine), mine):
+        last[key] = time

@@ -8,6 +8,9 @@ Source: forward/backward decay as in Cormode, Shkapenyuk, Srivastava, Xu, "Forwa
 from __future__ import annotations
 
 from math import exp2
+from typing import TypeVar
+
+K = TypeVar("K")
 
 FAST = 86_400.0
 """Half-life of the fast counters: one day, in seconds."""
@@ -44,6 +47,24 @@ def add_slow(counters: dict[int, list[float]], key: int, time: float, weight: fl
         counter[:] = time, slow * exp2(ahead * _PER_SLOW) + weight
     else:
         counter[1] = slow + weight * exp2(-ahead * _PER_SLOW)
+
+
+def merge(counters: dict[K, list[float]], others: dict[K, list[float]], half_lives: tuple[float, ...]) -> None:
+    """Add another's counters, each aligned at the later of the two times; ``half_lives`` in the order of the values."""
+    for key, (since, *values) in others.items():
+        counter = counters.get(key)
+        if counter is None:
+            counters[key] = [since, *values]
+            continue
+        then, *mine = counter
+        time = max(then, since)
+        counter[:] = (
+            time,
+            *(
+                value_at(one, then, time, half_life) + value_at(other, since, time, half_life)
+                for one, other, half_life in zip(mine, values, half_lives, strict=True)
+            ),
+        )
 
 
 def value_at(stored: float, since: float, time: float, half_life: float) -> float:

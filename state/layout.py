@@ -7,6 +7,7 @@ u      user id                    1 format, 8 due (float64 BE), msgpack UserStat
 w      len(u) 2 BE, u, 8 BE       1 format, msgpack PendingText: u's text number   yes
 v      user id                    1 format, msgpack Vectors                        yes
 q      user id                    empty: the user waits for the encode lane        yes
+a      id of a merged user        1 format, msgpack Alias: whose it is now         yes
 n      followed user              1 format, msgpack Neighbour                      yes
 f      len(v) 2 BE, v, follower   empty: a local follower of v; ``-``: no longer   yes
 r      followed user              empty: local followers of v wait for a refresh   yes
@@ -75,6 +76,8 @@ class Meta(msgspec.Struct):
     """Guards of erased users in the partition."""
     queued: int = -1
     """Users that wait for the encode lane: the ``q`` records; -1: to be counted, as an earlier release did not."""
+    aliases: int = 0
+    """Forwarding records of the partition: without any nobody looks for one."""
 
 
 class Guard(msgspec.Struct, array_like=True):
@@ -88,11 +91,24 @@ class Guard(msgspec.Struct, array_like=True):
     """Of the user's last change, in the user's home partition: who comes back goes on from there."""
 
 
+class Alias(msgspec.Struct, array_like=True):
+    """A forwarding record: the id was merged into another user, who gets what still arrives for it, once."""
+
+    into: str
+    time: float
+    """Event time of the identify or alias that said so: the latest wins."""
+    sequence: int = 0
+    """Of the last membership change under the merged id, where it would go on."""
+    seen: dict[int, int] = {}
+    """As ``UserState.seen``: what comes twice is dropped before it is forwarded, wherever the state is by now."""
+
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode_user = msgspec.msgpack.Decoder(UserState).decode
 _decode_text = msgspec.msgpack.Decoder(PendingText).decode
 _decode_vectors = msgspec.msgpack.Decoder(Vectors).decode
 _decode_neighbour = msgspec.msgpack.Decoder(Neighbour).decode
+_decode_alias = msgspec.msgpack.Decoder(Alias).decode
 _decode_meta = msgspec.msgpack.Decoder(Meta).decode
 _decode_guard = msgspec.msgpack.Decoder(Guard).decode
 
@@ -118,6 +134,10 @@ def text_keys(user: str, start: int, end: int) -> list[bytes]:
     """The keys of a user's texts ``start`` … ``end`` - 1."""
     prefix, pack = texts_prefix(user), _NUMBER.pack
     return [prefix + pack(number) for number in range(start, end)]
+
+
+def alias_key(user: str) -> bytes:
+    return b"a" + user.encode()
 
 
 def neighbour_key(followee: str) -> bytes:
@@ -219,6 +239,15 @@ def encode_neighbour(neighbour: Neighbour) -> bytes:
 def decode_neighbour(data: bytes) -> Neighbour:
     _check(data)
     return _decode_neighbour(memoryview(data)[1:])
+
+
+def encode_alias(alias: Alias) -> bytes:
+    return _FORMAT_BYTE + _encode(alias)
+
+
+def decode_alias(data: bytes) -> Alias:
+    _check(data)
+    return _decode_alias(memoryview(data)[1:])
 
 
 def encode_meta(meta: Meta) -> bytes:

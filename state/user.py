@@ -31,6 +31,8 @@ LATE: Final = 2
 TEXT: Final = 4
 EDGES: Final = 8
 REMOVED: Final = 16
+SAME: Final = 32
+"""Another id is the same person's: the event's target."""
 
 
 class Action(Protocol):
@@ -118,7 +120,7 @@ class UserState(msgspec.Struct, array_like=True):
     scored: int = 0
     """Epoch of the heads that last scored this user."""
     life: int = 0
-    """The partition's number of this record: who comes back after an erasure has another."""
+    """The partition's number of this record: who comes back after an erasure or is merged has another."""
     erased: float = 0.0
     """Event time of the erasure that ended the life before this one; what is not newer belongs to that."""
     last: dict[str, float] = {}
@@ -127,10 +129,18 @@ class UserState(msgspec.Struct, array_like=True):
     """Texts that ever got a record of their own: the number of the next one."""
     texts_taken: int = 0
     """Those of them that are encoded or dropped: the number of the oldest record that is there."""
+    aliases: list[str] = []
+    """Ids that were merged into this user, in that order."""
 
     @property
     def texts_waiting(self) -> int:
         return self.texts_put - self.texts_taken + len(self.pending)
+
+
+class Remembers(Protocol):
+    """What knows the events it has seen."""
+
+    seen: dict[int, int]
 
 
 @lru_cache(maxsize=65_536)
@@ -146,14 +156,16 @@ def fold(
     plan: TallyPlan,
     arrived: float = 0.0,
     watch: Watch | None = None,
+    fresh: bool = False,
 ) -> int:
-    """Fold one event into ``state``; returns the bits DUPLICATE, LATE, TEXT, EDGES, REMOVED.
+    """Fold one event into ``state``; returns the bits DUPLICATE, LATE, TEXT, EDGES, REMOVED, SAME.
 
     All counts are commutative. A duplicate (same id hash within 24 h of arrival and the last 1,000 events) changes
     nothing. EDGES: the neighbourhood changed; REMOVED: an unfollow is remembered that changed nothing. ``arrived`` is
-    when the broker took the record, in seconds. The caller keeps the text (TEXT).
+    when the broker took the record, in seconds; ``fresh``: it is known to be no duplicate. The caller keeps the text
+    (TEXT).
     """
-    if id_hash in state.seen:
+    if id_hash in state.seen and not fresh:
         return DUPLICATE
     remember(state, id_hash, arrived)
     time = action.time
@@ -198,10 +210,12 @@ def fold(
         edges.set_edge(state.groups, action.group, time, kind == "join")
         edges.bound(state.groups, MOST_GROUPS)
         edges.bound_removed(state.groups, MOST_GROUPS)
+    elif kind in ("identify", "alias"):
+        return did | SAME
     return did
 
 
-def remember(state: UserState, id_hash: int, arrived: float) -> None:
+def remember(state: Remembers, id_hash: int, arrived: float) -> None:
     """Keep an id, in order of arrival; beyond the last DEDUPE_EVENTS (and some slack) the oldest go."""
     seen = state.seen
     seen[id_hash] = int(arrived)
@@ -211,7 +225,7 @@ def remember(state: UserState, id_hash: int, arrived: float) -> None:
             del seen[old]
 
 
-def forget_old_ids(state: UserState) -> None:
+def forget_old_ids(state: Remembers) -> None:
     """Drop ids that arrived more than the dedupe window before the newest (late events are kept like others)."""
     seen = state.seen
     if not seen:

@@ -83,7 +83,12 @@ def text_direction(vectors: Vectors, dim: int) -> Array:
     """The unit direction of the decayed mean text vector, float32[dim]; zeros when the user wrote nothing."""
     if not vectors.text_sum:
         return np.zeros(dim, dtype=np.float32)
-    return unit(np.frombuffer(vectors.text_sum, dtype=np.float32))
+    return unit(text_sum(vectors))
+
+
+def text_sum(vectors: Vectors) -> Array:
+    """The decayed sum of text vectors at ``text_time``, float32[text dim]."""
+    return np.frombuffer(vectors.text_sum, dtype=np.float32)
 
 
 def unit(vector: Array) -> Array:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from encoders.artifact import load_encoders
 from encoders.base import F32, TextEncoder
 from encoders.heads import PublishedHead
+from state.layout import Meta
 from state.store import SharedMemory
 from streams.kafka.admin import partition_count
 from streams.kafka.agents import Host, make_faust
@@ -294,19 +295,24 @@ def run_audit(settings: Settings, batch_offsets: int, progress: Callable[[int], 
     partitions = partition_count(settings.librdkafka(), topics.sources)
     cell = ModelsCell(load_models(settings, plan))
     memory = SharedMemory(settings.rocksdb_cache_mb)
-    metas = []
-    for number in range(partitions):
-        writer = PartitionWriter(settings, plan, make_place(settings, number, partitions), memory, lambda: cell.now)
-        Audit(settings, writer, cell, plan.needs_vectors, batch_offsets).run(progress)
-        metas.append(writer.meta)
+    metas: dict[int, Meta] = {}
+    sent_on = True
+    while sent_on:  # what a partition sends to an earlier one waits there for the next round
+        sent_on = False
+        for number in range(partitions):
+            writer = PartitionWriter(settings, plan, make_place(settings, number, partitions), memory, lambda: cell.now)
+            audit = Audit(settings, writer, cell, plan.needs_vectors, batch_offsets)
+            audit.run(progress)
+            sent_on |= audit.sent_on
+            metas[number] = writer.meta
     members: Counter[str] = Counter()
-    for meta in metas:
+    for meta in metas.values():
         members.update(meta.members)
     return Audited(
-        events=sum(meta.events for meta in metas),
-        duplicates=sum(meta.duplicates for meta in metas),
-        changes=sum(meta.changes for meta in metas),
-        users=sum(meta.users for meta in metas),
+        events=sum(meta.events for meta in metas.values()),
+        duplicates=sum(meta.duplicates for meta in metas.values()),
+        changes=sum(meta.changes for meta in metas.values()),
+        users=sum(meta.users for meta in metas.values()),
         members=dict(members),
     )
 

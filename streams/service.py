@@ -260,7 +260,8 @@ def describe(writer: PartitionWriter, plan: Plan, user_id: str, history: list[di
     """One user from the committed state."""
     state = writer.state_of(user_id)
     if state is None:
-        return None
+        alias = writer.alias_of(user_id)
+        return UserView(user=user_id, partition=writer.place.partition, merged_into=alias.into) if alias else None
     now = max(state.time, writer.timer_clock())
     counters = {
         key.lstrip("$"): round(value_at(slow, since, now, SLOW), 2) for key, (since, _, slow) in state.decayed.items()
@@ -274,6 +275,7 @@ def describe(writer: PartitionWriter, plan: Plan, user_id: str, history: list[di
     return UserView(
         user=user_id,
         partition=writer.place.partition,
+        aliases=state.aliases,
         memberships=[
             Membership(
                 segment=segment, since=member.since, score=member.score,

@@ -13,8 +13,8 @@ from encoders.artifact import Encoders, load_encoders
 from encoders.heads import PublishedHead
 from state import layout
 from state.user import UserState
-from streams.steps import encode, erasure, fold, graph, learned, timers
-from streams.steps.effects import Effects, Place
+from streams.steps import encode, erasure, fold, graph, learned, sources, timers
+from streams.steps.effects import Effects, Place, Record
 from streams.steps.models import Models, make_models
 from streams.steps.segments import Plan, parse_plan
 from streams.steps.turn import Turn
@@ -136,6 +136,12 @@ class SmallPartition:
         """One batch of event records as bytes."""
         turn = self._turn()
         fold.receive_events(turn, [self._record(value) for value in values], self.place.topics.events)
+        return self._commit(turn)
+
+    def deliver(self, topic: str, records: list[Record]) -> Effects:
+        """One batch of records of any source topic."""
+        turn = self._turn()
+        sources.receive(turn, topic, records, self.heads)
         return self._commit(turn)
 
     def encode_waiting(self, origin: Any = "event") -> Effects:

@@ -111,6 +111,8 @@ class Audit:
         self._inner: dict[str, TopicReader] = {}
         self._waiting: dict[str, None] = {}
         self._refreshes: dict[str, None] = {}
+        self.sent_on = False
+        """Records or states went to other partitions: those have to be run (again) after this."""
 
     def run(self, progress: Callable[[int], None] = lambda _count: None) -> int:
         """From the stored positions to the present ends; returns the number of event records processed."""
@@ -123,7 +125,9 @@ class Audit:
             for topic in self._topics.sources
         }
         self._sweep()
-        self._inner = {topic: readers[topic] for topic in (self._topics.graph, self._topics.examples)}
+        self._inner = {
+            topic: readers[topic] for topic in (self._topics.graph, self._topics.examples, self._topics.reroute)
+        }
         heads = TopicReader(self._settings, self._topics.heads, 0, 0)
         try:
             return self._run(readers, heads, progress)
@@ -172,6 +176,8 @@ class Audit:
             after = users[-1] if users else ""
 
     def _note(self, done: Done) -> None:
+        here, reroute = self._writer.place.partition, self._topics.reroute
+        self.sent_on |= any(each.topic == reroute and each.partition != here for each in done.effects.messages)
         self._waiting.update(dict.fromkeys((*done.effects.offers, *done.again)))
         self._refreshes.update(dict.fromkeys(done.effects.refreshes))
 

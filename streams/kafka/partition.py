@@ -92,7 +92,8 @@ class Partition:
         self._guards_seen = b""
         self._guards_at = time.monotonic()
         self._swept = ""
-        self._last_events = 0.0
+        self._last_events = dict.fromkeys(writer.arrived_until, 0.0)
+        self._misrouted = Occasionally()
         self._stopping = False
         self._turn_began = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -129,8 +130,8 @@ class Partition:
     def arrive(self, topic: str, records: list[Record], ack: Callable[[], None]) -> None:
         """Records of one of the source topics; ``ack`` is called when they are committed."""
         self._arrivals.append(_Arrival(topic, records, ack))
-        if topic == self.writer.place.topics.events:
-            self._last_events = time.monotonic()
+        if topic in self._last_events:
+            self._last_events[topic] = time.monotonic()
         self._queued += len(records)
         if not self._held and self._queued > 2 * self._batch_records:
             self._held = True
@@ -230,7 +231,8 @@ class Partition:
             self.number, count, time.perf_counter() - started, self.queued_users,
         )  # fmt: skip
         self.state = State.RUNNING
-        self._last_events = time.monotonic()  # what waits in the topic has yet to be fetched
+        # what waits in the topics has yet to be fetched
+        self._last_events = dict.fromkeys(self._last_events, time.monotonic())
         self._lane.attach(self)
         self._lane.offer_refresh(self, followees)
         await self._on_restored(self)
@@ -260,17 +262,20 @@ class Partition:
             work.jobs.extend(jobs)
             work.refreshed.extend(refreshed)
             waiters.append(waiter)
-        self.writer.behind = self._behind()
+        self.writer.behind = {topic for topic in self._last_events if self._behind(topic)}
         work.timers = self.writer.timer_clock() >= self.writer.next_timer
         return work, acks, waiters
 
-    def _behind(self) -> bool:
-        """Events that arrived more than a moment ago may still be on their way to this partition."""
-        if any(arrival.topic == self.writer.place.topics.events for arrival in self._arrivals):
+    def _behind(self, topic: str) -> bool:
+        """Events that arrived more than a moment ago may still be on their way to this partition by ``topic``.
+
+        A rerouted event counts from its first arrival, so this partition waits for those whose origin is behind.
+        """
+        if any(arrival.topic == topic for arrival in self._arrivals):
             return True
-        if time.monotonic() - self._last_events > QUIET:
+        if time.monotonic() - self._last_events[topic] > QUIET:
             return False
-        return time.time() - self.writer.arrived_until > CAUGHT_UP
+        return time.time() - self.writer.arrived_until[topic] > CAUGHT_UP
 
     async def _next_sweep(self) -> Work:
         """When nothing else is to do, the next users to check against changed definitions."""
@@ -323,8 +328,31 @@ class Partition:
         self._lane.offer(self, effects.offers + done.again)
         self._lane.offer_refresh(self, effects.refreshes)
         note_turn(self._metrics, self.writer, done)
+        if effects.misrouted and (count := self._misrouted.add(effects.misrouted, time.monotonic())):
+            log.warning(
+                "partition %d: %d records since the last such line belong to users of other partitions and were sent "
+                "on there; let their producer partition by murmur2 (librdkafka: partitioner=murmur2_random)",
+                self.number, count,
+            )  # fmt: skip
         if effects.changes:
             self._on_changes(effects.changes)
+
+
+class Occasionally:
+    """Adds up what need not be told each time."""
+
+    def __init__(self, seconds: float = 60.0) -> None:
+        self._seconds = seconds
+        self._told = -seconds
+        self._count = 0
+
+    def add(self, count: int, now: float) -> int:
+        """The count to tell now: all since it was last told; 0 when that was less than ``seconds`` ago."""
+        self._count += count
+        if now - self._told < self._seconds:
+            return 0
+        self._told, count, self._count = now, self._count, 0
+        return count
 
 
 def note_turn(metrics: Metrics, writer: PartitionWriter, done: Done) -> None:
@@ -337,6 +365,7 @@ def note_turn(metrics: Metrics, writer: PartitionWriter, done: Done) -> None:
     metrics.late_events.inc(effects.late)
     metrics.misrouted.inc(effects.misrouted)
     metrics.outlived_events.inc(effects.outlived)
+    metrics.merged.inc(effects.merged)
     metrics.graph_messages.labels(direction="received").inc(effects.graph_received)
     topics = writer.place.topics
     metrics.graph_messages.labels(direction="sent").inc(sum(each.topic == topics.graph for each in effects.messages))

@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import TypeVar
 
-from state.store import StoreError
+from state.store_errors import StoreError
 from streams.kafka.writer import PartitionWriter
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,8 @@ from pathlib import Path
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from state.layout import FormatError
-from state.store import SharedMemory, Store, StoreDamagedError, StoreError, wipe
+from state.store import SharedMemory, Store, wipe
+from state.store_errors import StoreDamagedError, StoreError
 from streams.kafka.changelog import (
     CHUNK,
     RestoreError,

@@ -24,13 +24,14 @@ from itertools import islice
 from pathlib import Path
 
 from state import layout
-from state.store import SharedMemory, Store, StoreDamagedError, StoreError, wipe
+from state.store import SharedMemory, Store, wipe
+from state.store_errors import StoreDamagedError, StoreError
 from state.user import UserState
 from state.windows import NEVER
 from streams.kafka.changelog import StaleStoreError, restore
 from streams.kafka.output import Output
 from streams.settings import Settings
-from streams.steps import definitions, encode, erasure, fold, graph, learned, timers
+from streams.steps import definitions, encode, erasure, learned, sources, timers
 from streams.steps.effects import Effects, Place, Record
 from streams.steps.models import Models
 from streams.steps.segments import Plan
@@ -118,10 +119,10 @@ class PartitionWriter:
         self.next_timer = NEVER
         """No timer of the partition is due before this (seconds since the epoch)."""
         self._fired_until = 0.0
-        self.arrived_until = 0.0
-        """Append time of the last event record that was processed since the start (seconds)."""
-        self.behind = False
-        """Events that arrived earlier still wait: the wall clock must not overtake them."""
+        self.arrived_until = {place.topics.events: 0.0, place.topics.reroute: 0.0}
+        """Of each topic that brings events, when the last one processed since the start had first arrived (seconds)."""
+        self.behind: set[str] = set()
+        """Topics of which events that arrived earlier still wait: the wall clock must not overtake them."""
 
     # opening and closing
 
@@ -200,6 +201,11 @@ class PartitionWriter:
             state = layout.decode_user(value)
         return state
 
+    def alias_of(self, user: str) -> layout.Alias | None:
+        """Whose this id is, if it was merged into another user."""
+        value = self.store.get(layout.alias_key(user)) if self.meta.aliases else None
+        return layout.decode_alias(value) if value else None
+
     def make_jobs(self, users: list[str], refresh: bool) -> list[encode.Job]:
         """Snapshots for the encode lane."""
         states = [(user, self.state_of(user)) for user in users]
@@ -257,7 +263,9 @@ class PartitionWriter:
         """What drives timers: the wall clock (while behind, the arrival of what was processed), or the watermark."""
         if not self.place.wall_clock:
             return self.meta.watermark
-        return min(self._clock(), self.arrived_until) if self.behind else self._clock()
+        return (
+            min(self._clock(), *(self.arrived_until[topic] for topic in self.behind)) if self.behind else self._clock()
+        )
 
     # one turn
 
@@ -305,15 +313,9 @@ class PartitionWriter:
                 continue
             count += len(records)
             positions[topic] = records[-1].offset + 1
-            if topic == topics.events:
-                self.arrived_until = records[-1].timestamp / 1000.0
-                fold.receive_events(turn, records, topic)
-            elif topic == topics.labels:
-                learned.receive_labels(turn, records)
-            elif topic == topics.graph:
-                graph.receive(turn, records)
-            elif topic == topics.examples:
-                learned.train(turn, records, self._heads)
+            if topic in self.arrived_until:
+                self.arrived_until[topic] = sources.arrived(topics, topic, records[-1])
+            sources.receive(turn, topic, records, self._heads)
         full = self._plan.needs_vectors
         again = encode.apply(turn, work.jobs, full) if work.jobs else []
         for followee in work.refreshed:

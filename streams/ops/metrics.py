@@ -55,6 +55,7 @@ class Metrics:
         self.outlived_events = self._counter(
             "segments_outlived_events_total", "Events and labels dropped: not newer than their user's erasure."
         )
+        self.merged = self._counter("segments_merged_total", "Ids that turned out to be another user's.")
         self.dead_letters = self._counter("segments_dead_letters_total", "Records refused, by short reason.", "reason")
         self.changes = self._counter(
             "segments_changes_total", "Membership changes committed.", "segment", "change", "origin"

@@ -104,6 +104,10 @@ class UserView(msgspec.Struct, frozen=True, kw_only=True):
 
     user: str
     partition: int
+    merged_into: str = ""
+    """The user whose id this turned out to be: all is counted there. Empty for everybody else."""
+    aliases: list[str] = []
+    """Ids that were merged into this user."""
     memberships: list[Membership] = []
     counters: dict[str, float] = {}
     windows: dict[str, Any] = {}

@@ -30,6 +30,30 @@ class Record(Protocol):
     def headers(self) -> Iterable[tuple[str, bytes | None]]: ...
 
 
+class Hop(msgspec.Struct, array_like=True, frozen=True):
+    """A forwarding record that something followed on its way."""
+
+    user: str
+    into: str
+    time: float
+
+
+@dataclass(frozen=True)
+class Rerouted:
+    """A record that came by the reroute topic, as it was where it first arrived."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+    user: str = ""
+    """Whose it counts as, where its own user was merged into another; else empty."""
+    path: list[Hop] = field(default_factory=list)
+
+
 class Reader(Protocol):
     """What a turn reads of the partition's store."""
 
@@ -71,6 +95,7 @@ class Reject:
     """A refused record and why."""
 
     topic: str
+    partition: int
     record: Record
     error: RefusedError
 
@@ -104,6 +129,9 @@ class Effects:
     duplicates: int = 0
     late: int = 0
     misrouted: int = 0
+    """Records whose producer partitions by something else than murmur2."""
+    merged: int = 0
+    """Ids that were merged into another user."""
     outlived: int = 0
     """Events and labels that are not newer than the erasure of their user."""
     graph_received: int = 0

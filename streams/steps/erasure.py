@@ -34,9 +34,9 @@ def erase(turn: Turn, user: str, state: UserState | None, time: float, event_id:
         graph.send_gone(turn, graph.Gone(name, time, event), memberships * mine, followed * mine)
 
 
-def _names(user: str, _state: UserState | None) -> list[str]:
-    """All ids of the person. The merge of anonymous ids into users adds the user's aliases here."""
-    return [user]
+def _names(user: str, state: UserState | None) -> list[str]:
+    """All ids of the person: those that were merged into the user's as well."""
+    return list(dict.fromkeys((user, *(state.aliases if state is not None else ()))))
 
 
 def _end_memberships(turn: Turn, user: str, state: UserState, time: float, cause: Cause) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import xxhash
 
-from state.user import DUPLICATE, EDGES, LATE, REMOVED, TEXT, PendingText, UserState, fold
+from state.user import DUPLICATE, EDGES, LATE, REMOVED, SAME, TEXT, PendingText, UserState, fold
 from state.windows import NEVER
-from streams.steps import graph, learned
+from streams.steps import graph, learned, merge, reroute
 from streams.steps.definitions import reconcile
-from streams.steps.effects import Message, Record
+from streams.steps.effects import Record, Rerouted
 from streams.steps.erasure import erase
 from streams.steps.membership import Cause, check_rule, fire_timers, next_due
-from streams.steps.partitioner import partition_of
 from streams.steps.turn import Turn
 from streams.wire.decode import decode_event
 from streams.wire.events import SOCIAL_KINDS, Event
@@ -28,6 +28,7 @@ def receive_events(turn: Turn, records: list[Record], topic: str) -> None:
     limits = turn.place.limits
     watermark, epoch = turn.meta.watermark, turn.models.epoch
     digest = xxhash.xxh3_64_intdigest
+    rerouted = bool(records) and isinstance(records[0], Rerouted)
     for record in records:
         value = record.value
         try:
@@ -35,6 +36,8 @@ def receive_events(turn: Turn, records: list[Record], topic: str) -> None:
         except RefusedError as error:
             turn.reject(topic, record, error)
             continue
+        if rerouted and isinstance(record, Rerouted) and record.user:
+            event = msgspec.structs.replace(event, user=record.user)
         watermark = max(watermark, event.time)
         item = (event, digest(event.id.encode() if event.id else value or b""), record)
         items = by_user.get(event.user)
@@ -43,15 +46,14 @@ def receive_events(turn: Turn, records: list[Record], topic: str) -> None:
         else:
             items.append(item)
     turn.load(by_user)
+    strangers = {user for user in by_user if turn.known(user) is None}
+    turn.load_aliases(strangers)
     if turn.meta.guards:
-        _load_guards(turn, by_user)
+        _load_guards(turn, by_user, strangers)
     stale: list[tuple[str, UserState, Cause]] = []
     for user, items in by_user.items():
-        if turn.known(user) is None:
-            home = partition_of(user, turn.place.partitions)
-            if home != turn.place.partition:
-                _pass_on(turn, items, topic, home)
-                continue
+        if user in strangers and not (items := _at_home(turn, user, items, topic)):
+            continue
         last = _fold_user(turn, user, items)
         if last is not None and len(stale) < MAX_RESCORED:
             state = turn.user(user)
@@ -77,6 +79,7 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
     cause = None
     counted = 0
     encode = False
+    rerouted = isinstance(items[0][2], Rerouted)
     # what this turn's events add runs out, and what they begin to wait for is over, no sooner than this
     horizon = NEVER
     for event, id_hash, record in items:
@@ -100,7 +103,7 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
             horizon = NEVER
         if state.due <= time:
             fire_timers(turn, user, state, time, Cause("expiry", "timer"))
-        did = fold(state, event, id_hash, tallies, arrived, watch)
+        did = fold(state, event, id_hash, tallies, arrived, watch, rerouted and reroute.was_forwarded(record))
         if did & DUPLICATE:
             effects.duplicates += 1
             turn.meta.duplicates += 1
@@ -117,6 +120,8 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
             ):
                 encode = True
                 state.dirty = state.count
+            if did & SAME:
+                merge.identified(turn, user, event, arrived)
         horizon = min(horizon, time + shortest)
         members, now, sequence = state.members, state.time, state.sequence
         if state.count == 1:  # rules about what was not done hold from the first event on
@@ -138,15 +143,15 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
     return cause
 
 
-def _load_guards(turn: Turn, by_user: dict[str, list[Item]]) -> None:
+def _load_guards(turn: Turn, by_user: dict[str, list[Item]], strangers: set[str]) -> None:
     """Somebody was erased: of strangers, and of those who are followed, it must be known."""
-    strangers = [user for user in by_user if turn.known(user) is None]
     targets = [event.target for items in by_user.values() for event, _, _ in items if event.kind in SOCIAL_KINDS]
-    turn.load_guards(dict.fromkeys((*strangers, *targets)))
+    turn.load_guards(dict.fromkeys((*sorted(strangers), *targets)))
 
 
-def _pass_on(turn: Turn, items: list[Item], topic: str, home: int) -> None:
-    """The producer partitions by something else than murmur2: send the records untouched to where the user lives."""
-    for _, _, record in items:
-        turn.effects.misrouted += 1
-        turn.effects.messages.append(Message(topic, record.key, record.value, home, list(record.headers)))
+def _at_home(turn: Turn, user: str, items: list[Item], topic: str) -> list[Item]:
+    """Of the events of somebody unknown, those that are to be counted here; the others are sent on."""
+    for at, (_, id_hash, record) in enumerate(items):
+        if reroute.for_this_partition(turn, user, record, topic, id_hash):
+            return items[at:]  # nothing sends the later ones away
+    return []

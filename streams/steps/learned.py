@@ -13,7 +13,8 @@ from encoders.heads import OnlineHead, evidence_shares, head_from_bytes, make_he
 from state import layout
 from state.user import PendingLabel, UserState, remember
 from state.vectors import Vectors, is_packed, pack, unpack
-from streams.steps.effects import Message, Record
+from streams.steps import reroute
+from streams.steps.effects import Message, Record, Rerouted
 from streams.steps.membership import Cause, decide
 from streams.steps.partitioner import partition_of
 from streams.steps.segments import Segment
@@ -102,22 +103,25 @@ def receive_labels(turn: Turn, records: list[Record]) -> None:
     for record in records:
         try:
             label = decode_label(record.value, record.timestamp / 1000.0, limits)
+            if isinstance(record, Rerouted) and record.user:
+                label = msgspec.structs.replace(label, user=record.user)
             labels.append((label, _learned_segment(turn, label.segment), record))
         except RefusedError as error:
             turn.reject(topic, record, error)
     turn.load(label.user for label, _, _ in labels)
     turn.load_vectors(label.user for label, _, _ in labels)
     for label, segment, record in labels:
+        marker = label.id.encode() if label.id else record.value or b""
+        id_hash = xxhash.xxh3_64_intdigest(b"label/" + marker)
         state = turn.known(label.user)
         if state is None:
-            _label_of_stranger(turn, label.user, record)
+            if reroute.for_this_partition(turn, label.user, record, topic, id_hash):
+                turn.effects.labels_unused += 1  # nothing is known of this user that a head could learn from
             continue
         if label.time <= state.erased:
             turn.effects.outlived += 1
             continue
-        marker = label.id.encode() if label.id else record.value or b""
-        id_hash = xxhash.xxh3_64_intdigest(b"label/" + marker)
-        if id_hash in state.seen:
+        if id_hash in state.seen and not reroute.was_forwarded(record):
             turn.effects.duplicates += 1
             continue
         remember(state, id_hash, record.timestamp / 1000.0)
@@ -127,18 +131,6 @@ def receive_labels(turn: Turn, records: list[Record]) -> None:
         else:
             state.labels.append(pending)
             turn.want_encoding(label.user, state)
-
-
-def _label_of_stranger(turn: Turn, user: str, record: Record) -> None:
-    """Nothing is known here of this user that a head could learn from; perhaps the user lives elsewhere."""
-    home = partition_of(user, turn.place.partitions)
-    if home == turn.place.partition:
-        turn.effects.labels_unused += 1
-    else:
-        turn.effects.misrouted += 1
-        turn.effects.messages.append(
-            Message(turn.place.topics.labels, record.key, record.value, home, list(record.headers))
-        )
 
 
 def _learned_segment(turn: Turn, name: str) -> Segment:

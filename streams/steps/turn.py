@@ -12,7 +12,7 @@ from state import layout
 from state.user import PendingText, UserState, forget_old_ids
 from state.vectors import Neighbour, Vectors
 from state.windows import NEVER
-from streams.steps.effects import Effects, Emitted, Place, Reader, Record, Reject
+from streams.steps.effects import Effects, Emitted, Place, Reader, Record, Reject, Rerouted
 from streams.steps.models import Models
 from streams.steps.segments import Plan
 from streams.wire.emit import Change, MembershipNow, UserSegments
@@ -39,6 +39,8 @@ class Turn:
         self._neighbours: dict[str, Neighbour] = {}
         self._guards: dict[str, layout.Guard | None] = {}
         self._followers: dict[str, dict[str, bytes | None]] = {}
+        self._aliases: dict[str, layout.Alias | None] = {}
+        self._renewed: set[str] = set()
         self._changed: set[str] = set()
         self._gone: set[str] = set()
         self.processed_at = 0.0
@@ -191,7 +193,29 @@ class Turn:
     def _guard_key(self, user: str) -> bytes:
         return layout.guard_key(erasure_digest(user, self.place.erasure_key))
 
+    def load_aliases(self, users: Iterable[str]) -> None:
+        """Read the forwarding records of these users at once, if the partition has any."""
+        missing = [user for user in users if user not in self._aliases] if self.meta.aliases else []
+        values = self.reader.get_many([layout.alias_key(user) for user in missing])
+        for user, value in zip(missing, values, strict=True):
+            self._aliases[user] = layout.decode_alias(value) if value else None
+
+    def alias(self, user: str) -> layout.Alias | None:
+        """Whose this id is now; None for an id that was not merged into another."""
+        if user not in self._aliases:
+            self.load_aliases((user,))
+        return self._aliases.get(user)
+
     # writing
+
+    def set_alias(self, user: str, alias: layout.Alias | None) -> None:
+        self.meta.aliases += (alias is not None) - (self.alias(user) is not None)
+        self._aliases[user] = alias
+        self.renew_alias(user)
+
+    def renew_alias(self, user: str) -> None:
+        """The forwarding record of ``user`` was changed."""
+        self._renewed.add(user)
 
     def put(self, key: bytes, value: bytes | None) -> None:
         self.effects.puts[key] = value
@@ -286,7 +310,10 @@ class Turn:
         self.effects.erased.append(user)
 
     def reject(self, topic: str, record: Record, error: RefusedError) -> None:
-        self.effects.rejects.append(Reject(topic, record, error))
+        partition = self.place.partition
+        if isinstance(record, Rerouted):
+            topic, partition = record.topic, record.partition
+        self.effects.rejects.append(Reject(topic, partition, record, error))
 
     def finish(self, positions: dict[str, int]) -> Effects:
         """Encode what was touched; ``positions`` are the next offsets by topic. The position record comes last."""
@@ -299,6 +326,10 @@ class Turn:
             puts[key_of(user)] = encode(state)
             earliest = min(earliest, state.due)
         effects.earliest = earliest
+        for user in sorted(self._renewed):
+            if (alias := self._aliases[user]) is not None:
+                forget_old_ids(alias)
+            puts[layout.alias_key(user)] = layout.encode_alias(alias) if alias else None
         for user in self._changed:
             effects.snapshots.append(snapshot(user, self._users[user]))
         self.meta.positions.update(positions)

@@ -97,6 +97,8 @@ def _object(body: bytes) -> dict[str, object]:
 
 def show_user(user: UserView) -> RenderableType:
     """State, memberships with reasons, counters, followees and what is pending."""
+    if user.merged_into:
+        return Text(printable(f"{user.user} was merged into {user.merged_into}: look there"), style="bold")
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim")
     facts.add_column()
@@ -107,6 +109,8 @@ def show_user(user: UserView) -> RenderableType:
         ("follows", f"{len(user.followees)}: {', '.join(user.followees)}" if user.followees else "nobody"),
     ):
         facts.add_row(name, printable(value))
+    if user.aliases:
+        facts.add_row("merged ids", printable(", ".join(user.aliases)))
     parts: list[RenderableType] = [Text(printable(user.user), style="bold"), facts, _memberships(user)]
     counts = {"counter (decayed)": user.counters, "window": user.windows}
     for title, values in counts.items():

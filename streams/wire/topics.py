@@ -69,6 +69,10 @@ class Topics:
         return f"{self.prefix}{self.app}-graph"
 
     @property
+    def reroute(self) -> str:
+        return f"{self.prefix}{self.app}-reroute"
+
+    @property
     def examples(self) -> str:
         return f"{self.prefix}{self.app}-examples"
 
@@ -78,8 +82,8 @@ class Topics:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Topics consumed by the worker's group, co-partitioned by user id (graph, examples: by explicit partition)."""
-        return (self.events, self.labels, self.graph, self.examples)
+        """Topics consumed by the worker's group, co-partitioned by user id (internal ones: by explicit partition)."""
+        return (self.events, self.labels, self.graph, self.examples, self.reroute)
 
     def specs(self, partitions: int, events_retention_days: int = 30) -> list[TopicSpec]:
         """All topics with partitions and retention.
@@ -113,6 +117,9 @@ class Topics:
             TopicSpec(self.receipts, "proof that a user was erased", partitions, proof),
             TopicSpec(self.changelog, "state of each user (internal)", partitions, compact | big),
             TopicSpec(self.graph, "vectors and subscriptions of the graph (internal)", partitions, week | arrival),
+            TopicSpec(
+                self.reroute, "records and states on the way to their user (internal)", partitions, week | arrival | big
+            ),
             TopicSpec(self.examples, "labelled vectors for the trainers (internal)", partitions, week | arrival | big),
             TopicSpec(self.heads, "learned heads (internal)", 1, compact | big),
         ]

@@ -48,6 +48,7 @@ USER_2 = msgspec.structs.replace(
     texts_put=3,
     texts_taken=1,
     erased=1_600_000_000.5,
+    aliases=["anonymous-1"],
 )
 TEXT = PendingText("e1", 1_700_000_100.5, "schön 🙂", 1_700_000_101.0)
 VECTORS = Vectors(
@@ -75,7 +76,8 @@ META = layout.Meta(
     members={"regulars": 1},
 )
 GUARD = layout.Guard(1_700_000_100.5, 1_700_000_200.25, 7)
-META_2 = msgspec.structs.replace(META, guards=4, queued=1)
+META_2 = msgspec.structs.replace(META, guards=4, queued=1, aliases=1)
+ALIAS = layout.Alias("用户", 1_700_000_100.5, 4, {2**64 - 1: 1_700_000_000})
 #: what only earlier releases wrote
 OLD = ("user", "user-new", "meta")
 #: name → bytes of now
@@ -88,11 +90,13 @@ RECORDS = {
     "neighbour": layout.encode_neighbour(Neighbour(2, 7, b"\x04<", b"\x05<")),
     "meta-2": layout.encode_meta(META_2),
     "guard": layout.encode_guard(GUARD),
+    "alias": layout.encode_alias(ALIAS),
     "moment": layout.encode_moment(1_700_000_100.5),
     "offset": layout.encode_offset(1_234_567_890_123),
     "key-user": layout.user_key("用户"),
     "key-vectors": layout.vectors_key("用户"),
     "key-queue": layout.queue_key("用户"),
+    "key-alias": layout.alias_key("用户"),
     "key-neighbour": layout.neighbour_key("用户"),
     "key-refresh": layout.refresh_key("用户"),
     "key-head": layout.head_key("taste"),
@@ -127,6 +131,7 @@ def test_bytes_are_as_they_were(name: str) -> None:
 def test_old_bytes_are_read_as_they_were_meant() -> None:
     old = golden()
     assert layout.decode_user(old["user"]) == USER
+    assert layout.decode_alias(old["alias"]) == ALIAS
     assert layout.due_of(old["user"]) == USER.due
     assert layout.decode_user(old["user-new"]) == UserState()
     assert not layout.has_timer(old["user-new"])

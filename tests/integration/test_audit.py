@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka import Producer
+
 from streams.app import run_audit
 from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
@@ -13,9 +15,11 @@ from streams.settings import Settings
 from streams.tools.replay import replay
 from streams.tools.sources import Records
 from streams.tools.town import Town
+from streams.wire.events import Event, encode_event
 from streams.wire.topics import Topics
 from tests.verifier import read_all, verify
 
+T0 = 1_790_000_000.0
 SEGMENTS = """
 [[segment]]
 id = "busy"
@@ -43,7 +47,7 @@ def audited(broker: EmbeddedBroker, prefix: str, directory: Path, batch: int) ->
     conf = {"bootstrap.servers": broker.bootstrap}
     create_topics(conf, topics.specs(1), 1)
     town = Town(5, 25, labels_share=0.05)
-    replay(Records("town", town.events(1_500, 1_790_000_000.0, 0.25)), conf, topics)
+    replay(Records("town", town.events(1_500, T0, 0.25)), conf, topics)
     file = directory / "segments.toml"
     file.write_text(SEGMENTS)
     settings = Settings(
@@ -83,3 +87,28 @@ def test_rules_and_descriptions_do_not_depend_on_where_batches_are_cut(
             )
         )
     assert runs[0] == runs[1]
+
+
+def test_what_travels_between_partitions_arrives_in_an_audit(
+    broker: EmbeddedBroker, unique_prefix: str, tmp_path: Path
+) -> None:
+    topics = Topics("audit", unique_prefix)
+    create_topics({"bootstrap.servers": broker.bootstrap}, topics.specs(2), 1)
+    clicks = [
+        Event(user="anon-3" if number % 2 else "known", kind="click", time=T0 + number, id=f"e{number}")
+        for number in range(40)
+    ]
+    identify = Event(user="known", kind="identify", time=T0 + 20.5, id="login", target="anon-3")
+    producer = Producer({"bootstrap.servers": broker.bootstrap})
+    for place, event in enumerate([*clicks, identify]):
+        producer.produce(topics.events, encode_event(event), event.user.encode(), place // 2 % 2)
+    assert producer.flush(30.0) == 0
+    file = tmp_path / "segments.toml"
+    file.write_text(SEGMENTS[: SEGMENTS.index("[[segment]]", 5)])
+    settings = Settings(
+        app="audit", bootstrap=broker.bootstrap, topic_prefix=unique_prefix, clock="event", data_dir=tmp_path,
+        segments_file=file,
+    )  # fmt: skip
+    audited = run_audit(settings, 10)
+    assert (audited.events, audited.users, audited.members) == (41, 1, {"busy": 1})
+    assert verify(broker.bootstrap, "audit", unique_prefix).differences == []

@@ -11,7 +11,8 @@ import pytest
 from confluent_kafka import Producer
 
 from state import layout
-from state.store import SharedMemory, Store, StoreError
+from state.store import SharedMemory, Store
+from state.store_errors import StoreError
 from state.user import UserState
 from streams.kafka.broker import EmbeddedBroker
 from streams.kafka.changelog import StaleStoreError, restore

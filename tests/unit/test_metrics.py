@@ -18,6 +18,7 @@ NAMED_IN_THE_DESIGN = [
     "segments_duplicates_total",
     "segments_late_events_total",
     "segments_misrouted_total",
+    "segments_merged_total",
     "segments_dead_letters_total",
     "segments_changes_total",
     "segments_event_to_change_seconds",

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from state import layout
-from state.store import SharedMemory, Store, StoreError, wipe
+from state.store import SharedMemory, Store, wipe
+from state.store_errors import StoreError
 from state.user import UserState
 from state.windows import NEVER
 

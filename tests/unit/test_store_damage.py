@@ -14,15 +14,8 @@ from pathlib import Path
 import pytest
 
 from state import layout
-from state.store import (
-    SharedMemory,
-    Store,
-    StoreDamagedError,
-    StoreFullError,
-    StoreLockedError,
-    store_error,
-    wipe,
-)
+from state.store import SharedMemory, Store, wipe
+from state.store_errors import StoreDamagedError, StoreFullError, StoreLockedError, store_error
 from state.user import UserState
 
 USERS = 3_000

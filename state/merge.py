@@ -1,0 +1,85 @@
+"""Two ids turn out to be one person's: what was counted for both becomes one user's. Pure.
+
+All that a fold adds up is commutative, so the sum of two states is the state of one user who did everything; what is
+last-writer-wins stays so by event time.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from state import absence, decay, edges, windows
+from state.user import DEDUPE_EVENTS, MOST_GROUPS, UserState
+from state.vectors import Vectors, add_text, text_sum
+from state.windows import TallyPlan
+
+#: merged ids remembered for a user, newest first
+MOST_ALIASES: Final = 1_000
+
+
+def merge_states(into: UserState, other: UserState, user: str, merged: str, plan: TallyPlan) -> list[str]:
+    """Add all that ``other`` (known as ``merged``) did to ``into`` (known as ``user``).
+
+    Memberships stay as they are: they must be decided anew at the merged ``time``. Returns the targets whose edge
+    changed, sorted; whoever keeps an index of them must be told, and bounds their number.
+    """
+    if other.count:
+        into.first = min(into.first, other.first) if into.count else other.first
+    into.time = max(into.time, other.time)
+    into.count += other.count
+    into.texts += other.texts
+    decay.merge(into.decayed, other.decayed, (decay.FAST, decay.SLOW))
+    decay.merge(into.categories, other.categories, (decay.SLOW,))
+    _add_tallies(into, other, plan)
+    _unite_seen(into, other)
+    for sort, time in other.last.items():
+        absence.unite(into.last, sort, time)
+    into.labels.extend(other.labels)
+    for group, time in other.groups.items():
+        edges.set_edge(into.groups, group, abs(time), time > 0)
+    edges.bound(into.groups, MOST_GROUPS)
+    known = {user, *into.aliases}
+    into.aliases += [alias for alias in dict.fromkeys((*other.aliases, merged)) if alias not in known]
+    del into.aliases[:-MOST_ALIASES]
+    return _merge_edges(into, other, {user, merged, *into.aliases})
+
+
+def _add_tallies(into: UserState, other: UserState, plan: TallyPlan) -> None:
+    for key, tally in other.tallies.items():
+        spec = plan.specs.get(key)
+        if spec is None:
+            continue  # of definitions that are no longer there
+        for bucket, amount in tally.buckets.items():
+            windows.add(into.tallies, spec, bucket * spec.width, amount, into.time)
+
+
+def _unite_seen(into: UserState, other: UserState) -> None:
+    """Ids in the order of their arrival, the newest DEDUPE_EVENTS of them."""
+    if other.seen:
+        both = sorted((into.seen | other.seen).items(), key=lambda entry: entry[1])
+        into.seen = dict(both[-DEDUPE_EVENTS:])
+
+
+def _merge_edges(into: UserState, other: UserState, same: set[str]) -> list[str]:
+    """``same`` are ids of the one person: nobody follows themselves."""
+    changed = [target for target in into.edges if target in same]
+    for target in same & into.edges.keys():
+        del into.edges[target]
+    for target, time in other.edges.items():
+        if target in same:
+            continue
+        before = into.edges.get(target)
+        edges.set_edge(into.edges, target, abs(time), time > 0)
+        if into.edges.get(target) != before:
+            changed.append(target)
+    return sorted(changed)
+
+
+def merge_vectors(into: Vectors, other: Vectors) -> None:
+    """Add the decayed text sum of ``other``; all other vectors come with the next encoding."""
+    if not other.text_sum:
+        return
+    if into.text_sum and len(into.text_sum) != len(other.text_sum):
+        return  # of another encoder: no sum of the two means anything
+    add_text(into, text_sum(other), other.text_time)
+    into.encoder = into.encoder or other.encoder

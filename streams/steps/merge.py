@@ -1,0 +1,201 @@
+"""Anonymous to known: what was counted under one id moves to the user whose id it turned out to be.
+
+An identify (or alias) is folded at home of the known user, who asks the anonymous id's home for its state: ``MoveOut``.
+There its memberships end, a forwarding record is left, and the state goes home to the known user: ``MoveIn``. Both
+travel on the reroute topic, so whatever is forwarded later arrives after the state. A step is one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from state import layout
+from state.merge import merge_states, merge_vectors
+from state.user import PendingText, UserState
+from state.vectors import Vectors, text_direction
+from streams.steps import graph, reroute, words
+from streams.steps.definitions import reconcile
+from streams.steps.effects import Hop, Message, Record
+from streams.steps.membership import Cause, check_rule, leave, next_due
+from streams.steps.partitioner import partition_of
+from streams.steps.turn import Turn
+from streams.wire.emit import Reason
+from streams.wire.events import Event
+from streams.wire.refused import Code, RefusedError
+
+#: characters of waiting texts in one message, far below the largest record
+_MOST_CHARS: Final = 1_000_000
+
+
+class MoveOut(msgspec.Struct, array_like=True, tag="move-out", frozen=True):
+    """``user`` is another id of ``into``, says an event of ``time`` (seconds): hand over what there is."""
+
+    user: str
+    into: str
+    time: float
+    event: str
+    arrived: float
+
+
+class MoveIn(msgspec.Struct, array_like=True, tag="move-in", frozen=True):
+    """What was known of ``user`` is now ``into``'s. Nothing but texts: the state went ahead; nothing at all: there
+    was none."""
+
+    user: str
+    into: str
+    event: str
+    arrived: float
+    state: bytes = b""
+    vectors: bytes = b""
+    texts: list[PendingText] = []
+    path: list[Hop] = []
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(MoveOut | MoveIn).decode
+
+
+def identified(turn: Turn, user: str, event: Event, arrived: float) -> None:
+    """``user`` said that the event's target is another id of theirs. ``arrived``: append time in seconds."""
+    if event.target != user:  # an event of a merged id may name who it was merged into
+        _send(turn, event.target, MoveOut(event.target, user, event.time, event.id, arrived))
+
+
+def receive(turn: Turn, record: Record) -> None:
+    """One message of a merge."""
+    try:
+        message = _decode(record.value or b"")
+        home = message.user if isinstance(message, MoveOut) else message.into
+        if partition_of(home, turn.place.partitions) != turn.place.partition:
+            _refuse(turn, record, "a part of a merge was sent to another's home")
+        elif isinstance(message, MoveOut):
+            _move_out(turn, message)
+        else:
+            _move_in(turn, message)
+    except (msgspec.DecodeError, layout.FormatError) as error:
+        _refuse(turn, record, f"not a part of a merge: {error}")
+
+
+def _refuse(turn: Turn, record: Record, why: str) -> None:
+    turn.reject(turn.place.topics.reroute, record, RefusedError(Code.BROKEN_INTERNAL, why))
+
+
+def _move_out(turn: Turn, message: MoveOut) -> None:
+    user, into = message.user, message.into
+    guard = turn.guard(user)
+    if guard is not None and message.time <= guard.time:
+        return  # erased since
+    before = turn.alias(user)
+    if before is not None and (before.time, before.into) >= (message.time, into):
+        return  # somebody identified themselves as this id later than that
+    state = turn.known(user)
+    alias = layout.Alias(into, message.time)
+    if before is not None:
+        alias.sequence, alias.seen = before.sequence, before.seen
+    if state is not None:
+        cause = Cause("merge", "fold", message.event, message.arrived)
+        reason = Reason(summary=f"the user is one with {into}", event=message.event)
+        now = max(state.time, message.time)
+        for segment, member in sorted(state.members.items()):
+            leave(turn, user, state, segment, member.version, member.score, now, cause, reason)
+        graph.drop_edges(turn, user, state)
+        alias.sequence, alias.seen = state.sequence, dict(state.seen)
+    turn.set_alias(user, alias)
+    if before is None or before.into != into:
+        for part in _parts(turn, message, state):
+            _send(turn, into, part)
+        graph.rename(turn, user, into)
+        turn.effects.merged += 1
+    if state is not None:
+        turn.forget(user)
+
+
+def _parts(turn: Turn, message: MoveOut, state: UserState | None) -> Iterator[MoveIn]:
+    """The state with the first of its waiting texts, then the others, so that no message gets too large."""
+    first = MoveIn(message.user, message.into, message.event, message.arrived)
+    if state is None:
+        yield first  # ``into`` has to know its aliases
+        return
+    texts = turn.pending_texts(message.user)
+    vectors = turn.vectors(message.user)
+    written = Vectors(text_sum=vectors.text_sum, text_time=vectors.text_time, encoder=vectors.encoder)
+    chunks: list[list[PendingText]] = [[]]
+    size = 0
+    for text in texts:
+        size += len(text.text)
+        if size > _MOST_CHARS:
+            chunks.append([])
+            size = len(text.text)
+        chunks[-1].append(text)
+    yield msgspec.structs.replace(
+        first, state=layout.encode_user(state), vectors=layout.encode_vectors(written), texts=chunks[0]
+    )
+    for chunk in chunks[1:]:
+        yield msgspec.structs.replace(first, texts=chunk)
+
+
+def _move_in(turn: Turn, message: MoveIn) -> None:
+    into = message.into
+    other = layout.decode_user(message.state) if message.state else UserState()
+    vectors = layout.decode_vectors(message.vectors) if message.vectors else Vectors()
+    guard = turn.guard(into)
+    if turn.known(into) is None and guard is not None and other.time <= guard.time:
+        # the user was erased meanwhile, and so is what was known of the other id
+        graph.send_gone(turn, graph.Gone(message.user, guard.time, ""), 0, 0)
+        return
+    if turn.known(into) is None and (onward := reroute.follow(turn, into, message.path)) is not None:
+        further, path = onward
+        _send(turn, further, msgspec.structs.replace(message, into=further, path=path))
+        return
+    if not message.state and turn.known(into) is None:
+        return  # erased meanwhile
+    state = turn.user(into)
+    if state.plan != turn.plan.fingerprint:
+        reconcile(turn, into, state, state.time)
+    for text in message.texts:
+        turn.add_text(into, state, text)
+    for target in merge_states(state, other, into, message.user, turn.plan.tallies):
+        graph.edges_changed(turn, into, state, target)
+    if vectors.text_sum:
+        merge_vectors(turn.vectors(into), vectors)
+        turn.put_vectors(into)
+    _decide(turn, message, state, bool(vectors.text_sum))
+    _encode_anew(turn, into, state)
+
+
+def _decide(turn: Turn, message: MoveIn, state: UserState, wrote: bool) -> None:
+    """Memberships of the two as one: subscribers see what it changes, once. Learned ones follow with the encoding."""
+    now = state.time
+    cause = Cause("merge", "fold", message.event, message.arrived)
+    for segment in turn.plan.rules:
+        check_rule(turn, message.into, state, segment, now, cause)
+    if wrote and turn.plan.words:
+        encoders = turn.models.encoders
+        direction = text_direction(turn.vectors(message.into), encoders.text.dim)
+        spoken = Cause("merge", "fold", message.event, message.arrived, encoders.version)
+        words.decide_all(turn, message.into, state, direction, now, spoken)
+    state.due = next_due(turn.plan, state)
+
+
+def _encode_anew(turn: Turn, user: str, state: UserState) -> None:
+    """Vectors under way were computed from one half of the user: they must find another life and be thrown away."""
+    turn.meta.lives += 1
+    state.life = turn.meta.lives
+    state.dirty = state.count
+    if state.queued or state.texts_waiting or state.labels or turn.plan.needs_vectors:
+        turn.want_encoding(user, state)
+
+
+def _send(turn: Turn, user: str, message: MoveOut | MoveIn) -> None:
+    turn.effects.messages.append(
+        Message(
+            turn.place.topics.reroute,
+            user.encode(),
+            _encode(message),
+            partition_of(user, turn.place.partitions),
+            [(reroute.KIND, reroute.MERGE)],
+        )
+    )

@@ -1,0 +1,275 @@
+"""Anonymous to known: what subscribers see, what is left behind, and who gets what comes later."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+from state import layout
+from streams.steps import merge
+from tests.small_cluster import SmallCluster
+from tests.small_partition import PLACE, T0
+from tests.unit.membership_cases import COOKING, NO_PURCHASE, SPENDERS, TWO_VIEWS, WORDS, comment, purchase, view
+
+#: of three partitions, the homes are 2, 0 and 1
+KNOWN, ANONYMOUS, FAN = "known", "anon-3", "other"
+NUMBERS = count()
+REROUTE = PLACE.topics.reroute
+LEARNED = '[[segment]]\nid = "s"\nlearned = "g"\n'
+
+
+def publish(cluster: SmallCluster, user: str, *events: dict[str, Any]) -> None:
+    for event in events:
+        cluster.publish({"user": user, "id": f"e{next(NUMBERS)}"} | event)
+
+
+def happened(cluster: SmallCluster, user: str, *events: dict[str, Any]) -> None:
+    publish(cluster, user, *events)
+    cluster.settle()
+
+
+def identify(target: str = ANONYMOUS, at: float = 20, **more: Any) -> dict[str, Any]:
+    return {"kind": "identify", "time": T0 + at, "target": target, **more}
+
+
+def told(cluster: SmallCluster, user: str) -> list[tuple[str, str, str]]:
+    return [(change.segment, change.change, change.origin) for change in cluster.changes(user)]
+
+
+def test_a_membership_goes_over_to_the_known_user_and_is_explained() -> None:
+    cluster = SmallCluster(TWO_VIEWS, 3)
+    happened(cluster, ANONYMOUS, view(0), view(1))
+    happened(cluster, KNOWN, identify(at=2, id="login"))
+    assert told(cluster, ANONYMOUS) == [("keen", "entered", "event"), ("keen", "exited", "merge")]
+    assert told(cluster, KNOWN) == [("keen", "entered", "merge")]
+    exited, entered = cluster.changes(ANONYMOUS)[-1], cluster.changes(KNOWN)[0]
+    assert exited.reason.event == entered.reason.event == "login"
+    assert exited.reason.summary == "the user is one with known"
+    cluster.check()
+
+
+def test_two_halves_that_make_a_whole_enter_together() -> None:
+    cluster = SmallCluster(SPENDERS, 3)
+    happened(cluster, ANONYMOUS, purchase(0, 60.0))
+    happened(cluster, KNOWN, purchase(1, 60.0), identify(at=2))
+    assert told(cluster, ANONYMOUS) == []
+    assert told(cluster, KNOWN) == [("spenders", "entered", "merge")]
+
+
+def test_a_segment_that_both_were_in_changes_nothing_for_the_known_user() -> None:
+    cluster = SmallCluster(TWO_VIEWS, 3)
+    happened(cluster, ANONYMOUS, view(0), view(1))
+    happened(cluster, KNOWN, view(0), view(1), identify(at=2))
+    assert told(cluster, KNOWN) == [("keen", "entered", "event")]
+    assert told(cluster, ANONYMOUS)[-1] == ("keen", "exited", "merge")
+
+
+def test_a_segment_that_holds_no_longer_for_the_two_as_one_is_left_once() -> None:
+    cluster = SmallCluster(NO_PURCHASE, 3)
+    happened(cluster, ANONYMOUS, purchase(0))
+    happened(cluster, KNOWN, view(1), identify(at=2))
+    assert told(cluster, ANONYMOUS) == []
+    assert told(cluster, KNOWN) == [("looker", "entered", "event"), ("looker", "exited", "merge")]
+
+
+def test_nothing_of_the_merged_id_is_left_but_a_forwarding_record() -> None:
+    cluster = SmallCluster(WORDS + LEARNED, 3)
+    happened(cluster, ANONYMOUS, comment(0, COOKING), {"kind": "follow", "time": T0 + 1, "target": "idol"})
+    cluster.encode()
+    happened(cluster, ANONYMOUS, comment(2, COOKING))
+    publish(cluster, KNOWN, identify())
+    cluster.step(cluster.topics.events, 2)
+    effects = cluster.step(REROUTE, 0)
+    assert effects.erased == [ANONYMOUS]  # a tombstone in user-segments
+    assert effects.merged == 1
+    left = {key for key in cluster.partitions[0].memory.data if ANONYMOUS.encode() in key}
+    assert left == {layout.alias_key(ANONYMOUS)}
+    cluster.settle()
+    state = cluster.state(KNOWN)
+    assert state is not None
+    assert (state.aliases, list(state.edges), state.texts_waiting) == ([ANONYMOUS], ["idol"], 1)
+    cluster.check()
+
+
+def test_later_events_and_labels_of_the_merged_id_are_the_known_user_s() -> None:
+    cluster = SmallCluster(TWO_VIEWS + LEARNED, 3)
+    happened(cluster, ANONYMOUS, view(0, id="a"))
+    happened(cluster, KNOWN, identify(at=2))
+    happened(cluster, ANONYMOUS, view(1, id="late"), view(3, id="later"), view(0, id="a"), view(3, id="later"))
+    cluster.publish_label({"user": ANONYMOUS, "segment": "s", "member": True, "time": T0})
+    cluster.settle()
+    state = cluster.state(KNOWN)
+    assert state is not None
+    assert state.count == 4
+    assert [label.segment for label in state.labels] == ["s"]
+    assert cluster.state(ANONYMOUS) is None
+    assert sum(partition.meta.duplicates for partition in cluster.partitions) == 2
+    assert cluster.misrouted == 0
+    cluster.check()
+
+
+def test_somebody_known_by_nothing_but_the_merge_is_made_by_it() -> None:
+    cluster = SmallCluster(TWO_VIEWS, 3)
+    happened(cluster, ANONYMOUS, view(0), view(1))
+    out = merge.MoveOut(ANONYMOUS, KNOWN, T0 + 2, "login", T0 + 3)
+    cluster._append(REROUTE, 0, b"", merge._encode(out), [("reroute-kind", b"merge")])
+    cluster.settle()
+    assert told(cluster, KNOWN) == [("keen", "entered", "merge")]
+    cluster.check()
+
+
+def test_an_id_that_did_nothing_is_forwarded_as_well() -> None:
+    cluster = SmallCluster(TWO_VIEWS, 3)
+    happened(cluster, KNOWN, identify())
+    happened(cluster, ANONYMOUS, view(21), view(22))
+    assert told(cluster, KNOWN) == [("keen", "entered", "event")]
+    assert [len(partition.memory.data) for partition in cluster.partitions][1] <= 1
+
+
+def test_saying_it_again_does_nothing() -> None:
+    cluster = SmallCluster(TWO_VIEWS, 3)
+    happened(cluster, ANONYMOUS, view(0), view(1))
+    happened(cluster, KNOWN, identify(at=2), identify(at=3), {**identify(at=1), "kind": "alias"})
+    alias = cluster.alias(ANONYMOUS)
+    assert alias is not None
+    assert (alias.into, alias.time, alias.sequence) == (KNOWN, T0 + 3, 2)
+    assert told(cluster, KNOWN) == [("keen", "entered", "merge")]
+    happened(cluster, ANONYMOUS, identify(KNOWN, at=5))
+    state = cluster.state(KNOWN)
+    assert state is not None
+    assert state.count == 6
+    cluster.check()
+
+
+def test_what_comes_of_a_shared_device_is_the_one_s_who_said_so_last() -> None:
+    cluster = SmallCluster(TWO_VIEWS, 3)
+    happened(cluster, ANONYMOUS, view(0))
+    happened(cluster, KNOWN, identify(at=2))
+    happened(cluster, FAN, identify(at=9))
+    happened(cluster, "idol", identify(at=5))  # late: not the last word
+    happened(cluster, ANONYMOUS, view(10))
+    counts = {user: state.count for user, state in cluster.states().items()}
+    assert counts == {KNOWN: 2, FAN: 2, "idol": 1}
+    assert [cluster.states()[user].aliases for user in (KNOWN, FAN, "idol")] == [[ANONYMOUS], [ANONYMOUS], []]
+
+
+def test_two_who_each_say_that_they_are_the_other_end_as_one_by_the_later_word() -> None:
+    cluster = SmallCluster(TWO_VIEWS, 3)
+    happened(cluster, ANONYMOUS, view(0), view(1))
+    happened(cluster, KNOWN, view(2))
+    publish(cluster, KNOWN, identify(ANONYMOUS, at=3))
+    publish(cluster, ANONYMOUS, identify(KNOWN, at=4))
+    for home in (0, 2):  # neither knows of the other's word yet
+        cluster.step(cluster.topics.events, home)
+    cluster.settle()
+    assert {user: state.count for user, state in cluster.states().items()} == {ANONYMOUS: 5}
+    assert told(cluster, ANONYMOUS)[-2:] == [("keen", "exited", "merge"), ("keen", "entered", "merge")]
+    assert [change.sequence for change in cluster.changes(ANONYMOUS)] == [1, 2, 3]
+    happened(cluster, KNOWN, view(5))
+    assert cluster.states()[ANONYMOUS].count == 6
+    cluster.check()
+
+
+def test_texts_read_and_waiting_speak_for_the_known_user() -> None:
+    cluster = SmallCluster(WORDS, 3)
+    happened(cluster, ANONYMOUS, comment(0, COOKING))
+    cluster.encode()
+    happened(cluster, KNOWN, identify())
+    assert told(cluster, ANONYMOUS) == [("cooks", "entered", "event"), ("cooks", "exited", "merge")]
+    assert told(cluster, KNOWN) == [("cooks", "entered", "merge")]
+
+    happened(cluster, "anon-0", comment(30, COOKING, id="waiting"))
+    happened(cluster, "idol", identify("anon-0", at=40))
+    assert told(cluster, "idol") == []
+    cluster.encode()
+    assert told(cluster, "idol") == [("cooks", "entered", "event")]
+    assert cluster.changes("idol")[0].reason.event == "waiting"
+    cluster.check()
+
+
+def test_vectors_on_their_way_during_a_merge_are_thrown_away_and_made_anew() -> None:
+    cluster = SmallCluster(WORDS, 3)
+    happened(cluster, ANONYMOUS, comment(0, COOKING))
+    cluster.encode()
+    happened(cluster, KNOWN, comment(1, COOKING))
+    home = cluster.home(KNOWN)
+    jobs = home.jobs()
+    happened(cluster, KNOWN, identify())
+    assert home.batch(jobs=jobs).messages == []
+    state = cluster.state(KNOWN)
+    assert state is not None
+    assert state.texts_waiting == 1
+    cluster.encode()
+    vectors = layout.decode_vectors(home.memory.data[layout.vectors_key(KNOWN)])
+    alone = SmallCluster(WORDS, 1)
+    happened(alone, KNOWN, comment(0, COOKING), comment(1, COOKING))
+    alone.encode()
+    assert vectors.text_sum == layout.decode_vectors(alone.home(KNOWN).memory.data[layout.vectors_key(KNOWN)]).text_sum
+
+
+def test_very_many_waiting_texts_go_in_several_messages() -> None:
+    cluster = SmallCluster(WORDS, 3)
+    long = "pasta " * 3_000
+    happened(cluster, ANONYMOUS, *(comment(number, long) for number in range(120)))
+    publish(cluster, KNOWN, identify())
+    cluster.step(cluster.topics.events, 2)
+    effects = cluster.step(REROUTE, 0)
+    assert len(effects.messages) > 1
+    assert max(len(message.value or b"") for message in effects.messages) < 5_000_000
+    cluster.settle()
+    state = cluster.state(KNOWN)
+    assert state is not None
+    assert [text.time - T0 for text in cluster.texts(KNOWN)] == list(range(120))
+    assert state.queued
+
+
+def test_followers_of_the_merged_id_follow_the_known_user() -> None:
+    cluster = SmallCluster(LEARNED, 3)
+    follow = {"kind": "follow", "time": T0, "target": ANONYMOUS}
+    happened(cluster, ANONYMOUS, view(0))
+    happened(cluster, FAN, follow)
+    happened(cluster, KNOWN, follow)
+    happened(cluster, KNOWN, identify())
+    happened(cluster, "fan", follow)  # of somebody who is already merged
+    states = cluster.states()
+    assert [states[user].edges for user in (FAN, "fan", KNOWN)] == [{KNOWN: T0}, {KNOWN: T0}, {}]
+    cluster.encode()
+    cluster.settle()
+    cluster.check()
+    for user in (FAN, "fan"):
+        neighbour = cluster.home(user).memory.get(layout.neighbour_key(KNOWN))
+        assert neighbour is not None
+        assert layout.decode_neighbour(neighbour).node
+        assert cluster.home(user).memory.get(layout.neighbour_key(ANONYMOUS)) is None
+    assert [key for key in cluster.partitions[0].memory.data if key == layout.vectors_key(ANONYMOUS)] == []
+
+
+def test_somebody_who_followed_both_follows_once_and_a_later_unfollow_stays() -> None:
+    cluster = SmallCluster(TWO_VIEWS, 3)
+    for target, kind, at in ((ANONYMOUS, "follow", 1), (KNOWN, "follow", 2), (KNOWN, "unfollow", 3)):
+        happened(cluster, FAN, {"kind": kind, "time": T0 + at, "target": target})
+    happened(cluster, KNOWN, identify())
+    assert cluster.states()[FAN].edges == {KNOWN: -(T0 + 3)}
+    cluster.check()
+
+
+def test_nobody_follows_themselves_under_another_name() -> None:
+    cluster = SmallCluster(TWO_VIEWS, 3)
+    happened(cluster, ANONYMOUS, {"kind": "follow", "time": T0, "target": KNOWN})
+    happened(cluster, KNOWN, identify())
+    happened(cluster, ANONYMOUS, {"kind": "follow", "time": T0 + 30, "target": KNOWN})
+    state = cluster.state(KNOWN)
+    assert state is not None
+    assert (state.edges, state.count) == ({}, 3)
+    cluster.check()
+
+
+def test_very_many_followers_are_renamed_turn_by_turn(monkeypatch: Any) -> None:
+    monkeypatch.setattr("streams.steps.graph.MOST_RENAMED", 3)
+    cluster = SmallCluster(TWO_VIEWS, 1)
+    for number in range(10):
+        happened(cluster, f"fan{number}", {"kind": "follow", "time": T0, "target": ANONYMOUS})
+    publish(cluster, KNOWN, identify())
+    cluster.settle(most=lambda: 1)
+    assert all(cluster.states()[f"fan{number}"].edges == {KNOWN: T0} for number in range(10))
+    cluster.check()
