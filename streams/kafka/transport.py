@@ -126,7 +126,7 @@ class Consumer(driver.Consumer):
             try:
                 await self.perform_seek()
             except (KafkaError, AssertionError) as error:
-                # the assignment changed under it; when the rebalance ends, Faust and the restored partitions seek anyway
+                # the assignment changed under it; after the rebalance Faust and the restored partitions seek anyway
                 log.info("no seek in the middle of a rebalance: %s", error)
             return
         generation = self.app.consumer_generation_id
