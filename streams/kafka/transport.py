@@ -8,6 +8,7 @@ Registered under the entry point ``faust.transports`` as ``segments-batch``.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, cast
@@ -15,10 +16,13 @@ from typing import Any, ClassVar, cast
 import aiokafka
 from aiokafka.consumer import fetcher
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 from faust.types.tuples import ack_lock
 from mode.utils.futures import notify
+
+log = logging.getLogger(__name__)
 
 #: How long a fetch waits for data: a partition that starts again waits for the running fetch of its broker.
 FETCH_MAX_WAIT_MS = 100
@@ -119,7 +123,11 @@ class Consumer(driver.Consumer):
             return
         if not self.flow_active:
             # a rebalance began during the fetch: what was fetched is read again from the committed offsets
-            await self.perform_seek()
+            try:
+                await self.perform_seek()
+            except (KafkaError, AssertionError) as error:
+                # the assignment changed under it; after the rebalance Faust and the restored partitions seek anyway
+                log.info("no seek in the middle of a rebalance: %s", error)
             return
         generation = self.app.consumer_generation_id
         for tp, fetched in records.items():

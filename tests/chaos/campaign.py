@@ -31,7 +31,7 @@ STEPS = ("2-3", "3.produced", "3-4", "4-5")
 CHECKPOINTS: dict[str, int] = (
     {"open.fenced": 5, "open.restoring": 4, "open.restored": 4, "close": 3}
     | {f"fold.{step}": 40 for step in STEPS}
-    | {f"{lane}.{step}": 6 for lane in LANES[1:] for step in STEPS}
+    | {f"{lane}.{step}": 3 for lane in LANES[1:] for step in STEPS}
 )
 READY_SECONDS = 90.0
 SETTLE_SECONDS = 300.0
@@ -205,6 +205,8 @@ class Campaign:
         slot = self._draw.choice(list(fleet.slots.values()))
         if what in ("kill", "wipe"):
             self._rest(fleet, self._draw.uniform(0.0, 1.0))
+            # who is still on the way to a step may get there
+            slot = self._draw.choice([each for each in fleet.slots.values() if not each.armed] or [slot])
             step = self._draw.choice(list(CHECKPOINTS))
             fleet.kill(slot, f"{step}:{self._draw.randint(1, CHECKPOINTS[step])}", wiped=what == "wipe")
             self._outcome.wipes += what == "wipe"
