@@ -116,8 +116,8 @@ def note(last: dict[str, float], keys: tuple[str, ...], time: float) -> None:
             last[key] = time
 
 
-def unite(last: dict[str, float], key: str, time: float) -> None:
-    """Two users turn out to be one: what is known of the latest event of one sort, from both. Order does not matter."""
-    mine = last.get(key)
-    if mine is None or (abs(time), time) > (abs(mine), mine):
-        last[key] = time
+def merge(last: dict[str, float], other: dict[str, float]) -> None:
+    """Another's latest times come to ``last``: of each sort what is known of the later time; an event before none."""
+    for key, time in other.items():
+        if key in last:
+            last[key] = max(last[key], time, key=lambda known: (abs(known), known))

@@ -20,8 +20,9 @@ MOST_ALIASES: Final = 1_000
 def merge_states(into: UserState, other: UserState, user: str, merged: str, plan: TallyPlan) -> list[str]:
     """Add all that ``other`` (known as ``merged``) did to ``into`` (known as ``user``).
 
-    Memberships stay as they are: they must be decided anew at the merged ``time``. Returns the targets whose edge
-    changed, sorted; whoever keeps an index of them must be told, and bounds their number.
+    Memberships stay as they are: they must be decided anew at the merged ``time``. Texts that wait are not in a state.
+    Returns the targets of whom something else is known than before, sorted; whoever keeps an index of them must be
+    told, and bounds their number.
     """
     if other.count:
         into.first = min(into.first, other.first) if into.count else other.first
@@ -31,13 +32,13 @@ def merge_states(into: UserState, other: UserState, user: str, merged: str, plan
     decay.merge(into.decayed, other.decayed, (decay.FAST, decay.SLOW))
     decay.merge(into.categories, other.categories, (decay.SLOW,))
     _add_tallies(into, other, plan)
+    absence.merge(into.last, other.last)
     _unite_seen(into, other)
-    for sort, time in other.last.items():
-        absence.unite(into.last, sort, time)
     into.labels.extend(other.labels)
     for group, time in other.groups.items():
         edges.set_edge(into.groups, group, abs(time), time > 0)
     edges.bound(into.groups, MOST_GROUPS)
+    edges.bound_removed(into.groups, MOST_GROUPS)
     known = {user, *into.aliases}
     into.aliases += [alias for alias in dict.fromkeys((*other.aliases, merged)) if alias not in known]
     del into.aliases[:-MOST_ALIASES]
@@ -62,17 +63,14 @@ def _unite_seen(into: UserState, other: UserState) -> None:
 
 def _merge_edges(into: UserState, other: UserState, same: set[str]) -> list[str]:
     """``same`` are ids of the one person: nobody follows themselves."""
-    changed = [target for target in into.edges if target in same]
+    before = dict(into.edges)
+    for target, time in other.edges.items():
+        edges.set_edge(into.edges, target, abs(time), time > 0)
     for target in same & into.edges.keys():
         del into.edges[target]
-    for target, time in other.edges.items():
-        if target in same:
-            continue
-        before = into.edges.get(target)
-        edges.set_edge(into.edges, target, abs(time), time > 0)
-        if into.edges.get(target) != before:
-            changed.append(target)
-    return sorted(changed)
+    return sorted(
+        target for target in before.keys() | into.edges.keys() if before.get(target) != into.edges.get(target)
+    )
 
 
 def merge_vectors(into: Vectors, other: Vectors) -> None:

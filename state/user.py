@@ -162,8 +162,8 @@ def fold(
 
     All counts are commutative. A duplicate (same id hash within 24 h of arrival and the last 1,000 events) changes
     nothing. EDGES: the neighbourhood changed; REMOVED: an unfollow is remembered that changed nothing. ``arrived`` is
-    when the broker took the record, in seconds; ``fresh``: it is known to be no duplicate. The caller keeps the text
-    (TEXT).
+    when the broker took the record, in seconds. The caller keeps the text (TEXT). ``fresh``: it is known to be no
+    duplicate.
     """
     if id_hash in state.seen and not fresh:
         return DUPLICATE

@@ -138,7 +138,7 @@ class SmallPartition:
         fold.receive_events(turn, [self._record(value) for value in values], self.place.topics.events)
         return self._commit(turn)
 
-    def deliver(self, topic: str, records: list[Record]) -> Effects:
+    def take(self, topic: str, records: list[Record]) -> Effects:
         """One batch of records of any source topic."""
         turn = self._turn()
         sources.receive(turn, topic, records, self.heads)

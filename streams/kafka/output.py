@@ -123,20 +123,20 @@ class Output:
             where = -1 if message.partition is None else message.partition
             producer.produce(message.topic, message.value, message.key, where, headers=message.headers)
         for reject in effects.rejects:
-            key, value, headers = dead_letter(reject, partition)
+            key, value, headers = dead_letter(reject)
             producer.produce(topics.dead_letters, value, key, partition, headers=headers)
         producer.produce(topics.changelog, last, layout.POSITION_KEY, partition, on_delivery=on_position)
         puts[layout.POSITION_KEY] = last
 
 
-def dead_letter(reject: Reject, partition: int) -> tuple[bytes | None, bytes | None, Headers]:
+def dead_letter(reject: Reject) -> tuple[bytes | None, bytes | None, Headers]:
     """(key, value, headers): the record untouched, and after its own headers why it was refused and where it lies.
 
     What no producer could send again (it was compressed when it came) is cut, and ``cut-from`` says its size in bytes:
     else the transaction could never be committed, and the partition would stand still.
     """
     record = reject.record
-    why = dead_letter_headers(reject.error, reject.topic, partition, record.offset, record.timestamp)
+    why = dead_letter_headers(reject.error, reject.topic, reject.partition, record.offset, record.timestamp)
     own = list(record.headers)
     size = len(record.key or b"") + len(record.value or b"")
     size += sum(len(name) + len(content or b"") + _HEADER_BYTES for name, content in own)

@@ -61,8 +61,14 @@ class Work:
     """Keys of guards that may have expired."""
 
     def lanes(self, topics: Topics) -> list[str]:
-        """Names of what is in it: fold, labels, graph, training, encode, refresh, timers, sweep."""
-        names = {topics.events: "fold", topics.labels: "labels", topics.graph: "graph", topics.examples: "training"}
+        """Names of what is in it: fold, labels, graph, training, reroute, encode, refresh, timers, sweep."""
+        names = {
+            topics.events: "fold",
+            topics.labels: "labels",
+            topics.graph: "graph",
+            topics.examples: "training",
+            topics.reroute: "reroute",
+        }
         found = list(dict.fromkeys(names[topic] for topic, _ in self.sources if topic in names))
         others = {
             "encode": self.jobs,

@@ -52,10 +52,10 @@ class Metrics:
         self.duplicates = self._counter("segments_duplicates_total", "Events dropped: their id was seen before.")
         self.late_events = self._counter("segments_late_events_total", "Events that arrived late, by event time.")
         self.misrouted = self._counter("segments_misrouted_total", "Records met outside their user's partition.")
+        self.merged = self._counter("segments_merged_total", "Ids that turned out to be another user's.")
         self.outlived_events = self._counter(
             "segments_outlived_events_total", "Events and labels dropped: not newer than their user's erasure."
         )
-        self.merged = self._counter("segments_merged_total", "Ids that turned out to be another user's.")
         self.dead_letters = self._counter("segments_dead_letters_total", "Records refused, by short reason.", "reason")
         self.changes = self._counter(
             "segments_changes_total", "Membership changes committed.", "segment", "change", "origin"

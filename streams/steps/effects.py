@@ -92,7 +92,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True)
 class Reject:
-    """A refused record and why."""
+    """A refused record, where it first arrived, and why."""
 
     topic: str
     partition: int

@@ -35,8 +35,8 @@ def erase(turn: Turn, user: str, state: UserState | None, time: float, event_id:
 
 
 def _names(user: str, state: UserState | None) -> list[str]:
-    """All ids of the person: those that were merged into the user's as well."""
-    return list(dict.fromkeys((user, *(state.aliases if state is not None else ()))))
+    """All ids of the person."""
+    return [user, *state.aliases] if state is not None else [user]
 
 
 def _end_memberships(turn: Turn, user: str, state: UserState, time: float, cause: Cause) -> None:

@@ -146,12 +146,15 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
 def _load_guards(turn: Turn, by_user: dict[str, list[Item]], strangers: set[str]) -> None:
     """Somebody was erased: of strangers, and of those who are followed, it must be known."""
     targets = [event.target for items in by_user.values() for event, _, _ in items if event.kind in SOCIAL_KINDS]
-    turn.load_guards(dict.fromkeys((*sorted(strangers), *targets)))
+    turn.load_guards((*strangers, *targets))
 
 
 def _at_home(turn: Turn, user: str, items: list[Item], topic: str) -> list[Item]:
     """Of the events of somebody unknown, those that are to be counted here; the others are sent on."""
-    for at, (_, id_hash, record) in enumerate(items):
-        if reroute.for_this_partition(turn, user, record, topic, id_hash):
+    erased = turn.erased_until(user, None)
+    for at, (event, id_hash, record) in enumerate(items):
+        if event.time <= erased:
+            turn.effects.outlived += 1
+        elif reroute.for_this_partition(turn, user, record, topic, id_hash):
             return items[at:]  # nothing sends the later ones away
     return []

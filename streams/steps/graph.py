@@ -24,9 +24,6 @@ from streams.wire.receipts import Receipt, erasure_digest, receipt_headers, rece
 from streams.wire.refused import Code, RefusedError, printable
 from streams.wire.times import MILLISECONDS_FROM
 
-#: local followers re-targeted in one turn after a merge
-MOST_RENAMED: Final = 2_000
-
 
 class Subscribe(msgspec.Struct, array_like=True, tag="subscribe", frozen=True):
     """``partition`` has a follower of ``user`` and wants the user's vectors (``wanted``), or no longer has one."""
@@ -69,15 +66,15 @@ class Renamed(msgspec.Struct, array_like=True, tag="renamed", frozen=True):
     into: str
 
 
-GraphMessage = Subscribe | NodeVectors | Gone | Renamed
-#: edges to erased users that one turn removes; the rest follows in the next turns
+Inner = Subscribe | NodeVectors | Gone | Renamed
+#: edges to erased or merged users that one turn removes; the rest follows in the next turns
 MOST_EDGES: Final = 2_000
 #: people who are followed no more and are remembered as such, for each user
 MOST_REMOVED: Final = 256
 #: no user's vectors are ever sent so often, and nobody has so many edges
 MAX_NUMBER: Final = 2**53
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(GraphMessage).decode
+_decode: Final = msgspec.msgpack.Decoder(Inner).decode
 
 
 def edges_changed(turn: Turn, user: str, state: UserState, target: str) -> bool:
@@ -86,15 +83,14 @@ def edges_changed(turn: Turn, user: str, state: UserState, target: str) -> bool:
     Returns whether the neighbourhood changed: an edge to somebody erased that is not newer than that is none.
     """
     if target == user:  # said of an id that was merged with theirs: nobody follows themselves
-        state.edges.pop(target, None)
-        return False
-    time = state.edges.get(target)
-    guard = turn.guard(target)
-    if time is not None and guard is not None and abs(time) <= guard.time:
         del state.edges[target]
-        time = None
-    value = None if time is None else FOLLOWS if time > 0 else UNFOLLOWED
-    changed = set_follower(turn, target, user, value)
+        return False
+    time = state.edges[target]
+    guard = turn.guard(target)
+    if guard is not None and abs(time) <= guard.time:
+        del state.edges[target]
+        return set_follower(turn, target, user, None)
+    changed = set_follower(turn, target, user, FOLLOWS if time > 0 else UNFOLLOWED)
     for dropped in edges.bound(state.edges, turn.place.followees):
         changed |= set_follower(turn, dropped, user, None)
     for forgotten in edges.bound_removed(state.edges, MOST_REMOVED):
@@ -155,41 +151,10 @@ def receive(turn: Turn, records: list[Record]) -> None:
             _gone(turn, message)
 
 
-def rename(turn: Turn, user: str, into: str) -> None:
-    """``user`` is merged into another: tell every partition where somebody follows them."""
-    vectors = turn.vectors(user)
-    if vectors.subscribers:
-        for partition in vectors.subscribers:
-            _send(turn, user, Renamed(user, into), partition)
-        vectors.subscribers = []
-        turn.put(layout.vectors_key(user), None)
-
-
-def _renamed(turn: Turn, message: Renamed) -> None:
-    """Local followers follow the other one from now on; of very many the rest comes with a message to ourselves."""
-    user, into = message.user, message.into
-    followers = turn.followers(user, "", MOST_RENAMED)
-    turn.load(followers)
-    for follower in followers:
-        set_follower(turn, user, follower, None)
-        state = turn.known(follower)
-        if state is None:
-            continue
-        time = state.edges.pop(user, 0.0)
-        if time and into != follower:
-            edges.set_edge(state.edges, into, abs(time), time > 0)
-            edges_changed(turn, follower, state, into)
-        if turn.plan.needs_vectors:
-            state.dirty = state.count
-            turn.want_encoding(follower, state)
-    if len(followers) == MOST_RENAMED:
-        _send(turn, user, message, turn.place.partition)
-
-
-def read_message(value: bytes | None, partitions: int) -> GraphMessage:
+def read_message(value: bytes | None, partitions: int) -> Inner:
     """What would break later on is refused here: one bad record must not stop its partition. Raises RefusedError."""
     try:
-        message: GraphMessage = _decode(value or b"")
+        message: Inner = _decode(value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedError(Code.BROKEN_INTERNAL, f"not a graph message: {printable(error)}") from None
     if wrong := _what_is_wrong(message, partitions):
@@ -197,18 +162,18 @@ def read_message(value: bytes | None, partitions: int) -> GraphMessage:
     return message
 
 
-def _what_is_wrong(message: GraphMessage, partitions: int) -> str:
+def _what_is_wrong(message: Inner, partitions: int) -> str:
     if not 0 < len(message.user) <= MAX_ID_CHARS:
         return "its user is empty or too long"
     if isinstance(message, Subscribe):
         return "" if 0 <= message.partition < partitions else f"there is no partition {message.partition}"
-    if isinstance(message, Renamed):
-        return "" if 0 < len(message.into) <= MAX_ID_CHARS else "who it was merged into is empty or too long"
     if isinstance(message, NodeVectors):
         if not 0 < message.version < MAX_NUMBER:
             return f"its version is {message.version}"
         fits = is_packed(message.node, NODE_DIM) and is_packed(message.hidden, NODE_DIM)
         return "" if fits else f"its vectors are not {NODE_DIM} finite numbers"
+    if isinstance(message, Renamed):
+        return "" if 0 < len(message.into) <= MAX_ID_CHARS else "its other user is empty or too long"
     if not 0.0 < message.time < MILLISECONDS_FROM:
         return f"its time is {message.time:g}"
     if not (0 <= message.memberships < MAX_NUMBER and 0 <= message.edges < MAX_NUMBER):
@@ -248,7 +213,9 @@ def _gone(turn: Turn, message: Gone) -> None:
     turn.put_guard(user, message.time)
     if not message.begun:
         _forget_vectors(turn, user)
-        if turn.alias(user) is not None:
+        alias = turn.alias(user)
+        if alias is not None and alias.time <= message.time:  # else somebody said later that it is theirs
+            turn.put_guard(user, message.time, alias.sequence)
             turn.set_alias(user, None)
     room = max(0, MOST_EDGES - turn.edges_taken)
     followers = turn.followers(user, message.after, room) if room else []
@@ -263,6 +230,38 @@ def _gone(turn: Turn, message: Gone) -> None:
     if turn.neighbour(user).followers > 0:  # who follows the next life; that knows of no subscribers
         _subscribe(turn, user, True)
     _give_receipt(turn, now)
+
+
+def rename(turn: Turn, user: str, into: str) -> None:
+    """``user`` is merged into another: tell every partition where somebody follows them."""
+    vectors = turn.vectors(user)
+    for partition in vectors.subscribers:
+        _send(turn, user, Renamed(user, into), partition)
+    if vectors.subscribers:
+        turn.drop_vectors(user)
+
+
+def _renamed(turn: Turn, message: Renamed) -> None:
+    """Local followers follow the other one from now on, and remembered unfollows are of that one."""
+    user, into = message.user, message.into
+    room = max(0, MOST_EDGES - turn.edges_taken)
+    followers = turn.followers(user, "", room) if room else []
+    turn.edges_taken += len(followers)
+    turn.load(followers)
+    for follower in followers:
+        changed = set_follower(turn, user, follower, None)
+        state = turn.known(follower)
+        if state is None:
+            continue
+        time = state.edges.pop(user, 0.0)
+        if time and into != follower:
+            edges.set_edge(state.edges, into, abs(time), time > 0)
+            changed |= edges_changed(turn, follower, state, into)
+        if changed and turn.plan.needs_vectors:
+            state.dirty = state.count
+            turn.want_encoding(follower, state)
+    if len(followers) == room:
+        _send(turn, user, message, turn.place.partition)
 
 
 def _forget_vectors(turn: Turn, followee: str) -> None:
@@ -358,5 +357,5 @@ def _send_vectors(turn: Turn, user: str, vectors: Vectors, partition: int) -> No
     _send(turn, user, NodeVectors(user, vectors.version, vectors.sent_node, vectors.sent_hidden), partition)
 
 
-def _send(turn: Turn, user: str, message: GraphMessage, partition: int) -> None:
+def _send(turn: Turn, user: str, message: Inner, partition: int) -> None:
     turn.effects.messages.append(Message(turn.place.topics.graph, user.encode(), _encode(message), partition))

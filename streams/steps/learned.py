@@ -115,7 +115,9 @@ def receive_labels(turn: Turn, records: list[Record]) -> None:
         id_hash = xxhash.xxh3_64_intdigest(b"label/" + marker)
         state = turn.known(label.user)
         if state is None:
-            if reroute.for_this_partition(turn, label.user, record, topic, id_hash):
+            if label.time <= turn.erased_until(label.user, None):
+                turn.effects.outlived += 1
+            elif reroute.for_this_partition(turn, label.user, record, topic, id_hash):
                 turn.effects.labels_unused += 1  # nothing is known of this user that a head could learn from
             continue
         if label.time <= state.erased:

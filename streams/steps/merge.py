@@ -7,24 +7,28 @@ travel on the reroute topic, so whatever is forwarded later arrives after the st
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Final
 
 import msgspec
+import numpy as np
 
 from state import layout
 from state.merge import merge_states, merge_vectors
 from state.user import PendingText, UserState
-from state.vectors import Vectors, text_direction
+from state.vectors import Vectors, text_direction, text_sum
 from streams.steps import graph, reroute, words
 from streams.steps.definitions import reconcile
 from streams.steps.effects import Hop, Message, Record
 from streams.steps.membership import Cause, check_rule, leave, next_due
 from streams.steps.partitioner import partition_of
 from streams.steps.turn import Turn
+from streams.wire.decode import MAX_ID_CHARS
 from streams.wire.emit import Reason
 from streams.wire.events import Event
-from streams.wire.refused import Code, RefusedError
+from streams.wire.refused import Code, RefusedError, printable
+from streams.wire.times import MILLISECONDS_FROM
 
 #: characters of waiting texts in one message, far below the largest record
 _MOST_CHARS: Final = 1_000_000
@@ -46,6 +50,7 @@ class MoveIn(msgspec.Struct, array_like=True, tag="move-in", frozen=True):
 
     user: str
     into: str
+    time: float
     event: str
     arrived: float
     state: bytes = b""
@@ -67,27 +72,60 @@ def identified(turn: Turn, user: str, event: Event, arrived: float) -> None:
 def receive(turn: Turn, record: Record) -> None:
     """One message of a merge."""
     try:
-        message = _decode(record.value or b"")
+        message, other, vectors = read_message(record.value, turn.models.encoders.text.dim)
         home = message.user if isinstance(message, MoveOut) else message.into
         if partition_of(home, turn.place.partitions) != turn.place.partition:
-            _refuse(turn, record, "a part of a merge was sent to another's home")
+            _refuse(turn, record, "it was sent to another's home")
         elif isinstance(message, MoveOut):
             _move_out(turn, message)
         else:
-            _move_in(turn, message)
-    except (msgspec.DecodeError, layout.FormatError) as error:
-        _refuse(turn, record, f"not a part of a merge: {error}")
+            _move_in(turn, message, other, vectors)
+    except RefusedError as error:
+        turn.reject(turn.place.topics.reroute, record, error)
+
+
+def read_message(value: bytes | None, dim: int) -> tuple[MoveOut | MoveIn, UserState, Vectors]:
+    """A message with the state and vectors that it carries (new ones if none). What would break later on is refused
+    here: one bad record must not stop its partition. Raises RefusedError."""
+    try:
+        message: MoveOut | MoveIn = _decode(value or b"")
+        state, vectors = UserState(), Vectors()
+        if isinstance(message, MoveIn) and message.state:
+            state = layout.decode_user(message.state)
+        if isinstance(message, MoveIn) and message.vectors:
+            vectors = layout.decode_vectors(message.vectors)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, layout.FormatError) as error:
+        raise RefusedError(Code.BROKEN_INTERNAL, f"not a part of a merge: {printable(error)}") from None
+    if wrong := _what_is_wrong(message, state, vectors, dim):
+        raise RefusedError(Code.BROKEN_INTERNAL, f"not a part of a merge: {wrong}")
+    return message, state, vectors
+
+
+def _what_is_wrong(message: MoveOut | MoveIn, state: UserState, vectors: Vectors, dim: int) -> str:
+    ids = [message.user, message.into, *state.aliases]
+    times = [message.time, state.time or 1.0]
+    if isinstance(message, MoveIn):
+        times += [text.time for text in message.texts]
+        ids += [name for hop in message.path for name in (hop.user, hop.into)]
+        if any(not math.isfinite(hop.time) for hop in message.path):
+            return "its path has no times"
+    if not all(0 < len(name) <= MAX_ID_CHARS for name in ids):
+        return "an id is empty or too long"
+    if not all(0.0 < time < MILLISECONDS_FROM for time in times):
+        return "a time is out of range"
+    if not 0 <= state.count < graph.MAX_NUMBER or not 0 <= state.texts < graph.MAX_NUMBER:
+        return "its counts are out of range"
+    if vectors.text_sum and len(vectors.text_sum) != 4 * dim:
+        return f"its text vector has not {dim} numbers"
+    return "" if np.isfinite(text_sum(vectors)).all() else "its text vector is not finite"
 
 
 def _refuse(turn: Turn, record: Record, why: str) -> None:
-    turn.reject(turn.place.topics.reroute, record, RefusedError(Code.BROKEN_INTERNAL, why))
+    turn.reject(turn.place.topics.reroute, record, RefusedError(Code.BROKEN_INTERNAL, f"not a part of a merge: {why}"))
 
 
 def _move_out(turn: Turn, message: MoveOut) -> None:
     user, into = message.user, message.into
-    guard = turn.guard(user)
-    if guard is not None and message.time <= guard.time:
-        return  # erased since
     before = turn.alias(user)
     if before is not None and (before.time, before.into) >= (message.time, into):
         return  # somebody identified themselves as this id later than that
@@ -115,16 +153,15 @@ def _move_out(turn: Turn, message: MoveOut) -> None:
 
 def _parts(turn: Turn, message: MoveOut, state: UserState | None) -> Iterator[MoveIn]:
     """The state with the first of its waiting texts, then the others, so that no message gets too large."""
-    first = MoveIn(message.user, message.into, message.event, message.arrived)
+    first = MoveIn(message.user, message.into, message.time, message.event, message.arrived)
     if state is None:
         yield first  # ``into`` has to know its aliases
         return
-    texts = turn.pending_texts(message.user)
     vectors = turn.vectors(message.user)
     written = Vectors(text_sum=vectors.text_sum, text_time=vectors.text_time, encoder=vectors.encoder)
     chunks: list[list[PendingText]] = [[]]
     size = 0
-    for text in texts:
+    for text in turn.pending_texts(message.user):
         size += len(text.text)
         if size > _MOST_CHARS:
             chunks.append([])
@@ -137,33 +174,44 @@ def _parts(turn: Turn, message: MoveOut, state: UserState | None) -> Iterator[Mo
         yield msgspec.structs.replace(first, texts=chunk)
 
 
-def _move_in(turn: Turn, message: MoveIn) -> None:
+def _move_in(turn: Turn, message: MoveIn, other: UserState, vectors: Vectors) -> None:
     into = message.into
-    other = layout.decode_user(message.state) if message.state else UserState()
-    vectors = layout.decode_vectors(message.vectors) if message.vectors else Vectors()
-    guard = turn.guard(into)
-    if turn.known(into) is None and guard is not None and other.time <= guard.time:
-        # the user was erased meanwhile, and so is what was known of the other id
-        graph.send_gone(turn, graph.Gone(message.user, guard.time, ""), 0, 0)
-        return
     if turn.known(into) is None and (onward := reroute.follow(turn, into, message.path)) is not None:
         further, path = onward
         _send(turn, further, msgspec.structs.replace(message, into=further, path=path))
         return
-    if not message.state and turn.known(into) is None:
-        return  # erased meanwhile
+    known = turn.known(into)
+    if message.time <= (erased := turn.erased_until(into, known)):
+        _forget_as_well(turn, message, erased)
+        return
+    if known is None and not message.state:
+        return
     state = turn.user(into)
     if state.plan != turn.plan.fingerprint:
         reconcile(turn, into, state, state.time)
+    if other.plan != turn.plan.fingerprint:
+        turn.plan.watch.change(other.last, other.time)
+    touched = merge_states(state, other, into, message.user, turn.plan.tallies)
+    turn.load_guards(touched)
+    for target in touched:
+        if target in state.edges:
+            graph.edges_changed(turn, into, state, target)
+        else:
+            graph.set_follower(turn, target, into, None)
     for text in message.texts:
         turn.add_text(into, state, text)
-    for target in merge_states(state, other, into, message.user, turn.plan.tallies):
-        graph.edges_changed(turn, into, state, target)
     if vectors.text_sum:
         merge_vectors(turn.vectors(into), vectors)
         turn.put_vectors(into)
     _decide(turn, message, state, bool(vectors.text_sum))
     _encode_anew(turn, into, state)
+
+
+def _forget_as_well(turn: Turn, message: MoveIn, erased: float) -> None:
+    """The user was erased while the state of another of their ids was on its way: that id is erased like the others."""
+    if message.state or not message.texts:
+        event = "" if message.user in message.event else message.event
+        graph.send_gone(turn, graph.Gone(message.user, erased, event), 0, 0)
 
 
 def _decide(turn: Turn, message: MoveIn, state: UserState, wrote: bool) -> None:

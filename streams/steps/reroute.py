@@ -108,7 +108,7 @@ def follow(turn: Turn, user: str, path: list[Hop]) -> tuple[str, list[Hop]] | No
         return alias.into, path
     turn.set_alias(user, None)
     state = turn.user(user)
-    state.sequence, state.seen = alias.sequence, alias.seen
+    state.sequence, state.seen = max(state.sequence, alias.sequence), alias.seen
     return None
 
 

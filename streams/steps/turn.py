@@ -37,10 +37,10 @@ class Turn:
         self._users: dict[str, UserState] = {}
         self._vectors: dict[str, Vectors] = {}
         self._neighbours: dict[str, Neighbour] = {}
-        self._guards: dict[str, layout.Guard | None] = {}
-        self._followers: dict[str, dict[str, bytes | None]] = {}
         self._aliases: dict[str, layout.Alias | None] = {}
         self._renewed: set[str] = set()
+        self._guards: dict[str, layout.Guard | None] = {}
+        self._followers: dict[str, dict[str, bytes | None]] = {}
         self._changed: set[str] = set()
         self._gone: set[str] = set()
         self.processed_at = 0.0
@@ -162,6 +162,19 @@ class Turn:
         guard = self.guard(user)
         return guard.time if guard is not None else 0.0
 
+    def load_aliases(self, users: Iterable[str]) -> None:
+        """Read the forwarding records of these users at once, if the partition has any."""
+        missing = [user for user in users if user not in self._aliases] if self.meta.aliases else []
+        values = self.reader.get_many([layout.alias_key(user) for user in missing])
+        for user, value in zip(missing, values, strict=True):
+            self._aliases[user] = layout.decode_alias(value) if value else None
+
+    def alias(self, user: str) -> layout.Alias | None:
+        """Whose this id is now; None for an id that was not merged into another."""
+        if user not in self._aliases:
+            self.load_aliases((user,))
+        return self._aliases.get(user)
+
     def follower(self, followee: str, follower: str) -> bytes | None:
         """What the index says: ``layout.FOLLOWS``, ``UNFOLLOWED``, or None when it does not know of an edge."""
         mine = self._followers.get(followee)
@@ -193,29 +206,7 @@ class Turn:
     def _guard_key(self, user: str) -> bytes:
         return layout.guard_key(erasure_digest(user, self.place.erasure_key))
 
-    def load_aliases(self, users: Iterable[str]) -> None:
-        """Read the forwarding records of these users at once, if the partition has any."""
-        missing = [user for user in users if user not in self._aliases] if self.meta.aliases else []
-        values = self.reader.get_many([layout.alias_key(user) for user in missing])
-        for user, value in zip(missing, values, strict=True):
-            self._aliases[user] = layout.decode_alias(value) if value else None
-
-    def alias(self, user: str) -> layout.Alias | None:
-        """Whose this id is now; None for an id that was not merged into another."""
-        if user not in self._aliases:
-            self.load_aliases((user,))
-        return self._aliases.get(user)
-
     # writing
-
-    def set_alias(self, user: str, alias: layout.Alias | None) -> None:
-        self.meta.aliases += (alias is not None) - (self.alias(user) is not None)
-        self._aliases[user] = alias
-        self.renew_alias(user)
-
-    def renew_alias(self, user: str) -> None:
-        """The forwarding record of ``user`` was changed."""
-        self._renewed.add(user)
 
     def put(self, key: bytes, value: bytes | None) -> None:
         self.effects.puts[key] = value
@@ -235,6 +226,15 @@ class Turn:
     def set_follower(self, followee: str, follower: str, value: bytes | None) -> None:
         self._followers.setdefault(followee, {})[follower] = value
         self.put(layout.follower_key(followee, follower), value)
+
+    def set_alias(self, user: str, alias: layout.Alias | None) -> None:
+        self.meta.aliases += (alias is not None) - (self.alias(user) is not None)
+        self._aliases[user] = alias
+        self.renew_alias(user)
+
+    def renew_alias(self, user: str) -> None:
+        """The forwarding record of ``user`` was changed."""
+        self._renewed.add(user)
 
     def put_guard(self, user: str, time: float, sequence: int = 0) -> None:
         """Remember that the user is erased, up to this event time; an earlier guard is moved, never back."""

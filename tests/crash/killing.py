@@ -63,6 +63,8 @@ class Killing:
                 {"user": other, "kind": "comment", "text": f"I cook pasta and bread, part {chunk}"},
                 {"user": user, "kind": "follow", "target": other},
                 {"user": user, "kind": "click"},
+                {"user": f"{other}-anonymous", "kind": "click"},
+                {"user": user, "kind": "identify", "target": f"{other}-anonymous"},
             ]
             for kind, event in enumerate(events):
                 value = json.dumps(event | {"time": now, "id": f"{chunk}-{each}-{kind}"}).encode()

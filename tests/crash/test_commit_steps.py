@@ -6,7 +6,7 @@ import pytest
 
 from tests.crash.killing import Killing
 
-LANES = ("fold", "encode", "timers", "graph", "refresh", "labels", "training", "sweep")
+LANES = ("fold", "encode", "timers", "graph", "refresh", "labels", "training", "reroute", "sweep")
 
 
 @pytest.mark.parametrize("step", ["2-3", "3.produced", "3-4", "4-5"])

@@ -46,7 +46,7 @@ class InternalOutcome:
 class _Partition(SmallPartition):
     """Takes records of internal topics as they are."""
 
-    def give(self, step: Step, values: list[bytes | None]) -> Effects:
+    def deliver(self, step: Step, values: list[bytes | None]) -> Effects:
         turn = self._turn()
         step(turn, [self._record(value) for value in values])
         return self._commit(turn)
@@ -80,7 +80,7 @@ def fuzz_internal(seed: int, records: int, batch: int = 500) -> InternalOutcome:
             ("examples", mutator.example, partition.learn),
         ):
             values = [make() for _ in range(batch // 3)]
-            effects = partition.give(step, values)
+            effects = partition.deliver(step, values)
             found.records += len(values)
             found.refused[name] += len(effects.rejects)
             found.taken[name] += len(values) - len(effects.rejects)

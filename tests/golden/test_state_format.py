@@ -48,7 +48,6 @@ USER_2 = msgspec.structs.replace(
     texts_put=3,
     texts_taken=1,
     erased=1_600_000_000.5,
-    aliases=["anonymous-1"],
 )
 TEXT = PendingText("e1", 1_700_000_100.5, "schön 🙂", 1_700_000_101.0)
 VECTORS = Vectors(
@@ -76,21 +75,23 @@ META = layout.Meta(
     members={"regulars": 1},
 )
 GUARD = layout.Guard(1_700_000_100.5, 1_700_000_200.25, 7)
-META_2 = msgspec.structs.replace(META, guards=4, queued=1, aliases=1)
+META_2 = msgspec.structs.replace(META, guards=4, queued=1)
+USER_3 = msgspec.structs.replace(USER_2, aliases=["anonymous-1"])
+META_3 = msgspec.structs.replace(META_2, aliases=1)
 ALIAS = layout.Alias("用户", 1_700_000_100.5, 4, {2**64 - 1: 1_700_000_000})
 #: what only earlier releases wrote
-OLD = ("user", "user-new", "meta")
+OLD = ("user", "user-new", "meta", "user-2", "user-new-2", "meta-2")
 #: name → bytes of now
 RECORDS = {
-    "user-2": layout.encode_user(USER_2),
-    "user-new-2": layout.encode_user(UserState()),
+    "user-3": layout.encode_user(USER_3),
+    "user-new-3": layout.encode_user(UserState()),
     "text": layout.encode_text(TEXT),
     "vectors": layout.encode_vectors(VECTORS),
     "vectors-new": layout.encode_vectors(Vectors()),
     "neighbour": layout.encode_neighbour(Neighbour(2, 7, b"\x04<", b"\x05<")),
-    "meta-2": layout.encode_meta(META_2),
-    "guard": layout.encode_guard(GUARD),
+    "meta-3": layout.encode_meta(META_3),
     "alias": layout.encode_alias(ALIAS),
+    "guard": layout.encode_guard(GUARD),
     "moment": layout.encode_moment(1_700_000_100.5),
     "offset": layout.encode_offset(1_234_567_890_123),
     "key-user": layout.user_key("用户"),
@@ -131,7 +132,6 @@ def test_bytes_are_as_they_were(name: str) -> None:
 def test_old_bytes_are_read_as_they_were_meant() -> None:
     old = golden()
     assert layout.decode_user(old["user"]) == USER
-    assert layout.decode_alias(old["alias"]) == ALIAS
     assert layout.due_of(old["user"]) == USER.due
     assert layout.decode_user(old["user-new"]) == UserState()
     assert not layout.has_timer(old["user-new"])
@@ -144,5 +144,9 @@ def test_old_bytes_are_read_as_they_were_meant() -> None:
     assert layout.decode_user(old["user-2"]) == USER_2
     assert layout.decode_text(old["text"]) == TEXT
     assert layout.decode_meta(old["meta-2"]) == META_2
+    assert layout.decode_user(old["user-new-2"]) == UserState()
+    assert layout.decode_user(old["user-3"]) == USER_3
+    assert layout.decode_meta(old["meta-3"]) == META_3
+    assert layout.decode_alias(old["alias"]) == ALIAS
     assert layout.decode_offset(old["offset"]) == (1_234_567_890_123, 0.0)
     assert layout.timer_parts(old["key-timer"]) == (1_700_003_720.063, b"u")

@@ -45,7 +45,7 @@ def test_no_record_of_any_partition_holds_an_erased_id(acts: list[tuple[str, str
             cluster.events(event | ({"target": target} if target else {}))
     for user in PEOPLE:
         cluster.events({"user": user, "kind": "delete", "time": T0 + 100})
-    cluster.finish()
+    cluster.settle()
     everything = cluster.bytes()
     assert [user for user in PEOPLE if user.encode() in everything] == []
     assert all(partition.meta.users == 0 for partition in cluster.partitions)
@@ -70,8 +70,8 @@ def test_those_who_stay_hold_no_edge_to_the_erased_and_keep_all_others(acts: lis
         elif kind == "delete" and user == erased:
             cluster.events({"user": user, "kind": kind, "time": T0 + 100})
     cluster.events({"user": erased, "kind": "delete", "time": T0 + 100})
-    cluster.finish()
-    without.finish()
+    cluster.settle()
+    without.settle()
     assert erased.encode() not in cluster.bytes()
     for user in rest:
         mine, other = cluster.home(user).state(user), without.home(user).state(user)

@@ -39,11 +39,11 @@ def test_nobody_in_any_partition_holds_an_edge_or_a_vector_of_an_erased_user() -
         cluster.events(view(0, user=friend), follow(1, GONE, user=friend), follow(1, friend, user=GONE))
         if number % 2:
             cluster.events(unfollow(2, GONE, user=friend))
-    cluster.finish()
+    cluster.settle()
     assert GONE.encode() in cluster.bytes()
     assert all(each.memory.get(layout.neighbour_key(GONE)) for each in cluster.partitions)
     cluster.events(delete(3, user=GONE, id="d"))
-    cluster.finish()
+    cluster.settle()
     assert GONE.encode() not in cluster.bytes()
     for partition in cluster.partitions:
         assert partition.meta.guards == 1
@@ -60,7 +60,7 @@ def test_every_partition_gives_one_receipt_that_names_the_user_by_a_keyed_hash()
     cluster.events(view(0, user=GONE), view(1, user=GONE), follow(1, people[0], user=GONE))
     cluster.events(*(follow(1, GONE, user=friend) for friend in people))
     cluster.events(delete(3, user=GONE, id="d"))
-    cluster.finish()
+    cluster.settle()
     home = cluster.home(GONE).place.partition
     assert sorted(receipt.partition for receipt in cluster.receipts) == [0, 1, 2]
     for receipt in cluster.receipts:
@@ -73,14 +73,14 @@ def test_every_partition_gives_one_receipt_that_names_the_user_by_a_keyed_hash()
 def test_a_receipt_does_not_tell_the_id_of_a_delete_event_that_names_the_user() -> None:
     cluster = SmallCluster(TWO_VIEWS, 1)
     cluster.events(delete(3, user=GONE, id=f"delete/{GONE}"))
-    cluster.finish()
+    cluster.settle()
     assert [receipt.event for receipt in cluster.receipts] == [""]
 
 
 def test_a_delete_of_somebody_unknown_leaves_a_guard_and_receipts() -> None:
     cluster = SmallCluster(TWO_VIEWS, 2)
     cluster.events(delete(3, user=GONE))
-    cluster.finish()
+    cluster.settle()
     assert len(cluster.receipts) == 2
     assert [each.meta.guards for each in cluster.partitions] == [1, 1]
     assert [each.meta.users for each in cluster.partitions] == [0, 0]
@@ -92,7 +92,7 @@ def test_a_delete_that_comes_again_does_nothing() -> None:
     cluster = SmallCluster(TWO_VIEWS, 2)
     cluster.events(view(1, user=GONE), delete(3, user=GONE, id="d"), delete(3, user=GONE, id="d"))
     cluster.events(view(4, user=GONE), delete(3, user=GONE, id="d"))
-    cluster.finish()
+    cluster.settle()
     assert len(cluster.receipts) == 2
     state = cluster.home(GONE).state(GONE)
     assert state is not None
@@ -149,9 +149,9 @@ def test_a_follow_that_is_not_newer_than_the_erasure_makes_no_edge_in_any_partit
     cluster = SmallCluster(LEARNED, 3)
     people = friends(cluster)
     cluster.events(view(0, user=GONE), delete(5, user=GONE))
-    cluster.finish()
+    cluster.settle()
     cluster.events(*(follow(5, GONE, user=friend) for friend in people))
-    cluster.finish()
+    cluster.settle()
     assert GONE.encode() not in cluster.bytes()
     assert all(cluster.home(friend).state(friend) is not None for friend in people)  # the event itself counts
 
@@ -160,10 +160,10 @@ def test_who_follows_the_next_life_keeps_the_edge_and_gets_its_vectors() -> None
     cluster = SmallCluster(LEARNED, 3)
     people = friends(cluster)
     cluster.events(comment(0, "I cook", user=GONE), *(follow(1, GONE, user=friend) for friend in people[:3]))
-    cluster.finish()
+    cluster.settle()
     cluster.events(*(follow(9, GONE, user=friend) for friend in people[3:]))  # before they hear of the erasure
     cluster.events(delete(5, user=GONE), comment(8, "I play football", user=GONE))
-    cluster.finish()
+    cluster.settle()
     for friend in people:
         state = cluster.home(friend).state(friend)
         assert state is not None
@@ -183,9 +183,9 @@ def test_a_subscription_that_crosses_the_erasure_leaves_no_record_behind() -> No
     friend = next(name for name in friends(cluster) if cluster.home(name) is not cluster.home(GONE))
     cluster.events(view(0, user=GONE))
     cluster.events(follow(1, GONE, user=friend))
-    assert cluster.queues[cluster.topics.graph, cluster.home(GONE).place.partition]  # the subscription is on its way
+    assert cluster.waiting[cluster.home(GONE).place.partition]  # the subscription is on its way
     cluster.events(delete(5, user=GONE))
-    cluster.finish()
+    cluster.settle()
     assert GONE.encode() not in cluster.bytes()
 
 
@@ -214,7 +214,7 @@ def test_an_unfollow_of_a_stranger_is_remembered_and_found_by_the_erasure() -> N
     cluster.events(*(unfollow(1, GONE, user=friend) for friend in people))
     assert GONE.encode() in cluster.bytes()
     cluster.events(delete(5, user=GONE))
-    cluster.finish()
+    cluster.settle()
     assert GONE.encode() not in cluster.bytes()
     assert [receipt.edges_removed for receipt in cluster.receipts] == [0, 0]
 

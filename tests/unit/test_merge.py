@@ -5,11 +5,27 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
+import pytest
+
 from state import layout
+from state.user import UserState
+from state.vectors import Vectors
 from streams.steps import merge
+from streams.steps.effects import Hop
+from streams.wire.refused import Code
 from tests.small_cluster import SmallCluster
 from tests.small_partition import PLACE, T0
-from tests.unit.membership_cases import COOKING, NO_PURCHASE, SPENDERS, TWO_VIEWS, WORDS, comment, purchase, view
+from tests.unit.membership_cases import (
+    COOKING,
+    NO_PURCHASE,
+    SPENDERS,
+    TWO_VIEWS,
+    WORDS,
+    comment,
+    delete,
+    purchase,
+    view,
+)
 
 #: of three partitions, the homes are 2, 0 and 1
 KNOWN, ANONYMOUS, FAN = "known", "anon-3", "other"
@@ -25,7 +41,7 @@ def publish(cluster: SmallCluster, user: str, *events: dict[str, Any]) -> None:
 
 def happened(cluster: SmallCluster, user: str, *events: dict[str, Any]) -> None:
     publish(cluster, user, *events)
-    cluster.settle()
+    cluster.flow()
 
 
 def identify(target: str = ANONYMOUS, at: float = 20, **more: Any) -> dict[str, Any]:
@@ -75,7 +91,7 @@ def test_a_segment_that_holds_no_longer_for_the_two_as_one_is_left_once() -> Non
 def test_nothing_of_the_merged_id_is_left_but_a_forwarding_record() -> None:
     cluster = SmallCluster(WORDS + LEARNED, 3)
     happened(cluster, ANONYMOUS, comment(0, COOKING), {"kind": "follow", "time": T0 + 1, "target": "idol"})
-    cluster.encode()
+    cluster.encode_all()
     happened(cluster, ANONYMOUS, comment(2, COOKING))
     publish(cluster, KNOWN, identify())
     cluster.step(cluster.topics.events, 2)
@@ -84,7 +100,7 @@ def test_nothing_of_the_merged_id_is_left_but_a_forwarding_record() -> None:
     assert effects.merged == 1
     left = {key for key in cluster.partitions[0].memory.data if ANONYMOUS.encode() in key}
     assert left == {layout.alias_key(ANONYMOUS)}
-    cluster.settle()
+    cluster.flow()
     state = cluster.state(KNOWN)
     assert state is not None
     assert (state.aliases, list(state.edges), state.texts_waiting) == ([ANONYMOUS], ["idol"], 1)
@@ -97,7 +113,7 @@ def test_later_events_and_labels_of_the_merged_id_are_the_known_user_s() -> None
     happened(cluster, KNOWN, identify(at=2))
     happened(cluster, ANONYMOUS, view(1, id="late"), view(3, id="later"), view(0, id="a"), view(3, id="later"))
     cluster.publish_label({"user": ANONYMOUS, "segment": "s", "member": True, "time": T0})
-    cluster.settle()
+    cluster.flow()
     state = cluster.state(KNOWN)
     assert state is not None
     assert state.count == 4
@@ -113,7 +129,7 @@ def test_somebody_known_by_nothing_but_the_merge_is_made_by_it() -> None:
     happened(cluster, ANONYMOUS, view(0), view(1))
     out = merge.MoveOut(ANONYMOUS, KNOWN, T0 + 2, "login", T0 + 3)
     cluster._append(REROUTE, 0, b"", merge._encode(out), [("reroute-kind", b"merge")])
-    cluster.settle()
+    cluster.flow()
     assert told(cluster, KNOWN) == [("keen", "entered", "merge")]
     cluster.check()
 
@@ -161,7 +177,7 @@ def test_two_who_each_say_that_they_are_the_other_end_as_one_by_the_later_word()
     publish(cluster, ANONYMOUS, identify(KNOWN, at=4))
     for home in (0, 2):  # neither knows of the other's word yet
         cluster.step(cluster.topics.events, home)
-    cluster.settle()
+    cluster.flow()
     assert {user: state.count for user, state in cluster.states().items()} == {ANONYMOUS: 5}
     assert told(cluster, ANONYMOUS)[-2:] == [("keen", "exited", "merge"), ("keen", "entered", "merge")]
     assert [change.sequence for change in cluster.changes(ANONYMOUS)] == [1, 2, 3]
@@ -173,7 +189,7 @@ def test_two_who_each_say_that_they_are_the_other_end_as_one_by_the_later_word()
 def test_texts_read_and_waiting_speak_for_the_known_user() -> None:
     cluster = SmallCluster(WORDS, 3)
     happened(cluster, ANONYMOUS, comment(0, COOKING))
-    cluster.encode()
+    cluster.encode_all()
     happened(cluster, KNOWN, identify())
     assert told(cluster, ANONYMOUS) == [("cooks", "entered", "event"), ("cooks", "exited", "merge")]
     assert told(cluster, KNOWN) == [("cooks", "entered", "merge")]
@@ -181,7 +197,7 @@ def test_texts_read_and_waiting_speak_for_the_known_user() -> None:
     happened(cluster, "anon-0", comment(30, COOKING, id="waiting"))
     happened(cluster, "idol", identify("anon-0", at=40))
     assert told(cluster, "idol") == []
-    cluster.encode()
+    cluster.encode_all()
     assert told(cluster, "idol") == [("cooks", "entered", "event")]
     assert cluster.changes("idol")[0].reason.event == "waiting"
     cluster.check()
@@ -190,7 +206,7 @@ def test_texts_read_and_waiting_speak_for_the_known_user() -> None:
 def test_vectors_on_their_way_during_a_merge_are_thrown_away_and_made_anew() -> None:
     cluster = SmallCluster(WORDS, 3)
     happened(cluster, ANONYMOUS, comment(0, COOKING))
-    cluster.encode()
+    cluster.encode_all()
     happened(cluster, KNOWN, comment(1, COOKING))
     home = cluster.home(KNOWN)
     jobs = home.jobs()
@@ -199,11 +215,11 @@ def test_vectors_on_their_way_during_a_merge_are_thrown_away_and_made_anew() -> 
     state = cluster.state(KNOWN)
     assert state is not None
     assert state.texts_waiting == 1
-    cluster.encode()
+    cluster.encode_all()
     vectors = layout.decode_vectors(home.memory.data[layout.vectors_key(KNOWN)])
     alone = SmallCluster(WORDS, 1)
     happened(alone, KNOWN, comment(0, COOKING), comment(1, COOKING))
-    alone.encode()
+    alone.encode_all()
     assert vectors.text_sum == layout.decode_vectors(alone.home(KNOWN).memory.data[layout.vectors_key(KNOWN)]).text_sum
 
 
@@ -216,10 +232,12 @@ def test_very_many_waiting_texts_go_in_several_messages() -> None:
     effects = cluster.step(REROUTE, 0)
     assert len(effects.messages) > 1
     assert max(len(message.value or b"") for message in effects.messages) < 5_000_000
-    cluster.settle()
+    cluster.flow()
     state = cluster.state(KNOWN)
     assert state is not None
-    assert [text.time - T0 for text in cluster.texts(KNOWN)] == list(range(120))
+    keys = layout.text_keys(KNOWN, state.texts_taken, state.texts_put)
+    waiting = [layout.decode_text(cluster.home(KNOWN).memory.data[key]) for key in keys]
+    assert [text.time - T0 for text in waiting] == list(range(120))
     assert state.queued
 
 
@@ -233,8 +251,8 @@ def test_followers_of_the_merged_id_follow_the_known_user() -> None:
     happened(cluster, "fan", follow)  # of somebody who is already merged
     states = cluster.states()
     assert [states[user].edges for user in (FAN, "fan", KNOWN)] == [{KNOWN: T0}, {KNOWN: T0}, {}]
-    cluster.encode()
-    cluster.settle()
+    cluster.encode_all()
+    cluster.flow()
     cluster.check()
     for user in (FAN, "fan"):
         neighbour = cluster.home(user).memory.get(layout.neighbour_key(KNOWN))
@@ -265,11 +283,95 @@ def test_nobody_follows_themselves_under_another_name() -> None:
 
 
 def test_very_many_followers_are_renamed_turn_by_turn(monkeypatch: Any) -> None:
-    monkeypatch.setattr("streams.steps.graph.MOST_RENAMED", 3)
+    monkeypatch.setattr("streams.steps.graph.MOST_EDGES", 3)
     cluster = SmallCluster(TWO_VIEWS, 1)
     for number in range(10):
         happened(cluster, f"fan{number}", {"kind": "follow", "time": T0, "target": ANONYMOUS})
     publish(cluster, KNOWN, identify())
-    cluster.settle(most=lambda: 1)
+    cluster.flow(most=lambda: 1)
     assert all(cluster.states()[f"fan{number}"].edges == {KNOWN: T0} for number in range(10))
     cluster.check()
+
+
+def erased(cluster: SmallCluster, *names: str) -> bool:
+    """Nothing of them is left, and every partition has said so of each."""
+    bytes_left = cluster.bytes()
+    answered = len({(receipt.receipt, receipt.partition) for receipt in cluster.receipts})
+    return not any(name.encode() in bytes_left for name in names) and answered == len(names) * len(cluster.partitions)
+
+
+def test_who_is_erased_is_erased_under_all_names() -> None:
+    cluster = SmallCluster(TWO_VIEWS + LEARNED, 3)
+    happened(cluster, ANONYMOUS, view(0), {"kind": "follow", "time": T0, "target": FAN})
+    happened(cluster, FAN, {"kind": "follow", "time": T0, "target": ANONYMOUS})
+    happened(cluster, "anon-4", view(1))
+    happened(cluster, "anon-0", identify("anon-4", at=5))
+    happened(cluster, KNOWN, identify(at=6), identify("anon-0", at=7))
+    happened(cluster, KNOWN, delete(9))
+    cluster.settle()
+    assert erased(cluster, KNOWN, ANONYMOUS, "anon-0", "anon-4")
+    happened(cluster, ANONYMOUS, view(2))
+    assert set(cluster.states()) == {FAN}
+    assert cluster.partitions[0].meta.aliases == 0
+    happened(cluster, ANONYMOUS, view(10))  # a new life of nobody we know
+    assert cluster.states()[ANONYMOUS].count == 1
+    cluster.check()
+
+
+def test_a_state_on_its_way_to_somebody_who_is_erased_is_erased_too() -> None:
+    for steps in (0, 1):
+        cluster = SmallCluster(TWO_VIEWS, 3)
+        happened(cluster, ANONYMOUS, view(0), view(1))
+        publish(cluster, KNOWN, identify(at=2), delete(3))
+        cluster.step(cluster.topics.events, 2)
+        if steps:
+            cluster.step(REROUTE, 0)
+        cluster.step(cluster.topics.events, 2)
+        cluster.settle()
+        assert erased(cluster, KNOWN, ANONYMOUS)
+        assert cluster.states() == {}
+        cluster.check()
+
+
+def test_a_delete_of_a_merged_id_is_one_of_the_user() -> None:
+    cluster = SmallCluster(TWO_VIEWS, 3)
+    happened(cluster, ANONYMOUS, view(0))
+    happened(cluster, KNOWN, identify(at=2))
+    happened(cluster, ANONYMOUS, delete(3))
+    cluster.settle()
+    assert erased(cluster, KNOWN, ANONYMOUS)
+
+
+def test_an_id_that_another_claimed_after_the_erasure_is_still_forwarded() -> None:
+    cluster = SmallCluster(TWO_VIEWS, 3)
+    happened(cluster, KNOWN, identify(at=2))
+    happened(cluster, FAN, identify(at=9))
+    happened(cluster, KNOWN, delete(5))
+    cluster.settle()
+    happened(cluster, ANONYMOUS, view(4), view(10))  # the first was the erased user's
+    assert {user: state.count for user, state in cluster.states().items()} == {FAN: 2}
+    cluster.check()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        merge.MoveOut("", KNOWN, T0, "", T0),
+        merge.MoveOut(ANONYMOUS, "k" * 600, T0, "", T0),
+        merge.MoveOut(ANONYMOUS, KNOWN, float("nan"), "", T0),
+        merge.MoveIn(ANONYMOUS, KNOWN, T0, "", T0, b"\x07 another format"),
+        merge.MoveIn(ANONYMOUS, KNOWN, T0, "", T0, b"\x01"),
+        merge.MoveIn(ANONYMOUS, KNOWN, T0, "", T0, layout.encode_user(UserState(time=float("inf")))),
+        merge.MoveIn(ANONYMOUS, KNOWN, T0, "", T0, vectors=layout.encode_vectors(Vectors(text_sum=b"1234"))),
+        merge.MoveIn(ANONYMOUS, KNOWN, T0, "", T0, path=[Hop(KNOWN, ANONYMOUS, float("nan"))]),
+        merge.MoveIn(KNOWN, ANONYMOUS, T0, "", T0),
+    ],
+    ids=repr,
+)
+def test_a_part_of_a_merge_that_cannot_be_meant_is_a_dead_letter(message: merge.MoveOut | merge.MoveIn) -> None:
+    cluster = SmallCluster(TWO_VIEWS, 3)
+    home = 0 if isinstance(message, merge.MoveOut) else 2
+    cluster._append(REROUTE, home, b"", merge._encode(message), [("reroute-kind", b"merge")])
+    cluster.flow()
+    assert [(each.topic, each.error.code) for each in cluster.rejects] == [(REROUTE, Code.BROKEN_INTERNAL)]
+    assert cluster.states() == {}

@@ -44,10 +44,10 @@ def test_both_ids_are_gone_and_both_have_receipts() -> None:
     cluster = SmallCluster(TWO_VIEWS + WORDS, 3)
     for event in HISTORY:
         cluster.publish(event)
-        cluster.finish()
+        cluster.settle()
     assert DEVICE.encode() in cluster.bytes()
     cluster.publish(DELETE)
-    cluster.finish()
+    cluster.settle()
     assert_gone(cluster)
     told = {(receipt.receipt, receipt.partition) for receipt in cluster.receipts}
     assert told == {
@@ -59,11 +59,11 @@ def test_what_arrives_late_for_the_merged_id_brings_nobody_back() -> None:
     cluster = SmallCluster(TWO_VIEWS, 3)
     for event in (*HISTORY, DELETE):
         cluster.publish(event)
-        cluster.finish()
+        cluster.settle()
     for event in HISTORY:
         cluster.publish(event)
     cluster.publish(doing(DEVICE, "purchase", 8, amount=5.0))
-    cluster.finish()
+    cluster.settle()
     assert_gone(cluster)
     assert set(cluster.states()) == {FRIEND}
 
@@ -73,14 +73,14 @@ def test_an_erasure_in_the_middle_of_a_merge_takes_both(steps: int) -> None:
     cluster = SmallCluster(TWO_VIEWS, 3)
     for event in HISTORY[:-2]:
         cluster.publish(event)
-    cluster.finish()
+    cluster.settle()
     cluster.publish(HISTORY[-2])
     for _ in range(steps):  # the parts of the merge, one at a time
         waiting = [queue for queue, records in sorted(cluster.queues.items()) if records]
         if waiting:
             cluster.step(*waiting[0])
     cluster.publish(DELETE)
-    cluster.finish()
+    cluster.settle()
     if DEVICE.encode() in cluster.bytes():
         # the delete was worked off before the identify that it is newer than: nobody could know of the device then
         assert DEVICE in cluster.states()
@@ -97,6 +97,6 @@ def test_in_whatever_order_things_arrive_nothing_of_the_account_is_left(data: st
             waiting = sorted(queue for queue, records in cluster.queues.items() if records)
             if waiting:
                 cluster.step(*data.draw(st.sampled_from(waiting)))
-    cluster.finish()
+    cluster.settle()
     assert ACCOUNT.encode() not in cluster.bytes()
-    cluster.check(erased=True)
+    cluster.check()

@@ -23,7 +23,7 @@ LABELLED = '[[segment]]\nid = "s"\nlearned = "g"\n'
 
 
 def received(cluster: SmallCluster, record: Sent, partition: int = 0, topic: str = TOPICS.events) -> Effects:
-    return cluster.take(cluster.partitions[partition].deliver(topic, [record]))
+    return cluster.took(cluster.partitions[partition].take(topic, [record]))
 
 
 def record_of(event: dict[str, Any], offset: int = 17, **more: Any) -> Sent:
@@ -66,7 +66,7 @@ def test_a_duplicate_counts_once_by_whichever_way_it_comes() -> None:
     cluster = SmallCluster(TWO_VIEWS, 3)
     for partition in (None, 0, 1, 0):
         cluster.publish({"user": USER, "id": "same"} | view(0), partition)
-    cluster.settle()
+    cluster.flow()
     state = cluster.state(USER)
     assert state is not None
     assert state.count == 1
@@ -76,9 +76,9 @@ def test_a_duplicate_counts_once_by_whichever_way_it_comes() -> None:
 def test_a_label_in_another_partition_reaches_its_user() -> None:
     cluster = SmallCluster(LABELLED, 3)
     cluster.publish({"user": USER, "id": "e"} | view(0))
-    cluster.settle()
+    cluster.flow()
     cluster.publish_label({"user": USER, "segment": "s", "member": True, "time": T0}, 1)
-    cluster.settle()
+    cluster.flow()
     state = cluster.state(USER)
     assert state is not None
     assert [label.segment for label in state.labels] == ["s"]
@@ -125,7 +125,7 @@ def test_a_rerouted_record_that_is_refused_names_its_origin_and_is_untouched() -
 def test_what_cannot_be_read_is_a_dead_letter_and_the_rest_goes_on(record: Sent) -> None:
     cluster = SmallCluster(TWO_VIEWS, 3)
     good = rerouted(one_message())
-    cluster.take(cluster.partitions[2].deliver(TOPICS.reroute, [record, good]))
+    cluster.took(cluster.partitions[2].take(TOPICS.reroute, [record, good]))
     assert [(each.topic, each.partition, each.error.code) for each in cluster.rejects] == [
         (TOPICS.reroute, 2, Code.BROKEN_INTERNAL)
     ]
@@ -153,7 +153,7 @@ def test_nobody_begins_a_life_outside_their_home() -> None:
     cluster = SmallCluster(TWO_VIEWS, 3)
     for number in range(50):
         cluster.publish({"user": f"u{number}", "id": f"e{number}"} | view(0), number % 3)
-    cluster.settle()
+    cluster.flow()
     assert len(cluster.states()) == 50
     assert not [key for partition in cluster.partitions for key in partition.memory.keys(layout.alias_key(""))]
 
