@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
 from streams.tools.child import ChildWorker, free_port
 from streams.wire.topics import Topics
-from tests.helpers import APP, Start
+from tests.forked import ForkedWorker, ForkServer
+from tests.helpers import APP, RULES, Start
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -57,25 +60,53 @@ def topics(broker: EmbeddedBroker, unique_prefix: str) -> Topics:
     return found
 
 
-@pytest.fixture
-def start(broker: EmbeddedBroker, topics: Topics, tmp_path: Path) -> Iterator[Start]:
-    """Start workers on this test's topics; all are ended with the test."""
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    """One for the session: workers without the seconds that imports take."""
+    with ForkServer() as server:
+        yield server
+
+
+@contextmanager
+def starting(make: type[ChildWorker] | partial[ForkedWorker], settings: dict[str, str], logs: Path) -> Iterator[Start]:
+    """A function that starts workers; all are ended with the block."""
     workers: list[ChildWorker] = []
 
-    def begin(name: str = "one", **settings: str) -> ChildWorker:
-        worker = ChildWorker(
-            free_port(),
-            tmp_path / f"{name}.log",
-            app=APP,
-            bootstrap=broker.bootstrap,
-            topic_prefix=topics.prefix,
-            data_dir=str(tmp_path / "state"),
-            worker_name=name,
-            **{"session_timeout": "3", **settings},
-        )
+    def begin(name: str = "one", **more: str) -> ChildWorker:
+        worker = make(free_port(), logs / f"{name}.log", **{**settings, "worker_name": name, **more})
         workers.append(worker)
         return worker
 
     yield begin
     for worker in workers:
         worker.kill()
+
+
+@pytest.fixture
+def worker_settings(broker: EmbeddedBroker, topics: Topics, tmp_path: Path) -> dict[str, str]:
+    """What workers on this test's topics have in common."""
+    return {
+        "app": APP,
+        "bootstrap": broker.bootstrap,
+        "topic_prefix": topics.prefix,
+        "data_dir": str(tmp_path / "state"),
+        "session_timeout": "3",
+    }
+
+
+@pytest.fixture
+def start(worker_settings: dict[str, str], tmp_path: Path) -> Iterator[Start]:
+    """Start workers on this test's topics; all are ended with the test."""
+    with starting(ChildWorker, worker_settings, tmp_path) as begin:
+        yield begin
+
+
+@pytest.fixture
+def start_with_rules(fork_server: ForkServer, worker_settings: dict[str, str], tmp_path: Path) -> Iterator[Start]:
+    """As ``start``, forked, and with two rules for segments, so that nothing is encoded."""
+    file = tmp_path / "segments.toml"
+    file.write_text(RULES)
+    with starting(
+        partial(ForkedWorker, fork_server), worker_settings | {"segments_file": str(file)}, tmp_path
+    ) as begin:
+        yield begin

@@ -11,6 +11,16 @@ from streams.tools.child import ChildWorker
 T = TypeVar("T")
 #: the app of workers that tests start
 APP = "svc"
+#: segments that need no encoder
+RULES = """
+[[segment]]
+id = "clicking"
+rule = 'count("click", within="1d") >= 3'
+
+[[segment]]
+id = "lookers"
+rule = 'count("view", within="7d") >= 5 and count("purchase", within="7d") == 0'
+"""
 #: starts a worker: name, then settings
 Start = Callable[..., ChildWorker]
 

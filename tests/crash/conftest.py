@@ -14,13 +14,6 @@ from tests.crash.killing import Killing
 from tests.forked import ForkServer
 
 
-@pytest.fixture(scope="session")
-def fork_server() -> Iterator[ForkServer]:
-    """One for the session."""
-    with ForkServer() as server:
-        yield server
-
-
 @pytest.fixture
 def killing(fork_server: ForkServer, broker: EmbeddedBroker, topics: Topics, tmp_path: Path) -> Iterator[Killing]:
     """Load, kills and the final check, on topics of two partitions."""

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import psutil
-import pytest
 
 from streams.kafka.broker import EmbeddedBroker
 from streams.tools.child import ChildWorker
@@ -53,13 +52,13 @@ def wait_ended(worker: ChildWorker, deadline: float = 60.0) -> None:
 
 
 def test_a_damaged_file_ends_the_worker_and_the_next_start_heals_it(
-    broker: EmbeddedBroker, topics: Topics, start: Start, tmp_path: Path
+    broker: EmbeddedBroker, topics: Topics, start_with_rules: Start, tmp_path: Path
 ) -> None:
-    load = Load(broker, topics, 4_000)
-    first = start()
+    load = Load(broker, topics, 6_000, people=3_000)  # more than the blocks that opening reads
+    first = start_with_rules()
     first.wait_idle(load.send(0.5), 60.0)
     first.stop()
-    second = start()  # its records lie in files now, and it has read none of them yet
+    second = start_with_rules()  # its records lie in files now, and it has read none of them yet
     second.wait_ready()
     for file in tmp_path.glob("state/one/*/*/*.sst"):
         with file.open("r+b") as table:
@@ -71,7 +70,7 @@ def test_a_damaged_file_ends_the_worker_and_the_next_start_heals_it(
     wait_ended(second)
     assert second.exit_status == 1
     assert "its files are damaged, it is wiped and restored from the changelog" in log_of(second)
-    third = start()
+    third = start_with_rules()
     third.wait_idle(load.sent, 60.0)
     assert "was found damaged before" in log_of(third)
     third.stop()
@@ -79,19 +78,19 @@ def test_a_damaged_file_ends_the_worker_and_the_next_start_heals_it(
 
 
 def test_a_full_disk_ends_the_worker_and_with_room_it_goes_on_where_it_was(
-    broker: EmbeddedBroker, topics: Topics, start: Start
+    broker: EmbeddedBroker, topics: Topics, start_with_rules: Start
 ) -> None:
     load = Load(broker, topics, 12_000)
-    first = start(batch_records="200")
+    first = start_with_rules(batch_records="200")
     first.wait_idle(load.send(0.1), 60.0)
     process = psutil.Process(first.pid)
-    process.rlimit(psutil.RLIMIT_FSIZE, (1_500_000, resource.RLIM_INFINITY))
+    process.rlimit(psutil.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
     load.send(1.0)
     wait_ended(first)
     assert first.exit_status == 1
     assert "cannot write the local state" in log_of(first)
     assert "make room on that disk and start the worker again" in log_of(first)
-    second = start(batch_records="200")
+    second = start_with_rules(batch_records="200")
     status = second.wait_idle(load.sent, 60.0)
     assert "restoring the partition from its changelog alone" not in log_of(second)
     assert sum(each["restored"] for each in status["partitions"]) < 2_000
@@ -100,10 +99,10 @@ def test_a_full_disk_ends_the_worker_and_with_room_it_goes_on_where_it_was(
 
 
 def test_a_worker_that_sleeps_past_its_session_writes_nothing_when_it_wakes(
-    broker: EmbeddedBroker, topics: Topics, start: Start
+    broker: EmbeddedBroker, topics: Topics, start_with_rules: Start
 ) -> None:
     load = Load(broker, topics, 12_000)
-    first, second = start("one", batch_records="200"), start("two", batch_records="200")
+    first, second = start_with_rules("one", batch_records="200"), start_with_rules("two", batch_records="200")
     for worker in (first, second):
         worker.wait(lambda status: status["ready"] and len(status["partitions"]) == 1, 90.0, "one partition each")
     load.send(0.4)
@@ -137,9 +136,9 @@ def test_a_worker_that_sleeps_past_its_session_writes_nothing_when_it_wakes(
     assert differences(broker, topics) == []
 
 
-def test_a_short_sleep_changes_nothing(broker: EmbeddedBroker, topics: Topics, start: Start) -> None:
+def test_a_short_sleep_changes_nothing(broker: EmbeddedBroker, topics: Topics, start_with_rules: Start) -> None:
     load = Load(broker, topics, 4_000)
-    worker = start(session_timeout="8", batch_records="200", stuck_seconds="3", lag_interval="0.2")
+    worker = start_with_rules(session_timeout="8", batch_records="200", stuck_seconds="3", lag_interval="0.2")
     worker.wait_ready()
     load.send(0.5)
     worker.wait(lambda status: status["events_total"] > 100, 60.0, "in mid-load")
@@ -154,37 +153,35 @@ def test_a_short_sleep_changes_nothing(broker: EmbeddedBroker, topics: Topics, s
 
 
 def test_a_turn_that_hangs_ends_the_worker_with_a_message_that_says_where(
-    broker: EmbeddedBroker, topics: Topics, start: Start, monkeypatch: pytest.MonkeyPatch
+    broker: EmbeddedBroker, topics: Topics, start_with_rules: Start
 ) -> None:
     load = Load(broker, topics, 3_000)
     load.send(1.0)
-    monkeypatch.setenv("SEGMENTS_TEST_HANG_AT", "3.produced:2")
-    first = start(batch_records="200", stuck_seconds="3", lag_interval="0.5")
+    first = start_with_rules(test_hang_at="3.produced:2", batch_records="200", stuck_seconds="3", lag_interval="0.5")
     wait_ended(first)
     assert first.exit_status == 1
     assert "stands still at offset" in log_of(first)
     assert "of " + topics.events in log_of(first)
     assert "its turn takes" in log_of(first)
-    monkeypatch.delenv("SEGMENTS_TEST_HANG_AT")
-    second = start(batch_records="200")
+    second = start_with_rules(batch_records="200")
     second.wait_idle(load.sent, 60.0)
     second.stop()
     assert differences(broker, topics) == []
 
 
 def test_a_named_member_that_restarts_within_its_session_moves_no_partition(
-    broker: EmbeddedBroker, topics: Topics, start: Start
+    broker: EmbeddedBroker, topics: Topics, start_with_rules: Start
 ) -> None:
     load = Load(broker, topics, 2_000)
     names = ("one", "two")
-    workers = {name: start(name, static_membership="true", session_timeout="60") for name in names}
+    workers = {name: start_with_rules(name, static_membership="true", session_timeout="60") for name in names}
     for worker in workers.values():
         worker.wait(lambda status: status["ready"] and len(status["partitions"]) == 1, 90.0, "one partition each")
     for name, other in (names, names[::-1]):
         owned = workers[name].status()["partitions"][0]["partition"]
         before = log_of(workers[other]).count("assigned partitions")
         workers[name].stop()
-        workers[name] = start(name, static_membership="true", session_timeout="60")
+        workers[name] = start_with_rules(name, static_membership="true", session_timeout="60")
         status = workers[name].wait(lambda status: status["ready"], 60.0, "ready again")
         assert [each["partition"] for each in status["partitions"]] == [owned]
         assert log_of(workers[other]).count("assigned partitions") == before

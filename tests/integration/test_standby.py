@@ -39,9 +39,11 @@ class Changelog:
         )
         self._producer.init_transactions(20.0)
 
-    def write(self, records: Put, *, commit: bool = True) -> None:
-        """User → due time, None deletes."""
+    def write(self, records: Put, *, commit: bool = True, guard: bytes | None = None) -> None:
+        """User → due time, None deletes; ``guard``: somebody was erased."""
         self._producer.begin_transaction()
+        if guard is not None:
+            self._producer.produce(self.topic, b"\x01", b"e" + guard, self.partition)
         for user, due in records.items():
             value = layout.encode_user(UserState(due=due)) if due is not None else None
             self._producer.produce(self.topic, value, layout.user_key(user), self.partition)
@@ -171,6 +173,25 @@ def test_a_damaged_store_is_filled_anew(broker: EmbeddedBroker, topics: Topics, 
     store.close()
 
 
+def test_a_followed_store_forgets_the_bytes_of_who_was_erased(
+    broker: EmbeddedBroker, topics: Topics, followed: Followed
+) -> None:
+    def found() -> bool:
+        files = [file for file in (followed.directory / "0").iterdir() if file.is_file()]
+        return any(b"soon-to-be-gone" in file.read_bytes() for file in files if file.exists())
+
+    owner = Changelog(broker, topics, 0)
+    owner.write({"soon-to-be-gone": 1_000.0, "stays": 2_000.0})
+    followed.standby.follow({0})
+    followed.wait_caught_up(0)
+    wait_for(found, 10.0, "the id is in the files")
+    owner.write({"soon-to-be-gone": None}, guard=b"0123456789abcdef")
+    wait_for(lambda: not found(), 20.0, "the id is in none of the files")
+    store, _ = followed.take(0)
+    assert contents(store) == {"stays": 2_000.0}
+    store.close()
+
+
 def test_a_store_that_may_have_missed_deletions_is_not_continued_from(
     broker: EmbeddedBroker, topics: Topics, tmp_path: Path
 ) -> None:
@@ -201,13 +222,13 @@ def town_events(count: int) -> list[Event]:
 
 
 def test_a_worker_with_standby_goes_on_where_a_killed_one_was(
-    broker: EmbeddedBroker, topics: Topics, start: Start
+    broker: EmbeddedBroker, topics: Topics, start_with_rules: Start
 ) -> None:
     conf: dict[str, str | int | float | bool] = {"bootstrap.servers": broker.bootstrap}
     records = town_events(8_000)
-    first = start("one", standby="true")
+    first = start_with_rules("one", standby="true")
     first.wait_ready()
-    second = start("two", standby="true")
+    second = start_with_rules("two", standby="true")
     for worker in (first, second):
         worker.wait(lambda status: status["ready"] and len(status["partitions"]) == 1, 60.0, "one partition each")
     replay(Records("town", records[:4_000], total=None), conf, topics)
