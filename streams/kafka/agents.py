@@ -111,8 +111,8 @@ class Host:
         async for event in cast(Any, stream).noack().events():
             batch = cast(RecordBatch, event.value)
             partition = self.partitions.get(batch.partition)
-            if partition is None:
-                continue  # revoked meanwhile; its new owner reads these records from the stored position
+            if partition is None or batch.epoch != self.consumer.epoch:
+                continue  # fetched before a rebalance; who owns the partition now reads from the stored position
             self._metrics.events.labels(topic=batch.topic).inc(len(batch))
             partition.arrive(batch.topic, batch.records, event.ack)
 
@@ -150,9 +150,8 @@ class Host:
         if self.partitions.get(partition.number) is not partition:
             return
         stored = partition.writer.meta.positions
-        tps = self._tps([partition.number])
-        positions = {tp: stored[tp.topic] for tp in tps if tp.topic in stored}
-        await self.consumer.seek_and_release(positions, [tp for tp in tps if tp not in positions])
+        # a topic without a position: nothing of it was processed, though a fetch may have passed its first records
+        await self.consumer.read_from({tp: stored.get(tp.topic, 0) for tp in self._tps([partition.number])})
 
     def pressure(self, partition: Partition, high: bool) -> None:
         """The partition has more than it can process at once: fetch nothing more for it until it has less."""

@@ -42,13 +42,13 @@ fetcher.PartitionRecords = _RawRecords
 class RecordBatch:
     """The fetched records of one partition, in order: the value that an agent gets."""
 
-    __slots__ = ("acked", "generation", "partition", "records", "topic")
+    __slots__ = ("acked", "epoch", "partition", "records", "topic")
 
-    def __init__(self, topic: str, partition: int, records: list[Any], generation: int) -> None:
+    def __init__(self, topic: str, partition: int, records: list[Any], epoch: int) -> None:
         self.topic = topic
         self.partition = partition
         self.records = records
-        self.generation = generation
+        self.epoch = epoch
         self.acked = False
 
     @property
@@ -82,13 +82,17 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._open: dict[TP, deque[RecordBatch]] = {}
         self._held: set[TP] = set()
+        self._unread: set[TP] = set()
+        self.epoch = 0
+        """Grows with each assignment and revocation: what was fetched before is of no use after."""
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    # A held partition is not fetched: it is restoring, or its queue is full. Faust's own pause is undone by its
-    # recovery service, so this is kept apart.
+    # A held partition is not fetched, because its queue is full; an unread one was assigned and its stored position
+    # is not known yet: what a fetch that was under way brings for it is dropped, because it is read again from there.
+    # Faust's own pause is undone by its recovery service, so this is kept apart.
 
     def hold(self, tps: Iterable[TP]) -> None:
         """Fetch nothing from these partitions until they are released."""
@@ -97,19 +101,22 @@ class Consumer(driver.Consumer):
     def release(self, tps: Iterable[TP]) -> None:
         self._held.difference_update(tps)
 
-    async def seek_and_release(self, positions: Mapping[TP, int], others: Iterable[TP]) -> None:
-        """Continue at these offsets, whatever the group's committed offsets say; ``others`` keep theirs."""
-        if positions:
-            await self.seek_wait(positions)
-            for tp, offset in positions.items():
-                self._read_offset[tp] = offset or None
-                self._committed_offset[tp] = None
-        self.release((*positions, *others))
+    async def read_from(self, positions: Mapping[TP, int]) -> None:
+        """Continue at these offsets, whatever the group's committed offsets say and a fetch has passed already."""
+        epoch = self.epoch
+        await self.seek_wait(positions)
+        if self.epoch != epoch:
+            return  # whoever was assigned meanwhile reads from the position that it restores
+        for tp, offset in positions.items():
+            self._read_offset[tp] = offset or None
+            self._committed_offset[tp] = None
+        self._unread.difference_update(positions)
+        self.release(positions)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
         wanted = active_partitions
-        if self._held and active_partitions is not None:
-            wanted = active_partitions - self._held
+        if (self._held or self._unread) and active_partitions is not None:
+            wanted = active_partitions - self._held - self._unread
             if not wanted:
                 await asyncio.sleep(0.01)
                 return {}
@@ -133,12 +140,14 @@ class Consumer(driver.Consumer):
         for tp, fetched in records.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 break
+            if TP(tp.topic, tp.partition) in self._unread:
+                continue
             if fetched and (active is None or tp in active or tp in self._buffered_partitions):
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 yield tp, self._batch_message(TP(tp.topic, tp.partition), fetched, generation)
 
     def _batch_message(self, tp: TP, records: list[Any], generation: int) -> ConsumerMessage:
-        batch = RecordBatch(tp.topic, tp.partition, records, generation)
+        batch = RecordBatch(tp.topic, tp.partition, records, self.epoch)
         self._open.setdefault(tp, deque()).append(batch)
         last = records[-1]
         return ConsumerMessage(
@@ -176,14 +185,17 @@ class Consumer(driver.Consumer):
         """Gaps need no bookkeeping: batches are acked as a whole, in order."""
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        self.epoch += 1
         self._forget(revoked)
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         # after a rebalance Faust seeks back to the committed offsets, so what was open is delivered again
+        self.epoch += 1
         self._forget(assigned)
+        self._held.clear()
         if getattr(self.app, "holds_new_partitions", False):
-            self.hold(TP(tp.topic, tp.partition) for tp in assigned)
+            self._unread.update(TP(tp.topic, tp.partition) for tp in assigned)
         await super().on_partitions_assigned(assigned, generation_id)
 
     def _forget(self, tps: Iterable[TP]) -> None:
