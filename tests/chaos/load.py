@@ -73,7 +73,7 @@ def load(
     """Records without end, made when they are asked for: an event happens now, or, of 10 %, up to six hours before.
 
     Of all records 10 % are sent twice, 1 % are garbage, 2 % are misrouted. ``name`` makes ids differ between producers.
-    The lower a user's number, the more events it has. ``plain``: nobody comments, and nobody is erased.
+    The lower a user's number, the more events it has. ``plain``: nobody comments, is erased or identifies.
     """
     draw = random.Random(f"{seed}/{name}")
     recent: deque[Sent] = deque(maxlen=500)
@@ -135,9 +135,10 @@ def _event(draw: random.Random, users: int, now: float, plain: bool) -> dict[str
 def _told(
     draw: random.Random, stories: list[Iterator[dict[str, Any]]], name: str, number: int, clock: Callable[[], float]
 ) -> dict[str, Any] | None:
-    """The next event of one of some users who will be erased; None where such a story ends."""
+    """The next event of one of some users who will be erased or identify; None where such a story ends."""
     if len(stories) < 10:
-        stories.append(_erased(draw, f"e-{name}-{number}", clock))
+        tell = draw.choice((_erased, _identified))
+        stories.append(tell(draw, f"{name}-{number}", clock))
     story = draw.choice(stories)
     event = next(story, None)
     if event is None:
@@ -145,18 +146,32 @@ def _told(
     return event
 
 
-def _erased(draw: random.Random, user: str, clock: Callable[[], float]) -> Iterator[dict[str, Any]]:
-    """Some events of all sorts, the delete, and what comes too late to count."""
-    began = clock()
-    sorts: list[dict[str, Any]] = [
+def _sorts(user: str) -> list[dict[str, Any]]:
+    return [
         {"user": user, "kind": "click"},
         {"user": user, "kind": "purchase", "amount": 400.0},
         {"user": user, "kind": "view", "category": "news", "dwell": 7.5},
         {"user": user, "kind": "comment", "text": TEXTS[0]},
         {"user": user, "kind": "follow", "target": "u3"},
-        {"user": "u5", "kind": "follow", "target": user},
         {"user": user, "kind": "join", "group": "g1"},
     ]
+
+
+def _identified(draw: random.Random, name: str, clock: Callable[[], float]) -> Iterator[dict[str, Any]]:
+    """Somebody comes now with an anonymous id and now with a known one, and tells once that both are the same."""
+    anonymous, known, began = f"a-{name}", f"m-{name}", clock()
+    sorts = [*_sorts(anonymous), *_sorts(known)]
+    for part in range(2):
+        for _ in range(draw.randint(2, 8)):
+            yield draw.choice(sorts) | {"time": clock() if draw.random() < 0.8 else began}
+        if part == 0:
+            yield {"user": known, "kind": "identify", "target": anonymous, "time": clock()}
+
+
+def _erased(draw: random.Random, name: str, clock: Callable[[], float]) -> Iterator[dict[str, Any]]:
+    """Some events of all sorts, the delete, and what comes too late to count."""
+    user, began = f"e-{name}", clock()
+    sorts = [*_sorts(user), {"user": "u5", "kind": "follow", "target": user}]
     for _ in range(draw.randint(4, 10)):
         yield draw.choice(sorts) | {"time": clock()}
     yield {"user": user, "kind": "delete", "time": clock()}
