@@ -94,7 +94,6 @@ class Host:
         self._metrics = metrics
         self._make = make
         self._on_assigned = on_assigned
-        cast(Any, app).holds_new_partitions = True  # read by the transport: nothing is fetched before the restore
         app.on_partitions_assigned.connect(self._assigned)
         app.on_partitions_revoked.connect(self._revoked)
         channel = app.topic(
@@ -111,8 +110,8 @@ class Host:
         async for event in cast(Any, stream).noack().events():
             batch = cast(RecordBatch, event.value)
             partition = self.partitions.get(batch.partition)
-            if partition is None or batch.epoch != self.consumer.epoch:
-                continue  # fetched before a rebalance; who owns the partition now reads from the stored position
+            if partition is None or batch.generation != self._app.consumer_generation_id:
+                continue  # of an assignment before; its owner now reads these records from the stored position
             self._metrics.events.labels(topic=batch.topic).inc(len(batch))
             partition.arrive(batch.topic, batch.records, event.ack)
 
@@ -141,17 +140,22 @@ class Host:
     # callbacks of partitions
 
     async def restored(self, partition: Partition) -> None:
-        """Continue at the stored positions, whatever the group's committed offsets say."""
+        """Continue at the stored positions, whatever the group's committed offsets say.
+
+        A topic of which nothing is stored begins at its start, not where the consumer may have got to by itself.
+        """
+
+        def still() -> bool:
+            return self.partitions.get(partition.number) is partition
+
         while not self.consumer.flow_active:
             # Faust still seeks to the committed offsets; ours come after that
             await asyncio.sleep(0.02)
-            if self.partitions.get(partition.number) is not partition:
+            if not still():
                 return
-        if self.partitions.get(partition.number) is not partition:
-            return
         stored = partition.writer.meta.positions
-        # a topic without a position: nothing of it was processed, though a fetch may have passed its first records
-        await self.consumer.read_from({tp: stored.get(tp.topic, 0) for tp in self._tps([partition.number])})
+        positions = {tp: stored.get(tp.topic, 0) for tp in self._tps([partition.number])}
+        await self.consumer.seek_and_fetch(positions, still)
 
     def pressure(self, partition: Partition, high: bool) -> None:
         """The partition has more than it can process at once: fetch nothing more for it until it has less."""

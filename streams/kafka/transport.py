@@ -8,21 +8,18 @@ Registered under the entry point ``faust.transports`` as ``segments-batch``.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, cast
 
 import aiokafka
 from aiokafka.consumer import fetcher
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 from faust.types.tuples import ack_lock
 from mode.utils.futures import notify
-
-log = logging.getLogger(__name__)
 
 #: How long a fetch waits for data: a partition that starts again waits for the running fetch of its broker.
 FETCH_MAX_WAIT_MS = 100
@@ -42,13 +39,13 @@ fetcher.PartitionRecords = _RawRecords
 class RecordBatch:
     """The fetched records of one partition, in order: the value that an agent gets."""
 
-    __slots__ = ("acked", "epoch", "partition", "records", "topic")
+    __slots__ = ("acked", "generation", "partition", "records", "topic")
 
-    def __init__(self, topic: str, partition: int, records: list[Any], epoch: int) -> None:
+    def __init__(self, topic: str, partition: int, records: list[Any], generation: int) -> None:
         self.topic = topic
         self.partition = partition
         self.records = records
-        self.epoch = epoch
+        self.generation = generation
         self.acked = False
 
     @property
@@ -82,17 +79,16 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._open: dict[TP, deque[RecordBatch]] = {}
         self._held: set[TP] = set()
-        self._unread: set[TP] = set()
-        self.epoch = 0
-        """Grows with each assignment and revocation: what was fetched before is of no use after."""
+        self._unsought: set[TP] = set()
+        self._fetching = asyncio.Lock()
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    # A held partition is not fetched, because its queue is full; an unread one was assigned and its stored position
-    # is not known yet: what a fetch that was under way brings for it is dropped, because it is read again from there.
-    # Faust's own pause is undone by its recovery service, so this is kept apart.
+    # A held partition is not fetched: its queue is full. Faust's own pause is undone by its recovery service, so this
+    # is kept apart. A new partition is fetched when it was sought to its stored position, and what a fetch that began
+    # before brings of it is dropped: after a part of it was lost in the rebalance, the rest would look like the next.
 
     def hold(self, tps: Iterable[TP]) -> None:
         """Fetch nothing from these partitions until they are released."""
@@ -101,27 +97,50 @@ class Consumer(driver.Consumer):
     def release(self, tps: Iterable[TP]) -> None:
         self._held.difference_update(tps)
 
-    async def read_from(self, positions: Mapping[TP, int]) -> None:
-        """Continue at these offsets, whatever the group's committed offsets say and a fetch has passed already."""
-        epoch = self.epoch
-        await self.seek_wait(positions)
-        if self.epoch != epoch:
-            return  # whoever was assigned meanwhile reads from the position that it restores
+    async def seek_and_fetch(self, positions: Mapping[TP, int], still: Callable[[], bool]) -> None:
+        """Continue new partitions at these offsets, whatever the group's committed offsets say.
+
+        Waits until no fetch is under way; does nothing when ``still`` says that they are not wanted any more.
+        """
+        while still():
+            try:
+                # not without end: a fetch may wait for the end of a rebalance that waits for who waits here
+                await asyncio.wait_for(self._fetching.acquire(), 0.1)
+                break
+            except TimeoutError:
+                continue
+        else:
+            return
+        try:
+            await self._seek_new(positions, still)
+        finally:
+            self._fetching.release()
+
+    async def _seek_new(self, positions: Mapping[TP, int], still: Callable[[], bool]) -> None:
+        if not still():
+            return
+        try:
+            await self.seek_wait(positions)
+        except IllegalStateError:
+            if still():
+                raise
+            return  # the assignment changed under it
         for tp, offset in positions.items():
             self._read_offset[tp] = offset or None
             self._committed_offset[tp] = None
-        self._unread.difference_update(positions)
-        self.release(positions)
+        self._unsought.difference_update(positions)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
-        wanted = active_partitions
-        if (self._held or self._unread) and active_partitions is not None:
-            wanted = active_partitions - self._held - self._unread
-            if not wanted:
-                await asyncio.sleep(0.01)
-                return {}
-            timeout = min(timeout, 0.05)  # look soon whether a held partition was released
-        return await super()._getmany(wanted, timeout)
+        async with self._fetching:
+            wanted = active_partitions
+            if active_partitions is not None and (idle := self._held | self._unsought):
+                wanted = active_partitions - idle
+                if not wanted:
+                    await asyncio.sleep(0.01)
+                    return {}
+                timeout = min(timeout, 0.05)  # look soon whether one of them may be fetched
+            fetched = await super()._getmany(wanted, timeout)
+            return {tp: records for tp, records in fetched.items() if tp not in self._unsought}
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109 - Faust's
         """Fetch from all active partitions; one message for each that had records."""
@@ -129,25 +148,17 @@ class Consumer(driver.Consumer):
         if records is None or self.should_stop:
             return
         if not self.flow_active:
-            # a rebalance began during the fetch: what was fetched is read again from the committed offsets
-            try:
-                await self.perform_seek()
-            except (KafkaError, AssertionError) as error:
-                # the assignment changed under it; after the rebalance Faust and the restored partitions seek anyway
-                log.info("no seek in the middle of a rebalance: %s", error)
-            return
+            return  # a rebalance began during the fetch: after it all partitions are sought to their stored positions
         generation = self.app.consumer_generation_id
         for tp, fetched in records.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 break
-            if TP(tp.topic, tp.partition) in self._unread:
-                continue
             if fetched and (active is None or tp in active or tp in self._buffered_partitions):
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 yield tp, self._batch_message(TP(tp.topic, tp.partition), fetched, generation)
 
     def _batch_message(self, tp: TP, records: list[Any], generation: int) -> ConsumerMessage:
-        batch = RecordBatch(tp.topic, tp.partition, records, self.epoch)
+        batch = RecordBatch(tp.topic, tp.partition, records, generation)
         self._open.setdefault(tp, deque()).append(batch)
         last = records[-1]
         return ConsumerMessage(
@@ -185,18 +196,20 @@ class Consumer(driver.Consumer):
         """Gaps need no bookkeeping: batches are acked as a whole, in order."""
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        self.epoch += 1
         self._forget(revoked)
+        self._renew(revoked)
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        # after a rebalance Faust seeks back to the committed offsets, so what was open is delivered again
-        self.epoch += 1
+        # what was open is delivered again, from the stored positions
         self._forget(assigned)
-        self._held.clear()
-        if getattr(self.app, "holds_new_partitions", False):
-            self._unread.update(TP(tp.topic, tp.partition) for tp in assigned)
+        self._renew(assigned)
         await super().on_partitions_assigned(assigned, generation_id)
+
+    def _renew(self, tps: Iterable[TP]) -> None:
+        new = {TP(tp.topic, tp.partition) for tp in tps}
+        self._unsought |= new
+        self._held -= new
 
     def _forget(self, tps: Iterable[TP]) -> None:
         for tp in tps:
