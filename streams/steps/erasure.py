@@ -28,8 +28,9 @@ def erase(turn: Turn, user: str, state: UserState | None, time: float, event_id:
         sequence = state.sequence
     turn.forget(user)
     turn.put_guard(user, time, sequence)
-    for name in _names(user, state):
-        event = "" if name in event_id else event_id  # the receipt is kept for long
+    names = _names(user, state)
+    event = "" if any(name in event_id for name in names) else event_id  # receipts are kept for long
+    for name in names:
         mine = name == user
         graph.send_gone(turn, graph.Gone(name, time, event), memberships * mine, followed * mine)
 

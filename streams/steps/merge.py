@@ -210,7 +210,7 @@ def _move_in(turn: Turn, message: MoveIn, other: UserState, vectors: Vectors) ->
 def _forget_as_well(turn: Turn, message: MoveIn, erased: float) -> None:
     """The user was erased while the state of another of their ids was on its way: that id is erased like the others."""
     if message.state or not message.texts:
-        event = "" if message.user in message.event else message.event
+        event = "" if message.user in message.event or message.into in message.event else message.event
         graph.send_gone(turn, graph.Gone(message.user, erased, event), 0, 0)
 
 

@@ -100,3 +100,11 @@ def test_in_whatever_order_things_arrive_nothing_of_the_account_is_left(data: st
     cluster.settle()
     assert ACCOUNT.encode() not in cluster.bytes()
     cluster.check()
+
+
+def test_no_receipt_of_any_id_names_another_by_the_event_s_id() -> None:
+    cluster = SmallCluster(TWO_VIEWS, 3)
+    for event in (*HISTORY, DELETE | {"id": f"delete/{ACCOUNT}"}):
+        cluster.publish(event)
+        cluster.settle()
+    assert {receipt.event for receipt in cluster.receipts} == {""}
