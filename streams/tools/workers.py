@@ -11,10 +11,10 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, NoReturn, Protocol
 
 from streams.settings import Settings
-from streams.tools.terminal import CommandError, explain
+from streams.tools.terminal import CommandError, explain, print_error
 
 log = logging.getLogger(__name__)
 
@@ -29,19 +29,26 @@ def serve(settings: Settings, *, stop_with_stdin: bool) -> None:
     """
     if stop_with_stdin:
         threading.Thread(target=_stop_when_orphaned, name="parent", daemon=True).start()
-    from streams.app import run_worker  # noqa: PLC0415 - torch and Faust take seconds
+    from streams.app import WorkerError, run_worker  # noqa: PLC0415 - torch and Faust take seconds
 
     try:
         run_worker(settings)
+    except WorkerError as error:
+        print_error(explain(error))
+        _end(1)
     except Exception as error:
         words = explain(error)
         if words.startswith("unexpected"):
             log.exception("the worker ended")
         raise CommandError(words) from error
-    # all is closed; an orderly end of the interpreter would only make libraries report what they leak
+    _end(0)
+
+
+def _end(status: int) -> NoReturn:
+    """All is closed; an orderly end of the interpreter would only make libraries report what they leak."""
     logging.shutdown()
     sys.stdout.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 def _stop_when_orphaned() -> None:
