@@ -30,6 +30,7 @@ from state.user import UserState
 from state.windows import NEVER
 from streams.kafka.changelog import StaleStoreError, restore
 from streams.kafka.output import Output
+from streams.kafka.refreshes import Refreshes
 from streams.settings import Settings
 from streams.steps import definitions, encode, erasure, learned, sources, timers
 from streams.steps.effects import Effects, Place, Record
@@ -119,6 +120,7 @@ class PartitionWriter:
         self._path: Path = settings.state_dir / str(place.partition)
         self._cache: dict[str, UserState] = {}
         self._heads: learned.Heads = {}
+        self._refreshes = Refreshes()
         self._store: Store | None = None
         self._output: Output | None = None
         self.meta = layout.Meta()
@@ -219,6 +221,8 @@ class PartitionWriter:
 
     def followers(self, followee: str, after: str, most: int) -> list[str]:
         """Local followers in order, at most ``most``, after the follower ``after``."""
+        if not after:
+            self._refreshes.begin(followee)
         prefix = layout.followers_prefix(followee)
         found: list[str] = []
         for key, value in self.store.items(prefix, prefix + after.encode() if after else None):
@@ -325,7 +329,8 @@ class PartitionWriter:
         full = self._plan.needs_vectors
         again = encode.apply(turn, work.jobs, full) if work.jobs else []
         for followee in work.refreshed:
-            if turn.holds(layout.refresh_key(followee)):  # else the followee was erased meanwhile
+            done = self._refreshes.done(followee, turn.effects.refreshes)
+            if done and turn.holds(layout.refresh_key(followee)):  # else the followee was erased meanwhile
                 turn.put(layout.refresh_key(followee), None)
         if work.sweep is not None:
             definitions.sweep(turn, work.sweep)
@@ -340,6 +345,7 @@ class PartitionWriter:
         return count, positions, again
 
     def _remember(self, turn: Turn, effects: Effects, looked_at_timers: bool) -> None:
+        self._refreshes.arrived(effects.refreshes)
         cache = self._cache
         for user, state in turn.touched.items():
             cache.pop(user, None)  # to the young end
