@@ -171,6 +171,7 @@ def _serve(questions: TextIO, answers: TextIO) -> None:
             pid = os.fork()
             if pid == 0:
                 _become_worker(question["environment"], question["log"])
+            ended.pop(pid, None)  # the number may have been another's long ago
             answer = {"pid": pid}
         else:
             pid = question["status"]
