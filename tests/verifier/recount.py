@@ -205,10 +205,15 @@ def _latest(known: dict[str, tuple[float, bool]], target: str, time: float, pres
         known[target] = (time, present)
 
 
-def present(edges: dict[str, tuple[float, bool]], most: int, gone: Container[str] = ()) -> set[str]:
-    """The newest ``most`` targets that are there, without those who are ``gone``."""
-    newest = sorted((-time, target) for target, (time, there) in edges.items() if there and target not in gone)[:most]
-    return {target for _, target in newest}
+def present(edges: dict[str, tuple[float, bool]], most: int, gone: Container[str] = ()) -> tuple[set[str], set[str]]:
+    """(targets that must be there, targets that may be there), without those who are ``gone``.
+
+    Only the newest ``most`` are kept. Who was displaced by one that was unfollowed or erased later does not come back,
+    so beyond the newest ``most`` of all that ever were it depends on the order of arrival.
+    """
+    may = {target for target, (_, there) in edges.items() if there and target not in gone}
+    newest = sorted((-time, target) for target, (time, _) in edges.items())[:most]
+    return may.intersection(target for _, target in newest), may
 
 
 def home_of(user: str, partitions: int) -> int:
