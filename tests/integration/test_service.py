@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
 from pathlib import Path
 from typing import Any
 
-import pytest
 from confluent_kafka import Producer
 
 from streams.kafka.broker import EmbeddedBroker
@@ -80,24 +78,6 @@ def test_a_killed_worker_loses_and_doubles_nothing(broker: EmbeddedBroker, topic
     assert found.differences == []
     assert found.distinct_events == len(records)
     assert found.changes > 50
-
-
-@pytest.mark.parametrize("step", ["2-3", "3.produced", "3-4", "4-5"])
-def test_a_kill_between_two_commit_steps_loses_and_doubles_nothing(
-    broker: EmbeddedBroker, topics: Topics, start: Start, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    records = events_of(Town(12, 40), 3_000)
-    conf = {"bootstrap.servers": broker.bootstrap}
-    replay(Records("town", records), conf, topics)
-    monkeypatch.setenv("SEGMENTS_TEST_KILL_AT", f"{step}:4")
-    first = start(batch_records="300")
-    wait_for(lambda: not first.running, 60.0, "the worker kills itself")
-    assert first.exit_status == -signal.SIGKILL
-    monkeypatch.delenv("SEGMENTS_TEST_KILL_AT")
-    second = start(batch_records="300")
-    second.wait_idle(len(records), 120.0)
-    second.stop()
-    assert verify(broker.bootstrap, APP, topics.prefix).differences == []
 
 
 def test_bad_records_become_dead_letters_and_all_good_ones_count(
