@@ -200,8 +200,7 @@ def encode_user(state: UserState) -> bytes:
 
 
 def decode_user(data: bytes) -> UserState:
-    _check(data)
-    return _decode_user(memoryview(data)[9:])
+    return _decode_user(_content(data, _HEADER.size))
 
 
 def due_of(data: bytes) -> float:
@@ -219,8 +218,7 @@ def encode_text(text: PendingText) -> bytes:
 
 
 def decode_text(data: bytes) -> PendingText:
-    _check(data)
-    return _decode_text(memoryview(data)[1:])
+    return _decode_text(_content(data))
 
 
 def encode_vectors(vectors: Vectors) -> bytes:
@@ -228,8 +226,7 @@ def encode_vectors(vectors: Vectors) -> bytes:
 
 
 def decode_vectors(data: bytes) -> Vectors:
-    _check(data)
-    return _decode_vectors(memoryview(data)[1:])
+    return _decode_vectors(_content(data))
 
 
 def encode_neighbour(neighbour: Neighbour) -> bytes:
@@ -237,8 +234,7 @@ def encode_neighbour(neighbour: Neighbour) -> bytes:
 
 
 def decode_neighbour(data: bytes) -> Neighbour:
-    _check(data)
-    return _decode_neighbour(memoryview(data)[1:])
+    return _decode_neighbour(_content(data))
 
 
 def encode_alias(alias: Alias) -> bytes:
@@ -246,8 +242,7 @@ def encode_alias(alias: Alias) -> bytes:
 
 
 def decode_alias(data: bytes) -> Alias:
-    _check(data)
-    return _decode_alias(memoryview(data)[1:])
+    return _decode_alias(_content(data))
 
 
 def encode_meta(meta: Meta) -> bytes:
@@ -255,8 +250,7 @@ def encode_meta(meta: Meta) -> bytes:
 
 
 def decode_meta(data: bytes) -> Meta:
-    _check(data)
-    return _decode_meta(memoryview(data)[1:])
+    return _decode_meta(_content(data))
 
 
 def encode_guard(guard: Guard) -> bytes:
@@ -264,8 +258,7 @@ def encode_guard(guard: Guard) -> bytes:
 
 
 def decode_guard(data: bytes) -> Guard:
-    _check(data)
-    return _decode_guard(memoryview(data)[1:])
+    return _decode_guard(_content(data))
 
 
 def encode_moment(moment: float) -> bytes:
@@ -288,9 +281,11 @@ def decode_offset(data: bytes) -> tuple[int, float]:
     return offset, _DUE.unpack_from(data, 8)[0] if len(data) > 8 else 0.0
 
 
-def _check(data: bytes) -> None:
+def _content(data: bytes, start: int = 1) -> memoryview:
+    """What follows the format. Raises FormatError."""
     if data[0] != FORMAT:
         raise FormatError(
             f"a state record has format {data[0]}, this version reads {FORMAT}: "
             "replay into fresh topics, or run the version that wrote it"
         )
+    return memoryview(data)[start:]

@@ -298,6 +298,10 @@ class Store:
         value = self.get(layout.SCRUB_DONE_KEY)
         return layout.decode_moment(value) if value else 0.0
 
+    def scrub_due(self, now: float, interval: float) -> bool:
+        """Something was erased since the last scrub, and that is ``interval`` seconds ago."""
+        return self.erasures > 0 and now - self.scrubbed_at >= interval
+
     def purge_timers(self, start: bytes, most: int) -> bytes | None:
         """Of ``most`` timer keys from ``start`` on remove those that no user record has; returns where to go on."""
         keys = list(islice(self.keys(b"t", start), most))
@@ -339,6 +343,11 @@ class Store:
             self.erasures = 0
             batch.delete(layout.SCRUB_WANTED_KEY)
         self._write(batch)
+
+    def end_scrub(self, erasures: int, now: float) -> None:
+        """The last step of a scrub that began after so many erasures."""
+        self.reopen()
+        self.scrubbed(erasures, now)
 
     def count(self, prefix: bytes) -> int:
         return sum(1 for _ in self.keys(prefix))

@@ -20,8 +20,8 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main
 
 from benchmarks.peers.clock import StopWatch
-from benchmarks.peers.job import Job, decode_state, encode_state, new_state
-from state.user import UserState
+from benchmarks.peers.job import Job, decode_state, encode_state
+from state.user import UserState, new_state
 
 #: seconds between snapshots; bytewax's own default is ten
 EPOCH = 5.0
@@ -33,7 +33,7 @@ def flow(bootstrap: str, topic: str, out: str, count: int) -> Dataflow:
 
     class UserLogic(StatefulBatchLogic[bytes, KafkaSinkMessage[bytes, bytes], bytes]):  # type: ignore[misc]  # typed in its own environment
         def __init__(self, resumed: bytes | None) -> None:
-            self._state: UserState = decode_state(resumed) if resumed else new_state()
+            self._state: UserState = decode_state(resumed) if resumed else new_state(0)
 
         def on_batch(self, values: list[bytes]) -> tuple[Iterable[KafkaSinkMessage[bytes, bytes]], bool]:
             now = time.time()

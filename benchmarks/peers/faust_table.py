@@ -11,7 +11,8 @@ from typing import Any
 import faust
 
 from benchmarks.peers.clock import StopWatch
-from benchmarks.peers.job import Job, decode_state, encode_state, new_state
+from benchmarks.peers.job import Job, decode_state, encode_state
+from state.user import new_state
 
 
 def main(bootstrap: str, topic: str, out: str, count: int, directory: str, guarantee: str, partitions: int) -> None:
@@ -38,7 +39,7 @@ def main(bootstrap: str, topic: str, out: str, count: int, directory: str, guara
         async for event in stream.events():
             watch.count()
             kept = table.get(event.key)
-            state = decode_state(kept) if kept else new_state()
+            state = decode_state(kept) if kept else new_state(0)
             made = job.step(state, event.value, event.message.timestamp)
             table[event.key] = encode_state(state)
             for key, value in made:

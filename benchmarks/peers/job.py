@@ -21,12 +21,6 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(UserState).decode
 
 
-def new_state() -> UserState:
-    return UserState(
-        decayed={}, categories={}, tallies={}, seen={}, edges={}, groups={}, pending=[], labels=[], members={}
-    )
-
-
 def encode_state(state: UserState) -> bytes:
     forget_old_ids(state)
     return _encode(state)

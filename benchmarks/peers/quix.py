@@ -11,7 +11,8 @@ import time
 from quixstreams import Application, State
 
 from benchmarks.peers.clock import StopWatch
-from benchmarks.peers.job import Job, decode_state, encode_state, new_state
+from benchmarks.peers.job import Job, decode_state, encode_state
+from state.user import new_state
 
 
 def main(bootstrap: str, topic: str, out: str, count: int, directory: str, guarantee: str) -> None:
@@ -32,7 +33,7 @@ def main(bootstrap: str, topic: str, out: str, count: int, directory: str, guara
     def step(value: bytes, state: State) -> list[bytes]:
         watch.count()
         kept = state.get_bytes("user")
-        user = decode_state(kept) if kept else new_state()
+        user = decode_state(kept) if kept else new_state(0)
         made = job.step(user, value, time.time())
         state.set_bytes("user", encode_state(user))
         return [change for _, change in made]

@@ -13,7 +13,15 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from state import layout
 from streams.settings import Settings
 from streams.steps.effects import Effects, Place, Reject
-from streams.wire.emit import Change, Headers, audience_value, change_headers, change_value, membership_value
+from streams.wire.emit import (
+    Change,
+    Headers,
+    audience_value,
+    change_headers,
+    change_value,
+    event_source,
+    membership_value,
+)
 from streams.wire.refused import dead_letter_headers
 from streams.wire.topics import MAX_DEAD_LETTER_BYTES, MAX_RECORD_BYTES
 
@@ -41,7 +49,7 @@ class Output:
     def __init__(self, settings: Settings, place: Place) -> None:
         """Raises FencedError or AbortedError."""
         self._place = place
-        self._source = f"/live-segments/{settings.app}/{place.partition}".encode()
+        self._source = event_source(settings.app, place.partition)
         self._value: Callable[[Change], bytes] = audience_value if settings.value_format == "audience" else change_value
         self._transactional = settings.processing_guarantee == "exactly_once"
         self._failed: list[KafkaError] = []

@@ -62,7 +62,7 @@ class Scrubber:
             while start is not None:
                 start = await self._between_turns(partial(store.purge_timers, start, PURGE_TIMERS))
             await asyncio.get_running_loop().run_in_executor(self._executor, store.compact)
-            await self._between_turns(partial(self._writer.reopen_store, erasures))
+            await self._between_turns(partial(self._writer.end_scrub, erasures))
         except _StoppedError:
             return
         except StoreError:

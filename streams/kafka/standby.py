@@ -298,7 +298,7 @@ class Standby:
         with self._lock:
             for partition in self._wanted & self._stores.keys() - self._unclean.keys():
                 store = self._stores[partition]
-                if store.erasures and self._clock() - store.scrubbed_at >= self._scrub_seconds:
+                if store.scrub_due(self._clock(), self._scrub_seconds):
                     self._busy, self._scrubbing = partition, self._stores.pop(partition)
                     break
             else:
@@ -308,8 +308,7 @@ class Standby:
             store.compact()
             with self._lock:
                 self._scrubbing = None  # nothing to stop any more
-                store.reopen()
-                store.scrubbed(erasures, self._clock())
+                store.end_scrub(erasures, self._clock())
                 self._stores[partition] = store
         except StoreError as error:
             # stopped by ``take``, or it failed: opened anew, by whoever needs it

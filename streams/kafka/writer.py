@@ -244,17 +244,16 @@ class PartitionWriter:
 
     def _names(self, prefix: bytes, after: str, most: int) -> list[str]:
         """What follows ``prefix`` in its keys, in order after ``after``, at most ``most``."""
-        found: list[str] = []
-        for key in self.store.keys(prefix, prefix + after.encode() if after else None):
-            if len(found) == most:
-                break
-            if (name := key[len(prefix) :].decode()) != after:
-                found.append(name)
-        return found
+        keys = self._keys(prefix, prefix + after.encode() if after else b"", most)
+        return [key[len(prefix) :].decode() for key in keys]
 
     def guards(self, after: bytes, most: int) -> list[bytes]:
         """Keys of guards in order after ``after``, at most ``most``."""
-        found = list(islice(self.store.keys(b"e", after or None), most + 1))
+        return self._keys(b"e", after, most)
+
+    def _keys(self, prefix: bytes, after: bytes, most: int) -> list[bytes]:
+        """Keys with a prefix in order after ``after``, at most ``most``."""
+        found = islice(self.store.keys(prefix, after or None), most + 1)
         return [key for key in found if key != after][:most]
 
     # removing the bytes of the erased from the local files
@@ -262,12 +261,11 @@ class PartitionWriter:
     @property
     def scrub_due(self) -> bool:
         """Somebody was erased since the last time, and that is long enough ago."""
-        return self.store.erasures > 0 and self._clock() - self.store.scrubbed_at >= self._settings.scrub_seconds
+        return self.store.scrub_due(self._clock(), self._settings.scrub_seconds)
 
-    def reopen_store(self, erasures: int) -> None:
+    def end_scrub(self, erasures: int) -> None:
         """The last step of a scrub that began after so many erasures."""
-        self.store.reopen()
-        self.store.scrubbed(erasures, self._clock())
+        self.store.end_scrub(erasures, self._clock())
 
     def timer_clock(self) -> float:
         """What drives timers: the wall clock (while behind, the arrival of what was processed), or the watermark."""

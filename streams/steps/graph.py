@@ -20,6 +20,7 @@ from streams.steps.effects import Message, Record
 from streams.steps.partitioner import partition_of
 from streams.steps.turn import Turn
 from streams.wire.decode import MAX_ID_CHARS
+from streams.wire.emit import event_source
 from streams.wire.receipts import Receipt, erasure_digest, receipt_headers, receipt_value
 from streams.wire.refused import Code, RefusedError, printable
 from streams.wire.times import MILLISECONDS_FROM
@@ -217,19 +218,26 @@ def _gone(turn: Turn, message: Gone) -> None:
         if alias is not None and alias.time <= message.time:  # else somebody said later that it is theirs
             turn.put_guard(user, message.time, alias.sequence)
             turn.set_alias(user, None)
-    room = max(0, MOST_EDGES - turn.edges_taken)
-    followers = turn.followers(user, message.after, room) if room else []
-    turn.edges_taken += len(followers)
-    turn.load(followers)
+    followers, more = _some_followers(turn, user, message.after)
     removed = sum(_forget_edge(turn, follower, user, message.time) for follower in followers)
     now = msgspec.structs.replace(message, edges=message.edges + removed, begun=True)
-    if len(followers) == room:
+    if more:
         after = followers[-1] if followers else message.after
         _send(turn, user, msgspec.structs.replace(now, after=after), turn.place.partition)
         return
     if turn.neighbour(user).followers > 0:  # who follows the next life; that knows of no subscribers
         _subscribe(turn, user, True)
     _give_receipt(turn, now)
+
+
+def _some_followers(turn: Turn, followee: str, after: str) -> tuple[list[str], bool]:
+    """Local users with an edge to ``followee``, after ``after``, as many as this turn may still look at, and whether
+    there may be more."""
+    room = max(0, MOST_EDGES - turn.edges_taken)
+    followers = turn.followers(followee, after, room) if room else []
+    turn.edges_taken += len(followers)
+    turn.load(followers)
+    return followers, len(followers) == room
 
 
 def rename(turn: Turn, user: str, into: str) -> None:
@@ -244,10 +252,7 @@ def rename(turn: Turn, user: str, into: str) -> None:
 def _renamed(turn: Turn, message: Renamed) -> None:
     """Local followers follow the other one from now on, and remembered unfollows are of that one."""
     user, into = message.user, message.into
-    room = max(0, MOST_EDGES - turn.edges_taken)
-    followers = turn.followers(user, "", room) if room else []
-    turn.edges_taken += len(followers)
-    turn.load(followers)
+    followers, more = _some_followers(turn, user, "")
     for follower in followers:
         changed = set_follower(turn, user, follower, None)
         state = turn.known(follower)
@@ -257,10 +262,9 @@ def _renamed(turn: Turn, message: Renamed) -> None:
         if time and into != follower:
             edges.set_edge(state.edges, into, abs(time), time > 0)
             changed |= edges_changed(turn, follower, state, into)
-        if changed and turn.plan.needs_vectors:
-            state.dirty = state.count
-            turn.want_encoding(follower, state)
-    if len(followers) == room:
+        if changed:
+            _neighbourhood_changed(turn, follower, state)
+    if more:
         _send(turn, user, message, turn.place.partition)
 
 
@@ -281,10 +285,15 @@ def _forget_edge(turn: Turn, follower: str, followee: str, until: float) -> bool
             return False
         del state.edges[followee]
     changed = set_follower(turn, followee, follower, None)
-    if changed and state is not None and turn.plan.needs_vectors:
-        state.dirty = state.count
-        turn.want_encoding(follower, state)
+    if changed and state is not None:
+        _neighbourhood_changed(turn, follower, state)
     return changed
+
+
+def _neighbourhood_changed(turn: Turn, user: str, state: UserState) -> None:
+    if turn.plan.needs_vectors:
+        state.dirty = state.count
+        turn.want_encoding(user, state)
 
 
 def _give_receipt(turn: Turn, message: Gone) -> None:
@@ -299,7 +308,7 @@ def _give_receipt(turn: Turn, message: Gone) -> None:
         erased_at=message.time,
         processed_at=turn.processed_at,
     )
-    source = f"/live-segments/{place.topics.app}/{place.partition}".encode()
+    source = event_source(place.topics.app, place.partition)
     turn.effects.messages.append(
         Message(
             place.topics.receipts,

@@ -114,14 +114,12 @@ def receive_labels(turn: Turn, records: list[Record]) -> None:
         marker = label.id.encode() if label.id else record.value or b""
         id_hash = xxhash.xxh3_64_intdigest(b"label/" + marker)
         state = turn.known(label.user)
-        if state is None:
-            if label.time <= turn.erased_until(label.user, None):
-                turn.effects.outlived += 1
-            elif reroute.for_this_partition(turn, label.user, record, topic, id_hash):
-                turn.effects.labels_unused += 1  # nothing is known of this user that a head could learn from
-            continue
-        if label.time <= state.erased:
+        if label.time <= turn.erased_until(label.user, state):
             turn.effects.outlived += 1
+            continue
+        if state is None:
+            if reroute.for_this_partition(turn, label.user, record, topic, id_hash):
+                turn.effects.labels_unused += 1  # nothing is known of this user that a head could learn from
             continue
         if id_hash in state.seen and not reroute.was_forwarded(record):
             turn.effects.duplicates += 1

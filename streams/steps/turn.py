@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from state import layout
-from state.user import PendingText, UserState, forget_old_ids
+from state.user import PendingText, UserState, forget_old_ids, new_state
 from state.vectors import Neighbour, Vectors
 from state.windows import NEVER
 from streams.steps.effects import Effects, Emitted, Place, Reader, Record, Reject, Rerouted
@@ -340,14 +340,6 @@ class Turn:
     def touched(self) -> dict[str, UserState]:
         """States of this turn, for the partition's cache once the turn is committed."""
         return self._users
-
-
-def new_state(fingerprint: int, life: int = 0) -> UserState:
-    """Somebody never seen. Mutable defaults are given here once, which is faster than per-field factories."""
-    return UserState(
-        decayed={}, categories={}, tallies={}, seen={}, edges={}, groups={}, pending=[], labels=[], members={},
-        plan=fingerprint, life=life, last={},
-    )  # fmt: skip
 
 
 def snapshot(user: str, state: UserState) -> UserSegments:

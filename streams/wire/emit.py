@@ -95,17 +95,27 @@ def change_id(change: Change) -> str:
     return f"{change.user}/{change.sequence}"
 
 
-def change_headers(change: Change, source: bytes) -> Headers:
-    """CloudEvents 1.0 attributes in Kafka headers (binary content mode)."""
+def event_source(app: str, partition: int) -> bytes:
+    """Who says it: the CloudEvents source of a partition's records."""
+    return f"/live-segments/{app}/{partition}".encode()
+
+
+def event_headers(identity: str, source: bytes, kind: str, subject: str, time: float) -> Headers:
+    """CloudEvents 1.0 attributes in Kafka headers (binary content mode); ``time`` in seconds since the epoch."""
     return [
         ("ce_specversion", b"1.0"),
-        ("ce_id", change_id(change).encode()),
+        ("ce_id", identity.encode()),
         ("ce_source", source),
-        ("ce_type", b"live-segments.segment." + change.change.encode()),
-        ("ce_subject", change.user.encode()),
-        ("ce_time", to_iso(change.event_time).encode()),
+        ("ce_type", b"live-segments." + kind.encode()),
+        ("ce_subject", subject.encode()),
+        ("ce_time", to_iso(time).encode()),
         ("content-type", b"application/json"),
     ]
+
+
+def change_headers(change: Change, source: bytes) -> Headers:
+    """The change as a CloudEvent."""
+    return event_headers(change_id(change), source, f"segment.{change.change}", change.user, change.event_time)
 
 
 def membership_value(snapshot: UserSegments) -> bytes:

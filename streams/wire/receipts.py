@@ -6,8 +6,7 @@ import hashlib
 
 import msgspec
 
-from streams.wire.emit import Headers
-from streams.wire.times import to_iso
+from streams.wire.emit import Headers, event_headers
 
 _encode = msgspec.json.Encoder().encode
 
@@ -45,13 +44,6 @@ def receipt_value(receipt: Receipt) -> bytes:
 
 
 def receipt_headers(receipt: Receipt, source: bytes) -> Headers:
-    """CloudEvents 1.0 attributes in Kafka headers (binary content mode)."""
-    return [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", f"{receipt.receipt}/{receipt.erased_at}/{receipt.partition}".encode()),
-        ("ce_source", source),
-        ("ce_type", b"live-segments.erasure.receipt"),
-        ("ce_subject", receipt.receipt.encode()),
-        ("ce_time", to_iso(receipt.erased_at).encode()),
-        ("content-type", b"application/json"),
-    ]
+    """The receipt as a CloudEvent."""
+    identity = f"{receipt.receipt}/{receipt.erased_at}/{receipt.partition}"
+    return event_headers(identity, source, "erasure.receipt", receipt.receipt, receipt.erased_at)

@@ -7,10 +7,9 @@ from typing import Final
 import msgspec
 
 from state.layout import decode_user, encode_user, user_key
-from state.user import fold
+from state.user import fold, new_state
 from state.windows import TallyPlan
 from streams.steps.partitioner import partition_of
-from streams.steps.turn import new_state
 from streams.wire.decode import MAX_ID_CHARS, NAMES, Limits, decode_event, decode_label
 from streams.wire.emit import Change, Reason, change_headers, change_value
 from streams.wire.events import Event, Label, encode_event

@@ -12,9 +12,8 @@ import pytest
 import xxhash
 
 from state.layout import encode_user
-from state.user import UserState, fold
+from state.user import UserState, fold, new_state
 from state.windows import TallyPlan, TallySpec
-from streams.steps.turn import new_state
 from streams.wire.decode import NEEDS, Limits, decode_event, decode_label
 from streams.wire.events import KINDS, Event
 from streams.wire.refused import Code, RefusedError
