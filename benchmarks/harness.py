@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -39,8 +40,11 @@ def machine() -> dict[str, Any]:
     }
 
 
-def produce(bootstrap: str, topic: str, records: Iterable[tuple[bytes, bytes]]) -> int:
-    """Send (key, value) records as fast as the broker takes them; returns how many."""
+def produce(bootstrap: str, topic: str, records: Iterable[tuple[bytes, bytes]], timeout: float = 60.0) -> int:
+    """Send (key, value) records as fast as the broker takes them; returns how many.
+
+    Raises BenchmarkError when not all are written ``timeout`` seconds after the last one was sent.
+    """
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
@@ -62,9 +66,22 @@ def produce(bootstrap: str, topic: str, records: Iterable[tuple[bytes, bytes]]) 
         count += 1
         if count % 1_000 == 0:
             producer.poll(0)
-    if left := producer.flush(60.0):
+    if left := producer.flush(timeout):
         raise BenchmarkError(f"{left} records were not delivered")
     return count
+
+
+def contestant(name: str, command: list[str], timeout: float, **options: Any) -> dict[str, Any]:
+    """Run a contestant as a child process for at most ``timeout`` seconds; returns what its stop watch printed.
+
+    ``options`` are ``subprocess.run``'s.
+    """
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, **options)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if not lines:
+        raise BenchmarkError(f"{name} gave no figure: {done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(lines[-1])
+    return found
 
 
 def write_json(path: Path | None, report: dict[str, Any]) -> None:

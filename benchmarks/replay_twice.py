@@ -18,16 +18,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
-
 from benchmarks.harness import machine, write_json
 from streams.app import run_audit
 from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
-from streams.kafka.reading import take
 from streams.settings import Settings
 from streams.steps.segments import load_plan
 from streams.tools.child import child_worker, free_port
+from streams.tools.reader import TopicReader
 from streams.tools.replay import replay
 from streams.tools.sources import CompleteJourney, Source, StackExchange
 from streams.wire.topics import Topics
@@ -54,22 +52,13 @@ def segments_file(directory: Path) -> Path:
 
 def read(bootstrap: str, topic: str) -> list[tuple[bytes, bytes | None, dict[str, bytes]]]:
     """All committed records of a topic, partition by partition: key, value, headers."""
-    conf = {"bootstrap.servers": bootstrap, "group.id": "compare", "isolation.level": "read_committed",
-            "enable.partition.eof": True, "enable.auto.commit": False, "auto.offset.reset": "earliest"}  # fmt: skip
-    consumer = Consumer(conf)
+    with TopicReader({"bootstrap.servers": bootstrap}, topic, from_start=True, group="compare") as reader:
+        records = reader.read_to_end(600.0)
+    records.sort(key=lambda record: record.partition() or 0)  # those of a partition stay in their order
     found: list[tuple[bytes, bytes | None, dict[str, bytes]]] = []
-    for partition in sorted(consumer.list_topics(topic, timeout=20.0).topics[topic].partitions):
-        consumer.assign([TopicPartition(topic, partition, 0)])
-        ended = False
-        while not ended:
-            for message in take(consumer, 5_000, 10.0):
-                error = message.error()
-                if error is None:
-                    headers: Any = dict(message.headers() or [])
-                    found.append((message.key() or b"", message.value(), headers))
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    ended = True
-    consumer.close()
+    for record in records:
+        headers: Any = dict(record.headers() or [])
+        found.append((record.key() or b"", record.value(), headers))
     return found
 
 

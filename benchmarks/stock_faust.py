@@ -5,18 +5,19 @@ Prints one JSON line: messages a second between the first message and the last.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
-import time
 from typing import Any
 
 import faust
 
+from benchmarks.peers.clock import StopWatch
+
 
 def main(bootstrap: str, topic_name: str, count: int) -> None:
     """Consume ``count`` messages from the start of the topic, then print the rate and end."""
+    watch = StopWatch(count)
     app = faust.App(
         f"stock-{os.getpid()}",
         broker=f"kafka://{bootstrap}",
@@ -31,17 +32,8 @@ def main(bootstrap: str, topic_name: str, count: int) -> None:
 
     @app.agent(topic)
     async def count_them(stream: Any) -> None:
-        seen = 0
-        started = 0.0
         async for _ in stream:
-            if seen == 0:
-                started = time.perf_counter()
-            seen += 1
-            if seen == count:
-                seconds = time.perf_counter() - started
-                print(json.dumps({"events": seen, "seconds": seconds, "events_per_second": (seen - 1) / seconds}))
-                sys.stdout.flush()
-                os._exit(0)
+            watch.count()
 
     faust.Worker(app, loglevel="ERROR", redirect_stdouts=False).execute_from_commandline()
 

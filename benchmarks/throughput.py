@@ -6,16 +6,14 @@ python -m benchmarks.throughput --peers --json benchmarks/out/throughput.json
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import BenchmarkError, machine, produce, write_json
+from benchmarks.harness import BenchmarkError, contestant, machine, produce, write_json
 from benchmarks.load import Spread, load
 from benchmarks.peers.environments import PEERS, python_of
 from benchmarks.peers.environments import run as run_peer
@@ -31,12 +29,7 @@ JOB = Path(__file__).parent / "peers" / "segments.toml"
 def stock_faust(bootstrap: str, topic: str, count: int) -> dict[str, float]:
     """Stock Faust's bare agent: raw bytes, nothing done with them."""
     command = [sys.executable, "-m", "benchmarks.stock_faust", bootstrap, topic, str(count)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if not lines:
-        raise BenchmarkError(f"stock Faust gave no figure: {done.stderr[-2000:]}")
-    found: dict[str, float] = json.loads(lines[-1])
-    return found
+    return contestant("stock Faust", command, 600.0)
 
 
 def ours(bootstrap: str, app: str, count: int, directory: Path, **settings: str) -> dict[str, float]:

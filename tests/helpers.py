@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from benchmarks.harness import produce
+from streams.kafka.broker import EmbeddedBroker
 from streams.tools.child import ChildWorker
+from streams.wire.events import Event, encode_event
+from streams.wire.topics import Topics
+from tests.verifier import read_all
 
 T = TypeVar("T")
 #: the app of workers that tests start
@@ -38,6 +44,17 @@ def wait_for(condition: Callable[[], T], deadline_s: float, what: str, interval_
         if time.monotonic() >= end:
             raise AssertionError(f"after {deadline_s:g} s still waiting for {what}; last answer: {answer!r}")
         time.sleep(interval_s)
+
+
+def send_events(broker: EmbeddedBroker, topics: Topics, *events: Event, deadline_s: float = 30.0) -> None:
+    """Send events to their users' partitions; all are written when this returns, ``deadline_s`` after the last one."""
+    records = ((event.user.encode(), encode_event(event)) for event in events)
+    produce(broker.bootstrap, topics.events, records, deadline_s)
+
+
+def changes_of(broker: EmbeddedBroker, topics: Topics) -> list[dict[str, Any]]:
+    """All committed changes, partition by partition."""
+    return [json.loads(message.value()) for message in read_all(broker.bootstrap, topics.changes)]
 
 
 def settled(statuses: list[dict[str, Any]], partitions: int) -> bool:

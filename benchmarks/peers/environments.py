@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import BenchmarkError
+from benchmarks.harness import BenchmarkError, contestant
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / ".peers"
@@ -81,11 +80,4 @@ def run(peer: Peer, bootstrap: str, topic: str, out: str, count: int, directory:
     """Let the peer work off ``count`` events of ``topic``; returns what its stop watch printed."""
     command = [str(python_of(peer)), "-m", peer.module, bootstrap, topic, out, str(count), str(directory), *peer.extra]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False
-    )  # fmt: skip
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if not lines:
-        raise BenchmarkError(f"{peer.name} gave no figure: {done.stderr[-2000:]}")
-    found: dict[str, Any] = json.loads(lines[-1])
-    return found
+    return contestant(peer.name, command, 900.0, cwd=ROOT, env=environment)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ from streams.tools.sources import Records
 from streams.tools.town import Town
 from streams.wire.events import Event, encode_event
 from streams.wire.topics import Topics
-from tests.verifier import read_all, verify
+from tests.helpers import changes_of
+from tests.verifier import verify
 
 T0 = 1_790_000_000.0
 SEGMENTS = """
@@ -56,7 +56,7 @@ def audited(broker: EmbeddedBroker, prefix: str, directory: Path, batch: int) ->
     )  # fmt: skip
     run_audit(settings, batch)
     assert verify(broker.bootstrap, "audit", prefix).differences == []
-    changes = [json.loads(message.value()) for message in read_all(broker.bootstrap, topics.changes)]
+    changes = changes_of(broker, topics)
     for change in changes:
         del change["processed_at"]
     return changes

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from confluent_kafka import Producer
 
 from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
 from streams.tools.child import ChildWorker, free_port
-from streams.wire.events import Event, encode_event
+from streams.wire.events import Event
 from streams.wire.topics import Topics
-from tests.helpers import APP, Start, wait_for
+from tests.helpers import APP, Start, send_events, wait_for
 from tests.verifier import read_all, verify
 
 RULES = '[[segment]]\nid = "clickers"\nrule = \'count("click", within="7d") >= 1\'\n'
@@ -46,14 +45,6 @@ def clicks(count: int, users: int, tag: str) -> list[Event]:
     ]
 
 
-def send(bootstrap: str, topic: str, events: list[Event]) -> None:
-    producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random"})
-    for event in events:
-        producer.produce(topic, encode_event(event), event.user)
-        producer.poll(0)
-    assert producer.flush(60.0) == 0
-
-
 def test_a_broker_that_stops_answering_under_load_only_delays(
     own_broker: EmbeddedBroker, tmp_path: Path, rules: str
 ) -> None:
@@ -69,7 +60,7 @@ def test_a_broker_that_stops_answering_under_load_only_delays(
     try:
         worker.wait_ready()
         first, second = clicks(20_000, 500, "a"), clicks(2_000, 500, "b")
-        send(own_broker.bootstrap, topics.events, first)
+        send_events(own_broker, topics, *first, deadline_s=60.0)
         worker.wait(lambda status: status["events_total"] > 1_000, 60.0, "under load")
         assert own_broker.pid is not None
         before = psutil.Process(worker.pid).memory_info().rss
@@ -81,7 +72,7 @@ def test_a_broker_that_stops_answering_under_load_only_delays(
             assert psutil.Process(worker.pid).memory_info().rss < before + 200 * 2**20
         finally:
             os.kill(own_broker.pid, signal.SIGCONT)
-        send(own_broker.bootstrap, topics.events, second)
+        send_events(own_broker, topics, *second, deadline_s=60.0)
         if not _gets_through(worker, len(first) + len(second)):
             assert "partition" in worker.tail() or "Kafka" in worker.tail()
             worker = ChildWorker(free_port(), tmp_path / "two.log", **settings)  # as a supervisor would
@@ -126,10 +117,10 @@ def test_a_slow_encoder_delays_no_click_and_every_text_is_encoded_once(
         )
         for number in range(64)
     ]
-    send(broker.bootstrap, topics.events, comments)
+    send_events(broker, topics, *comments, deadline_s=60.0)
     worker.wait(lambda status: status["encode_queue_depth"] >= 24, 30.0, "behind with encoding")
     fresh = clicks(50, 50, "fresh")
-    send(broker.bootstrap, topics.events, fresh)
+    send_events(broker, topics, *fresh, deadline_s=60.0)
     status = worker.wait(lambda status: status["changes_total"] >= 50, 30.0, "through with the clicks")
     assert status["encode_queue_depth"] >= 8  # the texts still wait
     assert status["latency"]["fold"]["p99"] < 1.5

@@ -29,7 +29,7 @@ from streams.tools.child import child_worker, free_port
 from streams.tools.cli import app
 from streams.wire.events import GROUP_KINDS, Event, Kind, Label, encode_event
 from streams.wire.topics import Topics, TopicSpec
-from tests.helpers import APP, Start, wait_for
+from tests.helpers import APP, Start, changes_of, wait_for
 from tests.verifier import read_all
 
 SEGMENTS = """
@@ -245,8 +245,8 @@ def test_a_delete_that_is_killed_at_every_step_ends_each_membership_once(
 
     told = [
         (change["segment"], change["change"], change["origin"])
-        for message in read_all(broker.bootstrap, topics.changes)
-        if (change := json.loads(message.value()))["user"] == user
+        for change in changes_of(broker, topics)
+        if change["user"] == user
     ]
     assert sorted(told) == [
         ("active", "entered", "event"),

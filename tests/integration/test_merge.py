@@ -12,12 +12,10 @@ from confluent_kafka import Producer
 
 from streams.kafka.broker import EmbeddedBroker
 from streams.tools.lookup import WorkerClient
-from streams.tools.replay import replay
-from streams.tools.sources import Records
 from streams.tools.town import Town
 from streams.wire.events import Event, encode_event
 from streams.wire.topics import Topics
-from tests.helpers import APP, Start, wait_for
+from tests.helpers import APP, Start, changes_of, send_events, wait_for
 from tests.verifier import read_all, verify
 
 #: at home in different partitions of two
@@ -39,13 +37,8 @@ def segments(tmp_path: Path) -> str:
     return str(file)
 
 
-def send(broker: EmbeddedBroker, topics: Topics, *events: Event) -> None:
-    conf = {"bootstrap.servers": broker.bootstrap}
-    replay(Records("test", events, total=None), conf, topics)
-
-
-def changes_of(broker: EmbeddedBroker, topics: Topics, user: str) -> list[tuple[str, str, str]]:
-    changes = [json.loads(message.value()) for message in read_all(broker.bootstrap, topics.changes)]
+def told(broker: EmbeddedBroker, topics: Topics, user: str) -> list[tuple[str, str, str]]:
+    changes = changes_of(broker, topics)
     return [(each["segment"], each["change"], each["origin"]) for each in changes if each["user"] == user]
 
 
@@ -92,7 +85,7 @@ def test_an_anonymous_user_becomes_known_once_whatever_dies_meanwhile(
     bought = Event(user=ANONYMOUS, kind="purchase", time=now + 3, id="a3", amount=5.0)
     first = start(segments_file=segments)
     first.wait_ready()
-    send(broker, topics, *views, bought, Event(user=KNOWN, kind="view", time=now + 4, id="k0"))
+    send_events(broker, topics, *views, bought, Event(user=KNOWN, kind="view", time=now + 4, id="k0"))
     first.wait_idle(5, 60.0)
     first.stop()
 
@@ -100,28 +93,28 @@ def test_an_anonymous_user_becomes_known_once_whatever_dies_meanwhile(
     monkeypatch.setenv("SEGMENTS_TEST_KILL_AT", step)
     dying = start(segments_file=segments)
     dying.wait_ready()
-    send(broker, topics, Event(user=KNOWN, kind="identify", time=now + 5, id="login", target=ANONYMOUS))
+    send_events(broker, topics, Event(user=KNOWN, kind="identify", time=now + 5, id="login", target=ANONYMOUS))
     wait_for(lambda: not dying.running, 60.0, "the worker kills itself")
     assert dying.exit_status == -signal.SIGKILL
     monkeypatch.delenv("SEGMENTS_TEST_KILL_AT")
-    assert (changes_of(broker, topics, ANONYMOUS)[-1] == ("keen", "exited", "merge")) is moved
-    assert changes_of(broker, topics, KNOWN) == [("looker", "entered", "event")]
+    assert (told(broker, topics, ANONYMOUS)[-1] == ("keen", "exited", "merge")) is moved
+    assert told(broker, topics, KNOWN) == [("looker", "entered", "event")]
 
     last = start(segments_file=segments)
     last.wait_ready()
-    send(broker, topics, views[0], Event(user=ANONYMOUS, kind="view", time=now + 6, id="late"))
+    send_events(broker, topics, views[0], Event(user=ANONYMOUS, kind="view", time=now + 6, id="late"))
     last.wait_idle(7, 60.0)
     view = json.loads(WorkerClient(f"http://127.0.0.1:{last.port}").user_json(ANONYMOUS))
     assert view["merged_into"] == KNOWN
     last.stop()
 
-    assert changes_of(broker, topics, ANONYMOUS) == [
+    assert told(broker, topics, ANONYMOUS) == [
         ("looker", "entered", "event"),
         ("keen", "entered", "event"),
         ("looker", "exited", "event"),
         ("keen", "exited", "merge"),
     ]
-    assert changes_of(broker, topics, KNOWN) == [
+    assert told(broker, topics, KNOWN) == [
         ("looker", "entered", "event"),
         ("keen", "entered", "merge"),
         ("looker", "exited", "merge"),

@@ -6,14 +6,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-from confluent_kafka import Producer
 
 from encoders.artifact import load_encoders
 from state import layout
 from streams.kafka.broker import EmbeddedBroker
-from streams.wire.events import Event, encode_event
+from streams.wire.events import Event
 from streams.wire.topics import Topics
-from tests.helpers import APP, Start, wait_for
+from tests.helpers import APP, Start, send_events, wait_for
 from tests.verifier import read_all, verify
 
 TEXTS = (
@@ -38,11 +37,8 @@ def test_thousands_of_waiting_comments_of_one_user_are_each_encoded_once_across_
     broker: EmbeddedBroker, topics: Topics, start: Start, tmp_path: Path
 ) -> None:
     now = time.time()
-    producer = Producer({"bootstrap.servers": broker.bootstrap, "partitioner": "murmur2_random"})
-    for n in range(COUNT):
-        event = Event("writer", "comment", now + n / COUNT, f"c{n}", text=TEXTS[n % len(TEXTS)])
-        producer.produce(topics.events, encode_event(event), b"writer")
-    assert producer.flush(30.0) == 0
+    comments = (Event("writer", "comment", now + n / COUNT, f"c{n}", text=TEXTS[n % len(TEXTS)]) for n in range(COUNT))
+    send_events(broker, topics, *comments)
     file = tmp_path / "segments.toml"
     file.write_text('[[segment]]\nid = "writers"\nrule = \'count("comment", within="7d") >= 100\'\n')
     first = start(segments_file=str(file))

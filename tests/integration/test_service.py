@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
-from typing import Any
 
 from confluent_kafka import Producer
 
@@ -16,7 +14,7 @@ from streams.tools.town import Town
 from streams.wire.events import Event, encode_event
 from streams.wire.topics import MAX_RECORD_BYTES, Topics
 from tests.bad_records import BAD_RECORDS
-from tests.helpers import APP, Start, wait_for
+from tests.helpers import APP, Start, changes_of, send_events, wait_for
 from tests.verifier import read_all, verify
 
 COOKS = (
@@ -52,7 +50,7 @@ def send_comments(broker: EmbeddedBroker, topics: Topics) -> list[Event]:
         for user, texts in (("cook", COOKS), ("other", OTHERS))
         for place, text in enumerate(texts)
     ]
-    send(broker, topics.events, [(event.user.encode(), encode_event(event)) for event in comments])
+    send_events(broker, topics, *comments)
     return comments
 
 
@@ -168,7 +166,3 @@ def test_a_second_worker_takes_over_partitions_under_load_and_nothing_is_lost_or
     second.wait_idle(len(records), 60.0)
     second.stop()
     assert verify(broker.bootstrap, APP, topics.prefix).differences == []
-
-
-def changes_of(broker: EmbeddedBroker, topics: Topics) -> list[dict[str, Any]]:
-    return [json.loads(message.value()) for message in read_all(broker.bootstrap, topics.changes)]

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer
 
 from streams.kafka.broker import EmbeddedBroker
-from streams.wire.events import Event, encode_event
+from streams.wire.events import Event
 from streams.wire.topics import Topics
-from tests.helpers import Start, wait_for
-from tests.verifier import read_all
+from tests.helpers import Start, changes_of, send_events, wait_for
 
 DEFINITIONS = """
 [[segment]]
@@ -27,13 +26,6 @@ rule = 'count("view", within="4s") >= 1'
 """
 #: the worker's commits until the timer's: one for each partition's definitions, one for the event
 TIMER_COMMIT = 4
-
-
-def send(broker: EmbeddedBroker, topics: Topics, *events: Event) -> None:
-    producer = Producer({"bootstrap.servers": broker.bootstrap, "partitioner": "murmur2_random"})
-    for event in events:
-        producer.produce(topics.events, encode_event(event), event.user.encode())
-    assert producer.flush(30.0) == 0
 
 
 class Subscriber:
@@ -65,7 +57,7 @@ class Subscriber:
 
 
 def told(broker: EmbeddedBroker, topics: Topics) -> list[tuple[str, str, str, int]]:
-    changes = [json.loads(message.value()) for message in read_all(broker.bootstrap, topics.changes)]
+    changes = changes_of(broker, topics)
     return [(each["segment"], each["change"], each["origin"], each["sequence"]) for each in changes]
 
 
@@ -82,7 +74,7 @@ def test_absence_and_expiry_are_delivered_within_a_second_of_their_time_with_no_
     subscriber = Subscriber(broker, topics)
     start(segments_file=segments_file).wait_ready()
     began = time.time()
-    send(broker, topics, Event("u", "click", began, "c"), Event("v", "view", began, "v"))
+    send_events(broker, topics, Event("u", "click", began, "c"), Event("v", "view", began, "v"))
     subscriber.read(4, 30.0)
     subscriber.close()
 
@@ -115,7 +107,7 @@ def test_a_worker_killed_in_the_timer_turn_tells_it_exactly_once(
     monkeypatch.setenv("SEGMENTS_TEST_KILL_AT", f"{step}:{TIMER_COMMIT}")
     first = start(segments_file=segments_file)
     first.wait_ready()
-    send(broker, topics, Event("u", "click", time.time(), "c"))
+    send_events(broker, topics, Event("u", "click", time.time(), "c"))
     wait_for(lambda: not first.running, 30.0, "the worker kills itself in the timer turn")
     assert first.exit_status == -signal.SIGKILL
     before = told(broker, topics)
@@ -125,7 +117,7 @@ def test_a_worker_killed_in_the_timer_turn_tells_it_exactly_once(
     second = start(segments_file=segments_file)
     second.wait(lambda status: status["changes_total"] >= 1, 60.0, "through the timer")
     assert told(broker, topics) == [("cart", "entered", "expiry", 1)]
-    send(broker, topics, Event("u", "purchase", time.time(), "p"))
+    send_events(broker, topics, Event("u", "purchase", time.time(), "p"))
     second.wait(lambda status: status["changes_total"] >= 2, 30.0, "through the purchase")
     second.stop()
     assert told(broker, topics) == [("cart", "entered", "expiry", 1), ("cart", "exited", "event", 2)]

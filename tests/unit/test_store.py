@@ -16,18 +16,6 @@ from state.user import UserState
 from state.windows import NEVER
 
 
-@pytest.fixture(scope="module")
-def memory() -> SharedMemory:
-    return SharedMemory(16)
-
-
-@pytest.fixture
-def store(tmp_path: Path, memory: SharedMemory) -> Iterator[Store]:
-    opened = Store(tmp_path / "store", memory)
-    yield opened
-    opened.close()
-
-
 def user(due: float = NEVER, count: int = 0) -> bytes:
     return layout.encode_user(UserState(due=due, count=count))
 

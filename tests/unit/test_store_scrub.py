@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from state import layout
 from state.store import SharedMemory, Store
@@ -15,18 +12,6 @@ from state.windows import NEVER
 
 GONE = "Zq7xW0vK3pLm"
 GUARD = (layout.guard_key(b"0" * 16), layout.encode_guard(layout.Guard(1.0, 2.0)))
-
-
-@pytest.fixture(scope="module")
-def memory() -> SharedMemory:
-    return SharedMemory(16)
-
-
-@pytest.fixture
-def store(tmp_path: Path, memory: SharedMemory) -> Iterator[Store]:
-    opened = Store(tmp_path / "store", memory)
-    yield opened
-    opened.close()
 
 
 def user(due: float = NEVER, **edges: float) -> bytes:
