@@ -6,7 +6,6 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,12 +67,12 @@ def fork_server() -> Iterator[ForkServer]:
 
 
 @contextmanager
-def starting(make: type[ChildWorker] | partial[ForkedWorker], settings: dict[str, str], logs: Path) -> Iterator[Start]:
+def starting(server: ForkServer, settings: dict[str, str], logs: Path) -> Iterator[Start]:
     """A function that starts workers; all are ended with the block."""
     workers: list[ChildWorker] = []
 
     def begin(name: str = "one", **more: str) -> ChildWorker:
-        worker = make(free_port(), logs / f"{name}.log", **{**settings, "worker_name": name, **more})
+        worker = ForkedWorker(server, free_port(), logs / f"{name}.log", **{**settings, "worker_name": name, **more})
         workers.append(worker)
         return worker
 
@@ -95,9 +94,9 @@ def worker_settings(broker: EmbeddedBroker, topics: Topics, tmp_path: Path) -> d
 
 
 @pytest.fixture
-def start(worker_settings: dict[str, str], tmp_path: Path) -> Iterator[Start]:
-    """Start workers on this test's topics; all are ended with the test."""
-    with starting(ChildWorker, worker_settings, tmp_path) as begin:
+def start(fork_server: ForkServer, worker_settings: dict[str, str], tmp_path: Path) -> Iterator[Start]:
+    """Start workers on this test's topics, forked; all are ended with the test."""
+    with starting(fork_server, worker_settings, tmp_path) as begin:
         yield begin
 
 
@@ -106,7 +105,5 @@ def start_with_rules(fork_server: ForkServer, worker_settings: dict[str, str], t
     """As ``start``, forked, and with two rules for segments, so that nothing is encoded."""
     file = tmp_path / "segments.toml"
     file.write_text(RULES)
-    with starting(
-        partial(ForkedWorker, fork_server), worker_settings | {"segments_file": str(file)}, tmp_path
-    ) as begin:
+    with starting(fork_server, worker_settings | {"segments_file": str(file)}, tmp_path) as begin:
         yield begin
