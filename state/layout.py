@@ -5,6 +5,8 @@ first  rest of the key            value                                         
 =====  =========================  ==============================================  =========
 u      user id                    1 format, 8 due (float64 BE), msgpack UserState  yes
 w      len(u) 2 BE, u, 8 BE       1 format, msgpack PendingText: u's text number   yes
+d      len(u) 2 BE, u, 8 BE       ids of events of u that were counted: 64 hashes  yes
+                                  (8 each), then 64 seconds of arrival (4, LE)
 v      user id                    1 format, msgpack Vectors                        yes
 q      user id                    empty: the user waits for the encode lane        yes
 a      id of a merged user        1 format, msgpack Alias: whose it is now         yes
@@ -25,10 +27,12 @@ s      d                          8 when the store was last scrubbed (float64 BE
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
 import msgspec
 import numpy as np
 
+from state.seen import Seen
 from state.user import PendingText, UserState
 from state.vectors import Neighbour, Vectors
 from state.windows import NEVER
@@ -103,8 +107,20 @@ class Alias(msgspec.Struct, array_like=True):
     """As ``UserState.seen``: what comes twice is dropped before it is forwarded, wherever the state is by now."""
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode_user = msgspec.msgpack.Decoder(UserState).decode
+def _to_plain(value: object) -> object:
+    if isinstance(value, Seen):
+        return value.pack()
+    raise NotImplementedError(f"{type(value).__name__} is not part of a record")
+
+
+def _from_plain(kind: type, value: object) -> object:
+    if kind is Seen:
+        return Seen.unpack(value)
+    raise NotImplementedError(f"{kind.__name__} is not part of a record")
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=_to_plain).encode
+_decode_user = msgspec.msgpack.Decoder(UserState, dec_hook=_from_plain).decode
 _decode_text = msgspec.msgpack.Decoder(PendingText).decode
 _decode_vectors = msgspec.msgpack.Decoder(Vectors).decode
 _decode_neighbour = msgspec.msgpack.Decoder(Neighbour).decode
@@ -125,15 +141,26 @@ def queue_key(user: str) -> bytes:
     return b"q" + user.encode()
 
 
-def texts_prefix(user: str) -> bytes:
+def _numbered(first: bytes, user: str) -> bytes:
+    """What the keys of a user's numbered records begin with."""
     name = user.encode()
-    return b"w" + _LEN.pack(len(name)) + name
+    return first + _LEN.pack(len(name)) + name
+
+
+def texts_prefix(user: str) -> bytes:
+    return _numbered(b"w", user)
 
 
 def text_keys(user: str, start: int, end: int) -> list[bytes]:
     """The keys of a user's texts ``start`` … ``end`` - 1."""
     prefix, pack = texts_prefix(user), _NUMBER.pack
     return [prefix + pack(number) for number in range(start, end)]
+
+
+def seen_keys(user: str, numbers: Iterable[int]) -> list[bytes]:
+    """The keys of a user's records of ids with these numbers."""
+    prefix, pack = _numbered(b"d", user), _NUMBER.pack
+    return [prefix + pack(number) for number in numbers]
 
 
 def alias_key(user: str) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from state import absence, decay, edges, windows
-from state.user import DEDUPE_EVENTS, MOST_GROUPS, UserState
+from state.user import MOST_GROUPS, UserState
 from state.vectors import Vectors, add_text, text_sum
 from state.windows import TallyPlan
 
@@ -33,7 +33,7 @@ def merge_states(into: UserState, other: UserState, user: str, merged: str, plan
     decay.merge(into.categories, other.categories, (decay.SLOW,))
     _add_tallies(into, other, plan)
     absence.merge(into.last, other.last)
-    _unite_seen(into, other)
+    into.seen.unite(other.seen)
     into.labels.extend(other.labels)
     for group, time in other.groups.items():
         edges.set_edge(into.groups, group, abs(time), time > 0)
@@ -52,13 +52,6 @@ def _add_tallies(into: UserState, other: UserState, plan: TallyPlan) -> None:
             continue  # of definitions that are no longer there
         for bucket, amount in tally.buckets.items():
             windows.add(into.tallies, spec, bucket * spec.width, amount, into.time)
-
-
-def _unite_seen(into: UserState, other: UserState) -> None:
-    """Ids in the order of their arrival, the newest DEDUPE_EVENTS of them."""
-    if other.seen:
-        both = sorted((into.seen | other.seen).items(), key=lambda entry: entry[1])
-        into.seen = dict(both[-DEDUPE_EVENTS:])
 
 
 def _merge_edges(into: UserState, other: UserState, same: set[str]) -> list[str]:

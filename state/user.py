@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import zlib
 from functools import lru_cache
-from itertools import islice, takewhile
 from typing import Final, Protocol
 
 import msgspec
 
 from state import absence, decay, edges, windows
 from state.absence import Watch
+from state.seen import Seen
 from state.windows import SCALES, Tally, TallyPlan
 
 CATEGORY_BUCKETS: Final = 64
-DEDUPE_SECONDS: Final = 86_400
-DEDUPE_EVENTS: Final = 1_000
 #: groups kept for a user, newest first, and as many that were left
 MOST_GROUPS: Final = 256
 #: how much an event of a kind says about the taste for its category
 INTEREST: Final = {"view": 1.0, "click": 2.0, "purchase": 5.0, "comment": 3.0}
-_PLAIN: Final = frozenset({"view", "click", "purchase"})
-_SLACK: Final = 256
+#: kinds that only add to counts
+PLAIN_KINDS: Final = frozenset({"view", "click", "purchase"})
 SPEND: Final = "$spend"
 DWELL: Final = "$dwell"
 
@@ -98,8 +96,8 @@ class UserState(msgspec.Struct, array_like=True):
     decayed: dict[str, list[float]] = {}
     categories: dict[int, list[float]] = {}
     tallies: dict[str, Tally] = {}
-    seen: dict[int, int] = {}
-    """Hash of event id → second of arrival, in order of arrival."""
+    seen: Seen = msgspec.field(default_factory=Seen)
+    """The ids of events that were counted; all but the newest lie in records of their own."""
     edges: dict[str, float] = {}
     groups: dict[str, float] = {}
     pending: list[PendingText] = []
@@ -140,15 +138,9 @@ class UserState(msgspec.Struct, array_like=True):
 def new_state(fingerprint: int, life: int = 0) -> UserState:
     """Somebody never seen. Mutable defaults are given here once, which is faster than per-field factories."""
     return UserState(
-        decayed={}, categories={}, tallies={}, seen={}, edges={}, groups={}, pending=[], labels=[], members={},
+        decayed={}, categories={}, tallies={}, seen=Seen(), edges={}, groups={}, pending=[], labels=[], members={},
         plan=fingerprint, life=life, last={},
     )  # fmt: skip
-
-
-class Remembers(Protocol):
-    """What knows the events it has seen."""
-
-    seen: dict[int, int]
 
 
 @lru_cache(maxsize=65_536)
@@ -173,9 +165,10 @@ def fold(
     when the broker took the record, in seconds. The caller keeps the text (TEXT). ``fresh``: it is known to be no
     duplicate.
     """
-    if id_hash in state.seen and not fresh:
+    seen = state.seen
+    if id_hash in seen.seconds and not fresh:
         return DUPLICATE
-    remember(state, id_hash, arrived)
+    seen.add(id_hash, arrived)
     time = action.time
     did = 0
     now = state.time
@@ -204,7 +197,7 @@ def fold(
         windows.add(state.tallies, spec, time, value, now)
     if watch is not None:
         absence.note(state.last, watch.touched(kind, category), time)
-    if kind in _PLAIN:
+    if kind in PLAIN_KINDS:
         return did
     if kind == "comment":
         state.texts += 1
@@ -221,25 +214,3 @@ def fold(
     elif kind in ("identify", "alias"):
         return did | SAME
     return did
-
-
-def remember(state: Remembers, id_hash: int, arrived: float) -> None:
-    """Keep an id, in order of arrival; beyond the last DEDUPE_EVENTS (and some slack) the oldest go."""
-    seen = state.seen
-    seen[id_hash] = int(arrived)
-    if len(seen) > DEDUPE_EVENTS + _SLACK:
-        # many at once: a dict is slow to find its first key after single deletions
-        for old in list(islice(seen, _SLACK)):
-            del seen[old]
-
-
-def forget_old_ids(state: Remembers) -> None:
-    """Drop ids that arrived more than the dedupe window before the newest (late events are kept like others)."""
-    seen = state.seen
-    if not seen:
-        return
-    horizon = seen[next(reversed(seen))] - DEDUPE_SECONDS
-    if seen[next(iter(seen))] >= horizon:
-        return  # nearly always
-    for old in list(takewhile(lambda key: seen[key] < horizon, seen)):
-        del seen[old]

@@ -74,6 +74,7 @@ def add(tallies: dict[str, Tally], spec: TallySpec, time: float, amount: int, no
     held = buckets.get(bucket)
     if held is None:
         held = 0
+        total_at(tally, spec, now)  # so that what ran out does not pile up where nobody asks for the total
         if bucket < tally.head or not buckets:
             tally.head = bucket
     if held + amount > MOST:

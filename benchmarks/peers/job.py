@@ -8,26 +8,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import xxhash
 
-from state.user import DUPLICATE, Membership, UserState, fold, forget_old_ids
+from state import layout
+from state.user import DUPLICATE, Membership, UserState, fold
 from streams.steps.segments import load_plan
 from streams.wire.decode import Limits, decode_event
 from streams.wire.emit import Change, Reason, change_value
 
 SEGMENTS = Path(__file__).with_name("segments.toml")
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(UserState).decode
 
 
 def encode_state(state: UserState) -> bytes:
-    forget_old_ids(state)
-    return _encode(state)
+    return layout.encode_user(state)
 
 
 def decode_state(data: bytes) -> UserState:
-    return _decode(data)
+    return layout.decode_user(data)
 
 
 class Job:

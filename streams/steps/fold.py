@@ -13,11 +13,11 @@ from streams.steps.effects import Record, Rerouted
 from streams.steps.erasure import erase
 from streams.steps.membership import Cause, check_rule, fire_timers, next_due
 from streams.steps.turn import Turn
-from streams.wire.decode import decode_event
+from streams.wire.decode import decode_event, decode_plain
 from streams.wire.events import SOCIAL_KINDS, Event
 from streams.wire.refused import RefusedError
 
-Item = tuple[Event, int, Record]
+Item = tuple[Event, int, Record, float]
 #: users scored again in one turn because a head was published; the rest follow with their next events
 MAX_RESCORED = 2_000
 
@@ -29,22 +29,32 @@ def receive_events(turn: Turn, records: list[Record], topic: str) -> None:
     watermark, epoch = turn.meta.watermark, turn.models.epoch
     digest = xxhash.xxh3_64_intdigest
     rerouted = bool(records) and isinstance(records[0], Rerouted)
-    for record in records:
+
+    def take(record: Record) -> None:
+        nonlocal watermark
         value = record.value
+        arrived = record.timestamp / 1000.0
         try:
-            event = decode_event(value, record.timestamp / 1000.0, limits)
+            event = decode_event(value, arrived, limits)
         except RefusedError as error:
             turn.reject(topic, record, error)
-            continue
+            return
         if rerouted and isinstance(record, Rerouted) and record.user:
             event = msgspec.structs.replace(event, user=record.user)
         watermark = max(watermark, event.time)
-        item = (event, digest(event.id.encode() if event.id else value or b""), record)
+        item = (event, digest(event.id.encode() if event.id else value or b""), record, arrived)
         items = by_user.get(event.user)
         if items is None:
             by_user[event.user] = [item]
         else:
             items.append(item)
+
+    quiet = None if rerouted else turn.plan.quiet
+    if quiet is None:
+        for record in records:
+            take(record)
+    else:
+        watermark = max(quiet.read(records, by_user, decode_plain, digest, take, limits.usual), watermark)
     turn.load(by_user)
     strangers = {user for user in by_user if turn.known(user) is None}
     turn.load_aliases(strangers)
@@ -75,22 +85,37 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
     effects = turn.effects
     shortest = plan.shortest_window
     fingerprint = plan.fingerprint
-    affected = plan.affected
-    cause = None
+    quiet = plan.quiet
     counted = 0
     encode = False
     rerouted = isinstance(items[0][2], Rerouted)
+    if rerouted:
+        quiet = None
+    last: Item | None = None
     # what this turn's events add runs out, and what they begin to wait for is over, no sooner than this
     horizon = NEVER
-    for event, id_hash, record in items:
+    at, size = 0, len(items)
+    while at < size:
+        if quiet is not None and state is not None and state.count and state.plan == fingerprint:
+            ended, opened = quiet.run(state, items, at, min(horizon, state.due), erased)
+            if ended > at:
+                counted += ended - at
+                horizon = min(horizon, items[at][0].time + shortest)
+                last = items[ended - 1]
+                at = ended
+                if opened and _check_rules(turn, user, state, last):
+                    horizon = -NEVER
+                continue
+        item = items[at]
+        at += 1
+        event, id_hash, record, arrived = item
         time = event.time
-        arrived = record.timestamp / 1000.0
         if time <= erased:
             effects.outlived += 1
             continue
         if event.kind == "delete":
             erase(turn, user, state, time, event.id, arrived)
-            state, cause, encode = None, None, False
+            state, last, encode = None, None, False
             erased = turn.erased_until(user, None)
             continue
         if state is None:
@@ -109,7 +134,7 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
             turn.meta.duplicates += 1
             continue
         counted += 1
-        cause = Cause("event", "fold", event.id, arrived)
+        last = item
         if did:
             if did & LATE:
                 effects.late += 1
@@ -123,36 +148,52 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
             if did & SAME:
                 merge.identified(turn, user, event, arrived)
         horizon = min(horizon, time + shortest)
-        members, now, sequence = state.members, state.time, state.sequence
-        if state.count == 1:  # rules about what was not done hold from the first event on
-            for segment in plan.rules:
-                check_rule(turn, user, state, segment, now, cause)
-        else:
-            for segment, can_end in affected(event.kind, event.category):
-                if can_end or segment.id not in members:
-                    check_rule(turn, user, state, segment, now, cause)
-                    if can_end and (member := members.get(segment.id)) is not None and member.leaving is not None:
-                        horizon = -NEVER  # a minimum stay may end before any window does
-        if state.sequence != sequence:
-            state.due = next_due(plan, state)
+        if _check_rules(turn, user, state, item):
+            horizon = -NEVER
     turn.meta.events += counted
-    if cause is not None and state is not None:
-        if not state.queued and (encode or (plan.needs_vectors and state.count >= state.encode_at)):
-            turn.want_encoding(user, state)
+    if last is None or state is None:
+        return None
+    if not state.queued and (encode or (plan.needs_vectors and state.count >= state.encode_at)):
+        turn.want_encoding(user, state)
+    state.due = next_due(plan, state)
+    return _cause_of(last)
+
+
+def _cause_of(item: Item) -> Cause:
+    return Cause("event", "fold", item[0].id, item[3])
+
+
+def _check_rules(turn: Turn, user: str, state: UserState, item: Item) -> bool:
+    """Evaluate the rules that an event just folded concerns; returns whether a minimum stay may end before any window
+    does."""
+    event, plan = item[0], turn.plan
+    members, now, sequence = state.members, state.time, state.sequence
+    cause = _cause_of(item)
+    staying = False
+    if state.count == 1:  # rules about what was not done hold from the first event on
+        for segment in plan.rules:
+            check_rule(turn, user, state, segment, now, cause)
+    else:
+        for segment, can_end in plan.affected(event.kind, event.category):
+            if can_end or segment.id not in members:
+                check_rule(turn, user, state, segment, now, cause)
+                if can_end and (member := members.get(segment.id)) is not None and member.leaving is not None:
+                    staying = True
+    if state.sequence != sequence:
         state.due = next_due(plan, state)
-    return cause
+    return staying
 
 
 def _load_guards(turn: Turn, by_user: dict[str, list[Item]], strangers: set[str]) -> None:
     """Somebody was erased: of strangers, and of those who are followed, it must be known."""
-    targets = [event.target for items in by_user.values() for event, _, _ in items if event.kind in SOCIAL_KINDS]
+    targets = [event.target for items in by_user.values() for event, *_ in items if event.kind in SOCIAL_KINDS]
     turn.load_guards((*strangers, *targets))
 
 
 def _at_home(turn: Turn, user: str, items: list[Item], topic: str) -> list[Item]:
     """Of the events of somebody unknown, those that are to be counted here; the others are sent on."""
     erased = turn.erased_until(user, None)
-    for at, (event, id_hash, record) in enumerate(items):
+    for at, (event, id_hash, record, _) in enumerate(items):
         if event.time <= erased:
             turn.effects.outlived += 1
         elif reroute.for_this_partition(turn, user, record, topic, id_hash):

@@ -11,7 +11,7 @@ import xxhash
 from encoders.base import FUSED, MODALITIES
 from encoders.heads import OnlineHead, evidence_shares, head_from_bytes, make_head
 from state import layout
-from state.user import PendingLabel, UserState, remember
+from state.user import PendingLabel, UserState
 from state.vectors import Vectors, is_packed, pack, unpack
 from streams.steps import reroute
 from streams.steps.effects import Message, Record, Rerouted
@@ -124,7 +124,7 @@ def receive_labels(turn: Turn, records: list[Record]) -> None:
         if id_hash in state.seen and not reroute.was_forwarded(record):
             turn.effects.duplicates += 1
             continue
-        remember(state, id_hash, record.timestamp / 1000.0)
+        state.seen.add(id_hash, record.timestamp / 1000.0)
         pending = PendingLabel(segment.id, label.member, label.weight)
         if has_vectors(turn.vectors(label.user)):
             send_example(turn, label.user, segment, pending)

@@ -140,7 +140,7 @@ def _move_out(turn: Turn, message: MoveOut) -> None:
         for segment, member in sorted(state.members.items()):
             leave(turn, user, state, segment, member.version, member.score, now, cause, reason)
         graph.drop_edges(turn, user, state)
-        alias.sequence, alias.seen = state.sequence, dict(state.seen)
+        alias.sequence, alias.seen = state.sequence, state.seen.whole().seconds
     turn.set_alias(user, alias)
     if before is None or before.into != into:
         for part in _parts(turn, message, state):
@@ -167,8 +167,9 @@ def _parts(turn: Turn, message: MoveOut, state: UserState | None) -> Iterator[Mo
             chunks.append([])
             size = len(text.text)
         chunks[-1].append(text)
+    whole = msgspec.structs.replace(state, seen=state.seen.whole())
     yield msgspec.structs.replace(
-        first, state=layout.encode_user(state), vectors=layout.encode_vectors(written), texts=chunks[0]
+        first, state=layout.encode_user(whole), vectors=layout.encode_vectors(written), texts=chunks[0]
     )
     for chunk in chunks[1:]:
         yield msgspec.structs.replace(first, texts=chunk)

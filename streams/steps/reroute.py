@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from state.user import remember
+from state.seen import remember
 from streams.steps.effects import Hop, Message, Record, Rerouted
 from streams.steps.partitioner import partition_of
 from streams.steps.turn import Turn
@@ -108,7 +108,8 @@ def follow(turn: Turn, user: str, path: list[Hop]) -> tuple[str, list[Hop]] | No
         return alias.into, path
     turn.set_alias(user, None)
     state = turn.user(user)
-    state.sequence, state.seen = max(state.sequence, alias.sequence), alias.seen
+    state.sequence = max(state.sequence, alias.sequence)
+    state.seen.replace(alias.seen)
     return None
 
 

@@ -18,11 +18,12 @@ from __future__ import annotations
 import ast
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from state.absence import Absence, Sort
+from state.native import COMPARISONS, Need
 from state.user import UserState
 from state.windows import MAX_WINDOW, SCALES, TallySpec, total_at
 
@@ -53,6 +54,17 @@ _COMPARE: Final[dict[type[ast.cmpop], Callable[[float, float], bool]]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
+
+
+_SIGNS: Final[dict[type[ast.cmpop], str]] = {
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+}
+_OPPOSITE: Final = {">": "<=", ">=": "<", "<": ">=", "<=": ">", "==": "!=", "!=": "=="}
 
 
 class RuleError(ValueError):
@@ -88,6 +100,8 @@ class Rule:
     """An event or the passing of time can begin and end each of these."""
     condition: bool = False
     """The rule is true or false (scores 1 and 0), not a number of its own."""
+    needs: tuple[Need, ...] = ()
+    """Comparisons that all must hold for the rule to give anything above 0; others may as well."""
 
     def values(self, state: UserState, now: float) -> dict[str, float]:
         return {text: term(state, now) for text, term in self.terms}
@@ -120,6 +134,7 @@ def parse_rule(text: str, kinds: tuple[str, ...]) -> Rule:
         frozenset(compiler.rising),
         frozenset(compiler.absences),
         _is_condition(tree.body),
+        tuple(compiler.needs(tree.body)),
     )
 
 
@@ -129,6 +144,15 @@ def _is_condition(node: ast.expr) -> bool:
         case ast.BoolOp() | ast.Compare() | ast.UnaryOp(op=ast.Not()) | ast.Call(func=ast.Name(id="absent")):
             return True
     return False
+
+
+def _constant(node: ast.expr) -> float | None:
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            return float(number)
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+            return -float(number)
+    return None
 
 
 class _Compiler:
@@ -142,6 +166,7 @@ class _Compiler:
         self.specs: set[TallySpec] = set()
         self.rising: set[TallySpec] = set()
         self.absences: set[Absence] = set()
+        self._tallies: dict[ast.expr, TallySpec] = {}
         self._falling = 0  # depth of nodes that may grow when a count falls
 
     def fail(self, node: ast.expr, why: str) -> RuleError:
@@ -262,8 +287,27 @@ class _Compiler:
         self.specs.add(spec)
         if self._falling:
             self.rising.add(spec)
+        self._tallies[node] = spec
         scale = SCALES[measure]
         return lambda state, now: total_at(state.tallies.get(spec.key), spec, now) / scale
+
+    def needs(self, node: ast.expr, wanted: bool = True) -> Iterator[Need]:
+        """Comparisons of one tally with a number that must hold for ``node`` (built before) to be ``wanted``."""
+        match node:
+            case ast.BoolOp(op=ast.And()) if wanted:
+                for value in node.values:
+                    yield from self.needs(value)
+            case ast.BoolOp(op=ast.Or()) if not wanted:
+                for value in node.values:
+                    yield from self.needs(value, wanted=False)
+            case ast.UnaryOp(op=ast.Not()):
+                yield from self.needs(node.operand, not wanted)
+            case ast.Compare(ops=[op], comparators=[limit]) if node.left in self._tallies:
+                sign = _SIGNS[type(op)]
+                bound = _constant(limit)
+                comparison = sign if wanted else _OPPOSITE[sign]
+                if bound is not None and comparison in COMPARISONS:
+                    yield Need(self._tallies[node.left], comparison, bound)
 
     def _absent(self, node: ast.Call, kind: str, options: dict[str, str]) -> Evaluate:
         if "after" not in options or "wait" not in options:

@@ -14,9 +14,11 @@ import msgspec
 import xxhash
 
 from state.absence import Watch
+from state.native import Gate, QuietFold, quiet_fold
+from state.user import PLAIN_KINDS
 from state.windows import TallyPlan
 from streams.steps.rules import Rule, RuleError, duration, parse_rule
-from streams.wire.events import KINDS
+from streams.wire.events import KINDS, Event
 
 
 class DefinitionError(ValueError):
@@ -99,9 +101,17 @@ class Plan:
         """Nothing that an event adds changes anything by the mere passing of time sooner than this (seconds)."""
         self.needs_vectors = bool(groups)
         self.may_rise = any(rule.rising or rule.absences for rule in rules)
+        self.expiring = tuple(
+            (segment.id, tuple(segment.rule.specs), tuple(segment.rule.rising), tuple(segment.rule.absences))
+            for segment in self.rules
+            if segment.rule
+        )
+        """Of each rule segment: what may end it when it runs out, what may begin it, and its absences."""
         self._categories = {spec.category for spec in self.tallies.specs.values() if spec.category}
         self._categories |= self.watch.categories
         self._affected: dict[tuple[str, str], tuple[tuple[Segment, bool], ...]] = {}
+        self.quiet = self._quiet()
+        """Folds events that cannot change a membership; None where that is not compiled."""
 
     @cached_property
     def fingerprint(self) -> int:
@@ -130,6 +140,19 @@ class Plan:
             )
             if touched or watched:
                 yield segment, watched or not touched.isdisjoint(rule.rising)
+
+    def _quiet(self) -> QuietFold | None:
+        quiet = quiet_fold(Event)
+        if quiet is not None:
+            for kind in sorted(PLAIN_KINDS):
+                for category in ("", *sorted(self._categories)):
+                    gates = [
+                        Gate(segment.id, can_end, segment.rule.needs if segment.rule else None)
+                        for segment, can_end in self.affected(kind, category)
+                    ]
+                    watched = self.watch.touched(kind, category)
+                    quiet.add(kind, category, self.tallies.touched(kind, category), watched, gates)
+        return quiet
 
 
 def load_plan(path: Path | None) -> Plan:

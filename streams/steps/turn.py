@@ -7,9 +7,11 @@ nothing is visible to anyone, and when that fails the turn is thrown away.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 from state import layout
-from state.user import PendingText, UserState, forget_old_ids, new_state
+from state.seen import forget_old_ids
+from state.user import PendingText, UserState, new_state
 from state.vectors import Neighbour, Vectors
 from state.windows import NEVER
 from streams.steps.effects import Effects, Emitted, Place, Reader, Record, Reject, Rerouted
@@ -63,9 +65,7 @@ class Turn:
                 mine[user] = state
         if missing:
             values = self.reader.get_many([layout.user_key(user) for user in missing])
-            for user, value in zip(missing, values, strict=True):
-                if value is not None:
-                    mine[user] = self._read(user, value)
+            mine.update(self._read({user: value for user, value in zip(missing, values, strict=True) if value}))
 
     def load_due(self, users: Iterable[str], now: float) -> list[str]:
         """Read those of ``users`` whose timer is due at ``now``, and return them in order, each once.
@@ -83,19 +83,29 @@ class Turn:
                 self._users[user] = state
                 due.add(user)
         values = self.reader.get_many([layout.user_key(user) for user in unread])
-        for user, value in zip(unread, values, strict=True):
-            if value is not None and layout.due_of(value) <= now:
-                self._users[user] = self._read(user, value)
-                due.add(user)
+        found = {
+            user: value
+            for user, value in zip(unread, values, strict=True)
+            if value is not None and layout.due_of(value) <= now
+        }
+        self._users.update(self._read(found))
+        due.update(found)
         return [user for user in order if user in due]
 
-    def _read(self, user: str, value: bytes) -> UserState:
-        state = layout.decode_user(value)
-        if state.pending:
-            old, state.pending = state.pending, []
-            for text in old:
-                self.add_text(user, state, text)
-        return state
+    def _read(self, values: dict[str, bytes]) -> dict[str, UserState]:
+        """The states of these records, with all ids that they have seen."""
+        found = {user: layout.decode_user(value) for user, value in values.items()}
+        chunks = {user: state.seen.numbers for user, state in found.items() if state.seen.stored}
+        keys = [key for user, numbers in chunks.items() for key in layout.seen_keys(user, numbers)]
+        stored = iter(self.reader.get_many(keys))
+        for user, numbers in chunks.items():
+            found[user].seen.restore(islice(stored, len(numbers)))
+        for user, state in found.items():
+            if state.pending:
+                old, state.pending = state.pending, []
+                for text in old:
+                    self.add_text(user, state, text)
+        return found
 
     def known(self, user: str) -> UserState | None:
         """The user's state, or None for somebody never seen."""
@@ -298,6 +308,8 @@ class Turn:
         if (state := self.known(user)) is not None:
             self.leave_queue(user, state)
             self.drop_texts(user, state, state.texts_waiting)
+            for key in layout.seen_keys(user, {*state.seen.numbers, *state.seen.unsaved}):
+                self.put(key, None)
             self.meta.users -= 1
             if state.due != NEVER:
                 self.effects.fired.append(layout.timer_key(state.due, user.encode()))
@@ -322,7 +334,9 @@ class Turn:
         puts = effects.puts
         earliest = NEVER
         for user, state in self._users.items():
-            forget_old_ids(state)
+            if unsaved := state.seen.unsaved:
+                state.seen.unsaved = {}
+                puts.update(zip(layout.seen_keys(user, unsaved), unsaved.values(), strict=True))
             puts[key_of(user)] = encode(state)
             earliest = min(earliest, state.due)
         effects.earliest = earliest

@@ -25,7 +25,7 @@ class WireLabel(msgspec.Struct, frozen=True, gc=False):
     id: str = ""
 
 
-_decode_event: Final = msgspec.json.Decoder(Event).decode
+decode_plain: Final = msgspec.json.Decoder(Event).decode
 _decode_wire: Final = msgspec.json.Decoder(WireEvent).decode
 _decode_label: Final = msgspec.json.Decoder(WireLabel).decode
 _decode_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -67,6 +67,13 @@ class Limits:
     min_event_time: float = 946_684_800.0
     max_ahead_seconds: float = 600.0
 
+    @property
+    def usual(self) -> tuple[int, float, float, float, float]:
+        """Bounds within which a record of one of the plain kinds needs no closer look; see ``QuietFold.read``."""
+        # a record within MAX_ID_CHARS has no longer name
+        size = min(self.max_record_bytes, MAX_ID_CHARS)
+        return size, self.min_event_time, self.max_ahead_seconds, MAX_AMOUNT, MAX_DWELL
+
     def __post_init__(self) -> None:
         if not 0.0 < self.min_event_time < MILLISECONDS_FROM:
             raise ValueError(
@@ -86,7 +93,7 @@ def decode_event(raw: bytes | None, arrived: float, limits: Limits) -> Event:
     if size > limits.max_record_bytes:
         raise _too_large(size, limits)
     try:
-        event = _decode_event(raw)
+        event = decode_plain(raw)
     except _BROKEN as error:
         event = _second_look(raw, error)
     else:

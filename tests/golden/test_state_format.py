@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from state import layout
+from state.seen import CHUNK, Seen
 from state.user import Membership, PendingLabel, PendingText, UserState
 from state.vectors import Neighbour, Vectors
 from state.windows import NEVER, Tally
@@ -22,7 +23,7 @@ USER = UserState(
     decayed={"view": [1_700_000_100.5, 1.5, 1.75], "$spend": [1_700_000_000.25, 19.99, 19.99]},
     categories={7: [1_700_000_100.5, 5.0]},
     tallies={"purchase|amount|3600|sale": Tally(19_990_000, 14_166_666, {14_166_666: 19_990_000})},
-    seen={2**64 - 1: 1_700_000_000, 5: 1_700_000_100},
+    seen=Seen({2**64 - 1: 1_700_000_000, 5: 1_700_000_100}),
     edges={"v": 1_700_000_050.0, "用户": -1_700_000_060.0},
     groups={"g\0": 1_700_000_070.0},
     pending=[PendingText("e1", 1_700_000_100.5, "schön 🙂", 1_700_000_101.0)],
@@ -79,12 +80,22 @@ META_2 = msgspec.structs.replace(META, guards=4, queued=1)
 USER_3 = msgspec.structs.replace(USER_2, aliases=["anonymous-1"])
 META_3 = msgspec.structs.replace(META_2, aliases=1)
 ALIAS = layout.Alias("用户", 1_700_000_100.5, 4, {2**64 - 1: 1_700_000_000})
+
+
+def full_chunk() -> bytes:
+    seen = Seen()
+    for number in range(CHUNK):
+        seen.add(2**64 - 1 - number, 1_700_000_000 + number)
+    return seen.unsaved[0] or b""
+
+
 #: what only earlier releases wrote
-OLD = ("user", "user-new", "meta", "user-2", "user-new-2", "meta-2")
+OLD = ("user", "user-new", "meta", "user-2", "user-new-2", "meta-2", "user-3", "user-new-3")
 #: name → bytes of now
 RECORDS = {
-    "user-3": layout.encode_user(USER_3),
-    "user-new-3": layout.encode_user(UserState()),
+    "user-4": layout.encode_user(USER_3),
+    "user-new-4": layout.encode_user(UserState()),
+    "seen": full_chunk(),
     "text": layout.encode_text(TEXT),
     "vectors": layout.encode_vectors(VECTORS),
     "vectors-new": layout.encode_vectors(Vectors()),
@@ -108,6 +119,7 @@ RECORDS = {
     "key-scrub-wanted": layout.SCRUB_WANTED_KEY,
     "key-scrub-done": layout.SCRUB_DONE_KEY,
     "key-text": layout.text_keys("用户", 258, 259)[0],
+    "key-seen": layout.seen_keys("用户", [258])[0],
     "key-position": layout.POSITION_KEY,
     "key-offset": layout.OFFSET_KEY,
 }
@@ -146,6 +158,8 @@ def test_old_bytes_are_read_as_they_were_meant() -> None:
     assert layout.decode_meta(old["meta-2"]) == META_2
     assert layout.decode_user(old["user-new-2"]) == UserState()
     assert layout.decode_user(old["user-3"]) == USER_3
+    assert layout.decode_user(old["user-new-3"]) == UserState()
+    assert layout.decode_user(old["user-4"]) == USER_3
     assert layout.decode_meta(old["meta-3"]) == META_3
     assert layout.decode_alias(old["alias"]) == ALIAS
     assert layout.decode_offset(old["offset"]) == (1_234_567_890_123, 0.0)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from state import layout
+from state.seen import Seen
 from state.user import Membership, PendingLabel, PendingText, UserState
 from state.vectors import Neighbour, Vectors
 from state.windows import NEVER, Tally
@@ -32,7 +33,7 @@ STATES = st.builds(
     tallies=st.dictionaries(
         NAMES, st.builds(Tally, COUNTS, COUNTS, st.dictionaries(COUNTS, COUNTS, max_size=3)), max_size=3
     ),
-    seen=st.dictionaries(st.integers(0, 2**64 - 1), st.integers(0, 2**40), max_size=5),
+    seen=st.builds(Seen, st.dictionaries(st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1), max_size=5)),
     edges=st.dictionaries(NAMES, NUMBERS, max_size=3),
     groups=st.dictionaries(NAMES, NUMBERS, max_size=3),
     pending=st.lists(st.builds(PendingText, NAMES, TIMES, NAMES, TIMES), max_size=2),

@@ -1,0 +1,143 @@
+"""Where the microseconds of an event go: the turns of one partition without Kafka, phase by phase.
+
+python -m benchmarks.hotpath --events 800000 --batch 80000 --json benchmarks/out/hotpath.json
+
+The records are made beforehand. All else is real: decoding, folding, rules, RocksDB. Times are of the thread, so that
+what else runs on the machine counts little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks.harness import machine, write_json
+from benchmarks.load import Spread, load
+from benchmarks.throughput import JOB
+from encoders.artifact import load_encoders
+from state import layout
+from state.store import SharedMemory, Store
+from state.user import UserState
+from streams.steps import fold
+from streams.steps.effects import Place, Record
+from streams.steps.models import Models, make_models
+from streams.steps.segments import Plan, load_plan
+from streams.steps.turn import Turn
+from streams.wire.decode import Limits
+from streams.wire.topics import Topics
+
+
+class Fetched(msgspec.Struct, gc=False):
+    """A record as the consumer hands it on."""
+
+    offset: int
+    timestamp: int
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+class Partition:
+    """One partition's state and cache, as the writer keeps them."""
+
+    def __init__(self, directory: Path, plan: Plan, models: Models) -> None:
+        self.store = Store(directory / "state", SharedMemory(256))
+        self._plan, self._models = plan, models
+        self._cache: dict[str, UserState] = {}
+        self._meta = layout.Meta(queued=0)
+        self._place = Place(
+            Topics("hotpath"), partition=0, partitions=1, limits=Limits(), wall_clock=False, followees=64,
+            graph_epsilon=0.0, drift_events=16,
+        )  # fmt: skip
+        self.seconds = {"fold": 0.0, "finish": 0.0, "write": 0.0, "remember": 0.0}
+        self.users = 0
+        self.bytes = 0
+        self.changes = 0
+
+    def take(self, records: list[Record]) -> None:
+        """One turn: fold, encode the users, write them, keep them in the cache."""
+        clock = time.thread_time
+        began = clock()
+        turn = Turn(self.store, self._cache, self._plan, self._models, self._place, self._meta)
+        fold.receive_events(turn, records, self._place.topics.events)
+        folded = clock()
+        effects = turn.finish({"events": records[-1].offset + 1})
+        finished = clock()
+        self.store.write(effects.puts.items(), records[-1].offset, effects.fired)
+        written = clock()
+        self._cache.update(turn.touched)
+        self.users += len(turn.touched)
+        self.bytes += sum(len(key) + len(value or b"") for key, value in effects.puts.items())
+        self.changes += len(effects.changes)
+        del turn, effects
+        for phase, seconds in zip(
+            self.seconds, (folded - began, finished - folded, written - finished, clock() - written), strict=True
+        ):
+            self.seconds[phase] += seconds
+
+
+def batches(events: int, batch: int, users: int, spread: Spread, seed: int) -> Iterator[list[Record]]:
+    records = load(events, users, spread, seed)
+    offset = 0
+    while part := list(islice(records, batch)):
+        yield [
+            Fetched(offset + number, 1_790_000_000_000 + (offset + number) // 5, key, value)
+            for number, (key, value) in enumerate(part)
+        ]
+        offset += len(part)
+
+
+def run(events: int, batch: int, users: int, spread: Spread, seed: int) -> dict[str, Any]:
+    """The first third warms up and is left out."""
+    plan = load_plan(JOB)
+    models = make_models(load_encoders(device="cpu"), plan)
+    gc.freeze()
+    with tempfile.TemporaryDirectory(prefix="segments-hotpath-") as name:
+        partition = Partition(Path(name), plan, models)
+        counted = 0
+        for number, records in enumerate(batches(events, batch, users, spread, seed)):
+            if number * batch * 3 < events:
+                partition.take(records)
+                partition.seconds = dict.fromkeys(partition.seconds, 0.0)
+                partition.users = partition.bytes = partition.changes = 0
+                continue
+            partition.take(records)
+            counted += len(records)
+        partition.store.close()
+    phases = {phase: round(1e6 * seconds / counted, 3) for phase, seconds in partition.seconds.items()}
+    return {
+        "microseconds_per_event": phases | {"all": round(sum(phases.values()), 3)},
+        "users_written_per_event": round(partition.users / counted, 4),
+        "state_bytes_per_event": round(partition.bytes / counted, 1),
+        "changes_per_event": round(partition.changes / counted, 5),
+        "events": counted,
+        "batch": batch,
+        "users": users,
+        "spread": spread,
+        "seed": seed,
+        "machine": machine(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--json", type=Path, default=None, metavar="FILE")
+    parser.add_argument("--events", type=int, default=800_000)
+    parser.add_argument("--batch", type=int, default=80_000)
+    parser.add_argument("--users", type=int, default=10_000)
+    parser.add_argument("--spread", choices=("uniform", "zipf"), default="zipf")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    write_json(given.json, run(given.events, given.batch, given.users, given.spread, given.seed))
+
+
+if __name__ == "__main__":
+    main()

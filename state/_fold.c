@@ -1,0 +1,832 @@
+/* The quiet part of folding, for state/native.py: events that add to counts and can change no membership.
+ *
+ * It does to a UserState what state.user.fold does, in the same order and with the same arithmetic, and stops before
+ * the first event that needs more than that: another kind, a late one, a duplicate, a timer that is due, a full chunk
+ * of ids. It stops behind an event after which a rule may hold or end: the caller evaluates it. All structures are
+ * Python's own; fields of msgspec structs are reached by the offsets of their member descriptors.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+#include <structmember.h>
+
+#define MOST (1LL << 50)     /* state.windows.MOST */
+#define MILLISECONDS_FROM 1e11 /* streams.wire.times */
+#define EXACT (1LL << 53)    /* beyond this a double is not exact: left to Python */
+#define FAST_SECONDS 86400.0 /* state.decay */
+#define SLOW_SECONDS (30 * 86400.0)
+
+enum { COUNT, AMOUNT, DWELL };
+enum { GE, GT, EQ, LE, LT };
+
+/* fields by offset, filled by bind() */
+typedef struct {
+    PyTypeObject *type;
+    Py_ssize_t user, kind, time, id, category, amount, dwell, text;
+} EventAt;
+typedef struct {
+    PyTypeObject *type;
+    Py_ssize_t time, count, decayed, categories, tallies, seen, members, last;
+} StateAt;
+typedef struct {
+    PyTypeObject *type;
+    Py_ssize_t total, head, buckets;
+} TallyAt;
+typedef struct {
+    PyTypeObject *type;
+    Py_ssize_t seconds, full_at;
+} SeenAt;
+
+static EventAt event_at;
+static StateAt state_at;
+static TallyAt tally_at;
+static SeenAt seen_at;
+static PyObject *spend_key, *dwell_key;
+static double per_fast, per_slow;
+
+#define FIELD(object, offset) (*(PyObject **)((char *)(object) + (offset)))
+
+static void set_field(PyObject *object, Py_ssize_t offset, PyObject *value /* stolen */)
+{
+    PyObject *old = FIELD(object, offset);
+    FIELD(object, offset) = value;
+    Py_XDECREF(old);
+}
+
+/* what an event of one kind (and category) touches */
+
+typedef struct {
+    PyObject *key;
+    long long width, window;
+    double scale;
+    int measure;
+} Spec;
+
+typedef struct {
+    Spec spec;
+    int op;
+    double bound;
+} Atom;
+
+typedef struct {
+    PyObject *segment;
+    int can_end, known;
+    Py_ssize_t count;
+    Atom *atoms;
+} Gate;
+
+typedef struct {
+    PyObject_HEAD
+    double interest;
+    Py_ssize_t spec_count, gate_count;
+    Spec *specs;
+    Gate *gates;
+    PyObject *watched; /* tuple of str */
+} Route;
+
+static void route_dealloc(Route *self)
+{
+    for (Py_ssize_t i = 0; i < self->spec_count; i++)
+        Py_XDECREF(self->specs[i].key);
+    for (Py_ssize_t i = 0; i < self->gate_count; i++) {
+        Gate *gate = &self->gates[i];
+        for (Py_ssize_t j = 0; j < gate->count; j++)
+            Py_XDECREF(gate->atoms[j].spec.key);
+        PyMem_Free(gate->atoms);
+        Py_XDECREF(gate->segment);
+    }
+    PyMem_Free(self->specs);
+    PyMem_Free(self->gates);
+    Py_XDECREF(self->watched);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static int read_spec(PyObject *tuple, Spec *spec)
+{
+    if (!PyArg_ParseTuple(tuple, "OLLid", &spec->key, &spec->width, &spec->window, &spec->measure, &spec->scale)) {
+        spec->key = NULL;
+        return -1;
+    }
+    Py_INCREF(spec->key);
+    return 0;
+}
+
+static int read_gate(PyObject *tuple, Gate *gate)
+{
+    PyObject *segment, *atoms;
+    if (!PyArg_ParseTuple(tuple, "UpO", &segment, &gate->can_end, &atoms))
+        return -1;
+    Py_INCREF(segment);
+    gate->segment = segment;
+    if (atoms == Py_None)
+        return 0;
+    if (!PyTuple_Check(atoms)) {
+        PyErr_SetString(PyExc_TypeError, "what a rule needs must be a tuple or None");
+        return -1;
+    }
+    Py_ssize_t count = PyTuple_GET_SIZE(atoms);
+    gate->known = 1;
+    gate->atoms = PyMem_Calloc(count ? count : 1, sizeof(Atom));
+    if (gate->atoms == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *spec;
+        Atom *atom = &gate->atoms[i];
+        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(atoms, i), "O!id", &PyTuple_Type, &spec, &atom->op, &atom->bound)
+            || read_spec(spec, &atom->spec) < 0)
+            return -1;
+        gate->count = i + 1;
+    }
+    return 0;
+}
+
+static PyObject *route_new(PyTypeObject *type, PyObject *args, PyObject *kwds)
+{
+    double interest;
+    PyObject *specs, *watched, *gates;
+    static char *names[] = {"interest", "specs", "watched", "gates", NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, kwds, "dO!O!O!", names, &interest, &PyTuple_Type, &specs, &PyTuple_Type,
+                                     &watched, &PyTuple_Type, &gates))
+        return NULL;
+    Route *self = (Route *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->interest = interest;
+    Py_INCREF(watched);
+    self->watched = watched;
+    Py_ssize_t spec_count = PyTuple_GET_SIZE(specs), gate_count = PyTuple_GET_SIZE(gates);
+    self->specs = PyMem_Calloc(spec_count ? spec_count : 1, sizeof(Spec));
+    self->gates = PyMem_Calloc(gate_count ? gate_count : 1, sizeof(Gate));
+    if (self->specs == NULL || self->gates == NULL) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    for (Py_ssize_t i = 0; i < spec_count; i++) {
+        if (read_spec(PyTuple_GET_ITEM(specs, i), &self->specs[i]) < 0)
+            goto fail;
+        self->spec_count = i + 1;
+    }
+    for (Py_ssize_t i = 0; i < gate_count; i++) {
+        self->gate_count = i + 1; /* what is half read is freed as well */
+        if (read_gate(PyTuple_GET_ITEM(gates, i), &self->gates[i]) < 0)
+            goto fail;
+    }
+    return (PyObject *)self;
+fail:
+    Py_DECREF(self);
+    return NULL;
+}
+
+static PyTypeObject RouteType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "state._fold.Route",
+    .tp_doc = "Route(interest, specs, watched, gates): what an event of one kind and category touches.",
+    .tp_basicsize = sizeof(Route),
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_new = route_new,
+    .tp_dealloc = (destructor)route_dealloc,
+};
+
+/* state.decay */
+
+static int set_number(PyObject *list, Py_ssize_t at, double number)
+{
+    PyObject *value = PyFloat_FromDouble(number);
+    return value == NULL ? -1 : PyList_SetItem(list, at, value);
+}
+
+/* add_pair (pair) and add_slow of state.decay */
+static int decay_add(PyObject *counters, PyObject *key, double time, double weight, int pair)
+{
+    PyObject *counter = PyDict_GetItemWithError(counters, key);
+    if (counter == NULL) {
+        if (PyErr_Occurred())
+            return -1;
+        counter = pair ? Py_BuildValue("[ddd]", time, weight, weight) : Py_BuildValue("[dd]", time, weight);
+        if (counter == NULL)
+            return -1;
+        int failed = PyDict_SetItem(counters, key, counter);
+        Py_DECREF(counter);
+        return failed;
+    }
+    Py_ssize_t size = pair ? 3 : 2;
+    if (!PyList_CheckExact(counter) || PyList_GET_SIZE(counter) != size) {
+        PyErr_SetString(PyExc_TypeError, "a decayed counter is not a list of the right length");
+        return -1;
+    }
+    double values[3];
+    for (Py_ssize_t i = 0; i < size; i++) {
+        values[i] = PyFloat_AsDouble(PyList_GET_ITEM(counter, i));
+        if (values[i] == -1.0 && PyErr_Occurred())
+            return -1;
+    }
+    double ahead = time - values[0];
+    if (ahead >= 0.0) {
+        values[0] = time;
+        if (pair)
+            values[1] = values[1] * exp2(ahead * per_fast) + weight;
+        values[size - 1] = values[size - 1] * exp2(ahead * per_slow) + weight;
+    }
+    else {
+        if (pair)
+            values[1] = values[1] + weight * exp2(-ahead * per_fast);
+        values[size - 1] = values[size - 1] + weight * exp2(-ahead * per_slow);
+    }
+    for (Py_ssize_t i = 0; i < size; i++)
+        if (set_number(counter, i, values[i]) < 0)
+            return -1;
+    return 0;
+}
+
+/* state.windows */
+
+/* time // width of Python's floats, both positive */
+static long long bucket_of(double time, long long width)
+{
+    double by = (double)width, mod = fmod(time, by), div = (time - mod) / by, whole = floor(div);
+    if (div - whole > 0.5)
+        whole += 1.0;
+    return (long long)whole;
+}
+
+static int is_tally(PyObject *tally)
+{
+    return Py_TYPE(tally) == tally_at.type && PyDict_CheckExact(FIELD(tally, tally_at.buckets));
+}
+
+static int add_to_field(PyObject *tally, Py_ssize_t offset, long long amount)
+{
+    long long value = PyLong_AsLongLong(FIELD(tally, offset));
+    if (value == -1 && PyErr_Occurred())
+        return -1;
+    PyObject *sum = PyLong_FromLongLong(value + amount);
+    if (sum == NULL)
+        return -1;
+    set_field(tally, offset, sum);
+    return 0;
+}
+
+/* as total_at: buckets whose time ran out are dropped */
+static int trim(PyObject *tally, const Spec *spec, double now)
+{
+    PyObject *buckets = FIELD(tally, tally_at.buckets);
+    while (PyDict_GET_SIZE(buckets)) {
+        PyObject *head = FIELD(tally, tally_at.head);
+        long long at = PyLong_AsLongLong(head);
+        if (at == -1 && PyErr_Occurred())
+            return -1;
+        if ((double)((at + 1) * spec->width + spec->window) > now)
+            return 0;
+        PyObject *held = PyDict_GetItemWithError(buckets, head);
+        if (held == NULL) {
+            if (!PyErr_Occurred())
+                PyErr_SetString(PyExc_KeyError, "a tally's head is none of its buckets");
+            return -1;
+        }
+        long long amount = PyLong_AsLongLong(held);
+        if ((amount == -1 && PyErr_Occurred()) || add_to_field(tally, tally_at.total, -amount) < 0
+            || PyDict_DelItem(buckets, head) < 0)
+            return -1;
+        PyObject *key, *least = NULL;
+        Py_ssize_t place = 0;
+        long long lowest = 0;
+        while (PyDict_Next(buckets, &place, &key, NULL)) {
+            long long number = PyLong_AsLongLong(key);
+            if (number == -1 && PyErr_Occurred())
+                return -1;
+            if (least == NULL || number < lowest)
+                least = key, lowest = number;
+        }
+        if (least != NULL) {
+            Py_INCREF(least);
+            set_field(tally, tally_at.head, least);
+        }
+    }
+    return 0;
+}
+
+/* 1: a new bucket for an event that is not late was made */
+static int tally_add(PyObject *tallies, const Spec *spec, double time, long long amount, PyObject *make_tally)
+{
+    long long bucket = bucket_of(time, spec->width);
+    if ((double)((bucket + 1) * spec->width + spec->window) <= time)
+        return 0;
+    PyObject *tally = PyDict_GetItemWithError(tallies, spec->key);
+    if (tally == NULL) {
+        if (PyErr_Occurred())
+            return -1;
+        if (amount > MOST)
+            amount = MOST;
+        tally = PyObject_CallFunction(make_tally, "LL{LL}", amount, bucket, bucket, amount);
+        if (tally == NULL)
+            return -1;
+        int failed = PyDict_SetItem(tallies, spec->key, tally);
+        Py_DECREF(tally);
+        return failed;
+    }
+    if (!is_tally(tally)) {
+        PyErr_SetString(PyExc_TypeError, "not a tally");
+        return -1;
+    }
+    PyObject *buckets = FIELD(tally, tally_at.buckets), *key = PyLong_FromLongLong(bucket);
+    if (key == NULL)
+        return -1;
+    PyObject *held = PyDict_GetItemWithError(buckets, key);
+    long long before = 0;
+    if (held == NULL) {
+        if (PyErr_Occurred() || trim(tally, spec, time) < 0)
+            goto fail;
+        long long head = PyLong_AsLongLong(FIELD(tally, tally_at.head));
+        if (head == -1 && PyErr_Occurred())
+            goto fail;
+        if (bucket < head || PyDict_GET_SIZE(buckets) == 0) {
+            Py_INCREF(key);
+            set_field(tally, tally_at.head, key);
+        }
+    }
+    else {
+        before = PyLong_AsLongLong(held);
+        if (before == -1 && PyErr_Occurred())
+            goto fail;
+    }
+    if (before + amount > MOST)
+        amount = MOST - before;
+    PyObject *after = PyLong_FromLongLong(before + amount);
+    if (after == NULL)
+        goto fail;
+    int failed = PyDict_SetItem(buckets, key, after);
+    Py_DECREF(after);
+    Py_DECREF(key);
+    return failed < 0 ? -1 : add_to_field(tally, tally_at.total, amount);
+fail:
+    Py_DECREF(key);
+    return -1;
+}
+
+/* rules */
+
+/* 1: the comparison may hold at ``now``; 0: it does not. What ran out may still be in a total, so it is an upper bound. */
+static int may_hold(PyObject *tallies, const Atom *atom, double now)
+{
+    PyObject *tally = PyDict_GetItemWithError(tallies, atom->spec.key);
+    long long total = 0;
+    int stale = 0;
+    if (tally == NULL) {
+        if (PyErr_Occurred())
+            return -1;
+    }
+    else {
+        if (!is_tally(tally))
+            return 1;
+        total = PyLong_AsLongLong(FIELD(tally, tally_at.total));
+        long long head = PyLong_AsLongLong(FIELD(tally, tally_at.head));
+        if ((total == -1 || head == -1) && PyErr_Occurred())
+            return -1;
+        stale = PyDict_GET_SIZE(FIELD(tally, tally_at.buckets))
+                && (double)((head + 1) * atom->spec.width + atom->spec.window) <= now;
+    }
+    if (total >= EXACT)
+        return 1;
+    double value = (double)total / atom->spec.scale;
+    switch (atom->op) {
+    case GE:
+        return value >= atom->bound;
+    case GT:
+        return value > atom->bound;
+    case EQ:
+        return stale ? value >= atom->bound : value == atom->bound;
+    case LE:
+        return stale || value <= atom->bound;
+    case LT:
+        return stale || value < atom->bound;
+    }
+    return 1;
+}
+
+/* 1: a rule may hold or end by this event */
+static int opens(const Route *route, PyObject *members, PyObject *tallies, double now)
+{
+    for (Py_ssize_t i = 0; i < route->gate_count; i++) {
+        const Gate *gate = &route->gates[i];
+        PyObject *member = PyDict_GetItemWithError(members, gate->segment);
+        if (member != NULL) {
+            if (gate->can_end)
+                return 1;
+            continue;
+        }
+        if (PyErr_Occurred())
+            return -1;
+        int open = 1;
+        for (Py_ssize_t j = 0; gate->known && j < gate->count && open; j++) {
+            open = may_hold(tallies, &gate->atoms[j], now);
+            if (open < 0)
+                return -1;
+        }
+        if (open)
+            return 1;
+    }
+    return 0;
+}
+
+/* state.absence.note */
+static int note(PyObject *last, PyObject *watched, double time)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(watched); i++) {
+        PyObject *key = PyTuple_GET_ITEM(watched, i), *known = PyDict_GetItemWithError(last, key);
+        double before = known == NULL ? 0.0 : PyFloat_AsDouble(known);
+        if (PyErr_Occurred())
+            return -1;
+        if (time > fabs(before)) {
+            PyObject *value = PyFloat_FromDouble(time);
+            if (value == NULL)
+                return -1;
+            int failed = PyDict_SetItem(last, key, value);
+            Py_DECREF(value);
+            if (failed < 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+static Route *route_of(PyObject *routes, PyObject *special, PyObject *kind, PyObject *category)
+{
+    PyObject *route = PyDict_GetItemWithError(routes, kind);
+    if (route != NULL && special != Py_None && PyUnicode_GET_LENGTH(category)) {
+        PyObject *of_kind = PyDict_GetItemWithError(special, kind);
+        PyObject *found = of_kind != NULL ? PyDict_GetItemWithError(of_kind, category) : NULL;
+        if (found != NULL)
+            route = found;
+    }
+    return route != NULL && Py_TYPE(route) == &RouteType ? (Route *)route : NULL;
+}
+
+/* run(state, items, start, limit, erased, routes, special, buckets, bucket_of) -> (next, opened) */
+static PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs != 9 || Py_TYPE(args[0]) != state_at.type || !PyList_CheckExact(args[1]) || !PyDict_CheckExact(args[5])
+        || !PyDict_CheckExact(args[7])) {
+        PyErr_SetString(PyExc_TypeError, "run(state, items, start, limit, erased, routes, special, buckets, bucket_of)");
+        return NULL;
+    }
+    PyObject *state = args[0], *items = args[1], *routes = args[5], *special = args[6], *buckets = args[7];
+    Py_ssize_t start = PyLong_AsSsize_t(args[2]), at = start, size = PyList_GET_SIZE(items);
+    double limit = PyFloat_AsDouble(args[3]), erased = PyFloat_AsDouble(args[4]);
+    double latest = PyFloat_AsDouble(FIELD(state, state_at.time));
+    long long count = PyLong_AsLongLong(FIELD(state, state_at.count));
+    PyObject *seen = FIELD(state, state_at.seen);
+    if (PyErr_Occurred())
+        return NULL;
+    if (Py_TYPE(seen) != seen_at.type) {
+        PyErr_SetString(PyExc_TypeError, "the state's ids are not a Seen");
+        return NULL;
+    }
+    PyObject *seconds = FIELD(seen, seen_at.seconds), *decayed = FIELD(state, state_at.decayed);
+    PyObject *categories = FIELD(state, state_at.categories), *tallies = FIELD(state, state_at.tallies);
+    PyObject *members = FIELD(state, state_at.members), *last = FIELD(state, state_at.last);
+    if (!PyDict_CheckExact(seconds) || !PyDict_CheckExact(decayed) || !PyDict_CheckExact(categories)
+        || !PyDict_CheckExact(tallies) || !PyDict_CheckExact(members) || !PyDict_CheckExact(last)) {
+        PyErr_SetString(PyExc_TypeError, "a part of the state is not a dict");
+        return NULL;
+    }
+    Py_ssize_t full_at = PyLong_AsSsize_t(FIELD(seen, seen_at.full_at));
+    if (full_at == -1 && PyErr_Occurred())
+        return NULL;
+    int opened = 0, failed = 0;
+    PyObject *second = NULL; /* the arrival of the event before: mostly the same */
+    long long second_value = -1;
+    while (at < size && !opened) {
+        PyObject *item = PyList_GET_ITEM(items, at);
+        PyObject *event = PyTuple_GET_ITEM(item, 0), *id_hash = PyTuple_GET_ITEM(item, 1);
+        PyObject *arrived = PyTuple_GET_ITEM(item, 3);
+        if (Py_TYPE(event) != event_at.type || !PyFloat_CheckExact(arrived))
+            break;
+        PyObject *number = FIELD(event, event_at.time), *kind = FIELD(event, event_at.kind);
+        PyObject *category = FIELD(event, event_at.category);
+        PyObject *paid = FIELD(event, event_at.amount), *spent = FIELD(event, event_at.dwell);
+        double arrival = PyFloat_AS_DOUBLE(arrived);
+        if (!PyFloat_CheckExact(number) || !PyFloat_CheckExact(paid) || !PyFloat_CheckExact(spent)
+            || !(arrival >= 0.0 && arrival < 4294967295.0) || !PyUnicode_CheckExact(kind)
+            || !PyUnicode_CheckExact(category))
+            break;
+        double time = PyFloat_AS_DOUBLE(number), amount = PyFloat_AS_DOUBLE(paid), dwell = PyFloat_AS_DOUBLE(spent);
+        if (!(time >= latest && time < limit && time > erased && amount >= 0.0 && dwell >= 0.0))
+            break;
+        if (PyDict_GET_SIZE(seconds) + 1 >= full_at)
+            break;
+        Route *route = route_of(routes, special, kind, category);
+        if (route == NULL)
+            break;
+        int known = PyDict_Contains(seconds, id_hash);
+        if (known) {
+            failed = known < 0;
+            break;
+        }
+        failed = 1;
+        if ((long long)arrival != second_value) {
+            Py_XDECREF(second);
+            second_value = (long long)arrival;
+            second = PyLong_FromLongLong(second_value);
+            if (second == NULL)
+                break;
+        }
+        if (PyDict_SetItem(seconds, id_hash, second) < 0)
+            break;
+        latest = time;
+        count += 1;
+        if (decay_add(decayed, kind, time, 1.0, 1) < 0)
+            break;
+        if (route->interest != 0.0 && PyUnicode_GET_LENGTH(category)) {
+            PyObject *bucket = PyDict_GetItemWithError(buckets, category);
+            if (bucket == NULL && !PyErr_Occurred()) {
+                PyObject *made = PyObject_CallOneArg(args[8], category);
+                if (made == NULL || PyDict_SetItem(buckets, category, made) < 0) {
+                    Py_XDECREF(made);
+                    break;
+                }
+                bucket = made;
+                Py_DECREF(made); /* the dict has it */
+            }
+            if (bucket == NULL || decay_add(categories, bucket, time, route->interest, 0) < 0)
+                break;
+        }
+        if (amount != 0.0 && decay_add(decayed, spend_key, time, amount, 1) < 0)
+            break;
+        if (dwell != 0.0 && decay_add(decayed, dwell_key, time, dwell, 1) < 0)
+            break;
+        Py_ssize_t s = 0;
+        for (; s < route->spec_count; s++) {
+            const Spec *spec = &route->specs[s];
+            long long value = spec->measure == COUNT ? 1
+                                                     : (long long)rint((spec->measure == AMOUNT ? amount : dwell) * spec->scale);
+            if (tally_add(tallies, spec, time, value, (PyObject *)tally_at.type) < 0)
+                break;
+        }
+        if (s < route->spec_count || note(last, route->watched, time) < 0)
+            break;
+        opened = opens(route, members, tallies, time);
+        if (opened < 0)
+            break;
+        failed = 0;
+        at += 1;
+    }
+    Py_XDECREF(second);
+    if (at > start || failed) {
+        PyObject *error_type, *error, *trace;
+        PyErr_Fetch(&error_type, &error, &trace);
+        PyObject *new_time = PyFloat_FromDouble(latest), *new_count = PyLong_FromLongLong(count);
+        if (new_time == NULL || new_count == NULL) {
+            Py_XDECREF(new_time);
+            Py_XDECREF(new_count);
+            return NULL;
+        }
+        set_field(state, state_at.time, new_time);
+        set_field(state, state_at.count, new_count);
+        PyErr_Restore(error_type, error, trace);
+    }
+    if (failed || PyErr_Occurred())
+        return NULL;
+    return Py_BuildValue("nO", at, opened ? Py_True : Py_False);
+}
+
+/* reading: what streams.steps.fold does with each record, for those in which nothing is unusual */
+
+typedef struct {
+    double from, ahead, most_amount, most_dwell;
+    Py_ssize_t most_bytes;
+} Bounds;
+
+/* 1: usual, ``event`` and ``id_hash`` are new references; 0: to be looked at by the slow way; -1: an error */
+static int read_usual(PyObject *value, double arrived, const Bounds *bounds, PyObject *decode, PyObject *digest,
+                      PyObject *plain, PyObject **event, PyObject **id_hash)
+{
+    if (!PyBytes_CheckExact(value) || PyBytes_GET_SIZE(value) == 0 || PyBytes_GET_SIZE(value) > bounds->most_bytes)
+        return 0;
+    PyObject *found = PyObject_CallOneArg(decode, value);
+    if (found == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_Exception))
+            return -1;
+        PyErr_Clear(); /* the slow way says what is wrong */
+        return 0;
+    }
+    int usual = 0;
+    if (Py_TYPE(found) != event_at.type)
+        goto done;
+    PyObject *time = FIELD(found, event_at.time), *amount = FIELD(found, event_at.amount);
+    PyObject *dwell = FIELD(found, event_at.dwell), *user = FIELD(found, event_at.user);
+    PyObject *id = FIELD(found, event_at.id), *text = FIELD(found, event_at.text);
+    if (!PyFloat_CheckExact(time) || !PyFloat_CheckExact(amount) || !PyFloat_CheckExact(dwell)
+        || !PyUnicode_CheckExact(user) || !PyUnicode_CheckExact(id) || !PyUnicode_CheckExact(text))
+        goto done;
+    double at = PyFloat_AS_DOUBLE(time), paid = PyFloat_AS_DOUBLE(amount), spent = PyFloat_AS_DOUBLE(dwell);
+    if (!(at < MILLISECONDS_FROM && at >= bounds->from && at <= arrived + bounds->ahead && paid >= 0.0 && paid <= bounds->most_amount
+          && spent >= 0.0 && spent <= bounds->most_dwell)
+        || PyUnicode_GET_LENGTH(user) == 0 || PyUnicode_GET_LENGTH(text) != 0)
+        goto done;
+    int contained = PySet_Contains(plain, FIELD(found, event_at.kind));
+    if (contained <= 0) {
+        usual = contained;
+        goto done;
+    }
+    Py_ssize_t size;
+    const char *letters = PyUnicode_AsUTF8AndSize(id, &size);
+    if (letters == NULL) {
+        usual = -1;
+        goto done;
+    }
+    PyObject *marker = value;
+    if (size) {
+        marker = PyBytes_FromStringAndSize(letters, size);
+        if (marker == NULL) {
+            usual = -1;
+            goto done;
+        }
+    }
+    else
+        Py_INCREF(marker);
+    *id_hash = PyObject_CallOneArg(digest, marker);
+    Py_DECREF(marker);
+    if (*id_hash == NULL) {
+        usual = -1;
+        goto done;
+    }
+    *event = found;
+    return 1;
+done:
+    Py_DECREF(found);
+    return usual;
+}
+
+static PyObject *value_name, *timestamp_name;
+
+/* read(records, by_user, decode, digest, plain, slow, bounds) -> the largest event time of the usual ones, or 0 */
+static PyObject *read_records(PyObject *module, PyObject *args)
+{
+    PyObject *records, *by_user, *decode, *digest, *plain, *slow;
+    Bounds bounds;
+    if (!PyArg_ParseTuple(args, "O!O!OOO!O(ndddd)", &PyList_Type, &records, &PyDict_Type, &by_user, &decode, &digest,
+                          &PyFrozenSet_Type, &plain, &slow, &bounds.most_bytes, &bounds.from, &bounds.ahead,
+                          &bounds.most_amount, &bounds.most_dwell))
+        return NULL;
+    double watermark = 0.0;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(records); i++) {
+        PyObject *record = PyList_GET_ITEM(records, i), *event = NULL, *id_hash = NULL;
+        PyObject *timestamp = PyObject_GetAttr(record, timestamp_name);
+        if (timestamp == NULL)
+            return NULL;
+        double arrived = PyLong_AsDouble(timestamp) / 1000.0;
+        Py_DECREF(timestamp);
+        if (PyErr_Occurred())
+            return NULL;
+        PyObject *value = PyObject_GetAttr(record, value_name);
+        if (value == NULL)
+            return NULL;
+        int usual = read_usual(value, arrived, &bounds, decode, digest, plain, &event, &id_hash);
+        Py_DECREF(value);
+        if (usual < 0)
+            return NULL;
+        if (!usual) {
+            PyObject *nothing = PyObject_CallOneArg(slow, record);
+            if (nothing == NULL)
+                return NULL;
+            Py_DECREF(nothing);
+            continue;
+        }
+        double time = PyFloat_AS_DOUBLE(FIELD(event, event_at.time));
+        if (time > watermark)
+            watermark = time;
+        PyObject *moment = PyFloat_FromDouble(arrived);
+        PyObject *item = moment == NULL ? NULL : PyTuple_Pack(4, event, id_hash, record, moment);
+        Py_XDECREF(moment);
+        PyObject *user = FIELD(event, event_at.user);
+        int failed = item == NULL;
+        if (!failed) {
+            PyObject *items = PyDict_GetItemWithError(by_user, user);
+            if (items != NULL)
+                failed = !PyList_CheckExact(items) || PyList_Append(items, item) < 0;
+            else if (PyErr_Occurred())
+                failed = 1;
+            else {
+                items = PyList_New(1);
+                failed = items == NULL;
+                if (!failed) {
+                    Py_INCREF(item);
+                    PyList_SET_ITEM(items, 0, item);
+                    failed = PyDict_SetItem(by_user, user, items) < 0;
+                    Py_DECREF(items);
+                }
+            }
+        }
+        Py_XDECREF(item);
+        Py_DECREF(event);
+        Py_DECREF(id_hash);
+        if (failed) {
+            if (!PyErr_Occurred())
+                PyErr_SetString(PyExc_TypeError, "a user's events are not in a list");
+            return NULL;
+        }
+    }
+    return PyFloat_FromDouble(watermark);
+}
+
+/* binding to the classes */
+
+static Py_ssize_t offset_of(PyTypeObject *type, const char *name)
+{
+    PyObject *descriptor = PyObject_GetAttrString((PyObject *)type, name);
+    if (descriptor == NULL)
+        return -1;
+    Py_ssize_t offset = -1;
+    if (Py_IS_TYPE(descriptor, &PyMemberDescr_Type)) {
+        PyMemberDef *member = ((PyMemberDescrObject *)descriptor)->d_member;
+        if (member->type == T_OBJECT_EX && ((PyMemberDescrObject *)descriptor)->d_common.d_type == type)
+            offset = member->offset;
+    }
+    Py_DECREF(descriptor);
+    if (offset < 0)
+        PyErr_Format(PyExc_TypeError, "%s.%s is not a slot", type->tp_name, name);
+    return offset;
+}
+
+#define BIND(place, name)                                                                                              \
+    if ((place.name = offset_of(place.type, #name)) < 0)                                                               \
+    return NULL
+
+static PyObject *bind(PyObject *module, PyObject *args)
+{
+    PyObject *spend, *dwell;
+    if (!PyArg_ParseTuple(args, "O!O!O!O!UU", &PyType_Type, &event_at.type, &PyType_Type, &state_at.type, &PyType_Type,
+                          &tally_at.type, &PyType_Type, &seen_at.type, &spend, &dwell))
+        return NULL;
+    BIND(event_at, user);
+    BIND(event_at, id);
+    BIND(event_at, text);
+    BIND(event_at, kind);
+    BIND(event_at, time);
+    BIND(event_at, category);
+    BIND(event_at, amount);
+    BIND(event_at, dwell);
+    BIND(state_at, time);
+    BIND(state_at, count);
+    BIND(state_at, decayed);
+    BIND(state_at, categories);
+    BIND(state_at, tallies);
+    BIND(state_at, seen);
+    BIND(state_at, members);
+    BIND(state_at, last);
+    BIND(tally_at, total);
+    BIND(tally_at, head);
+    BIND(tally_at, buckets);
+    BIND(seen_at, seconds);
+    BIND(seen_at, full_at);
+    Py_INCREF(event_at.type); /* classes of modules: they live as long as the process */
+    Py_INCREF(state_at.type);
+    Py_INCREF(tally_at.type);
+    Py_INCREF(seen_at.type);
+    Py_INCREF(spend);
+    Py_INCREF(dwell);
+    spend_key = spend;
+    dwell_key = dwell;
+    per_fast = -1.0 / FAST_SECONDS;
+    per_slow = -1.0 / SLOW_SECONDS;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"bind", bind, METH_VARARGS, "bind(Event, UserState, Tally, Seen, spend, dwell): where the fields are."},
+    {"run", (PyCFunction)(void (*)(void))run, METH_FASTCALL, "Fold events while they are quiet; (next, opened)."},
+    {"read", read_records, METH_VARARGS,
+     "read(records, by_user, decode, digest, plain, slow, (most bytes, from, ahead, most amount, most dwell))"},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "state._fold",
+    .m_doc = "The quiet part of folding; see state/native.py.",
+    .m_size = -1,
+    .m_methods = methods,
+};
+
+PyMODINIT_FUNC PyInit__fold(void)
+{
+    if (PyType_Ready(&RouteType) < 0)
+        return NULL;
+    value_name = PyUnicode_InternFromString("value");
+    timestamp_name = PyUnicode_InternFromString("timestamp");
+    if (value_name == NULL || timestamp_name == NULL)
+        return NULL;
+    PyObject *module = PyModule_Create(&definition);
+    if (module == NULL)
+        return NULL;
+    Py_INCREF(&RouteType);
+    if (PyModule_AddObject(module, "Route", (PyObject *)&RouteType) < 0) {
+        Py_DECREF(&RouteType);
+        Py_DECREF(module);
+        return NULL;
+    }
+    return module;
+}

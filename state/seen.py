@@ -1,0 +1,201 @@
+"""The ids of events that a user's state has counted, so that none counts twice.
+
+A user's newest ids lie in the user's record; each time that CHUNK of them have come together they move into a record
+of their own, which is written once. So what a batch writes for a user does not grow with what the user did before.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Iterable, Iterator
+from itertools import islice, takewhile
+from typing import Final, Protocol
+
+DEDUPE_SECONDS: Final = 86_400
+DEDUPE_EVENTS: Final = 1_000
+#: ids in a record of their own
+CHUNK: Final = 64
+#: such records of a user: with what is not full yet they hold the last DEDUPE_EVENTS at least
+MOST_CHUNKS: Final = -(-DEDUPE_EVENTS // CHUNK)
+_SLACK: Final = 256
+_ENTRY_BYTES: Final = 12
+_MAX_SECOND: Final = 2**32 - 1
+
+
+class Seen:
+    """Id hash → second of arrival, in order of arrival: all that is remembered of one user.
+
+    ``first`` … ``stored`` - 1 are the numbers of the user's records of CHUNK ids; the ids after those are in the tail,
+    which goes with the user's own record. What changed about the records since they were last saved is in ``unsaved``.
+    """
+
+    __slots__ = ("first", "full_at", "seconds", "stored", "unsaved")
+
+    def __init__(self, seconds: dict[int, int] | None = None) -> None:
+        """All of ``seconds`` is the tail."""
+        self.seconds: dict[int, int] = {} if seconds is None else seconds
+        self.first = 0
+        self.stored = 0
+        self.full_at = CHUNK
+        """Ids at which the tail is full."""
+        self.unsaved: dict[int, bytes | None] = {}
+        """Record number → its bytes; None: it is no longer wanted."""
+
+    def __contains__(self, id_hash: object) -> bool:
+        return id_hash in self.seconds
+
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.seconds)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Seen):
+            return NotImplemented
+        return [*self.seconds.items()] == [*other.seconds.items()] and self.numbers == other.numbers
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def add(self, id_hash: int, arrived: float) -> None:
+        """Remember an id; the oldest go with the record that they are in: beyond MOST_CHUNKS, or after DEDUPE_SECONDS.
+
+        An id that is known keeps its place.
+        """
+        seconds = self.seconds
+        if id_hash not in seconds:
+            seconds[id_hash] = max(0, min(int(arrived), _MAX_SECOND))
+            if len(seconds) >= self.full_at:
+                self._close()
+
+    def _close(self) -> None:
+        """Full chunks leave the tail."""
+        seconds = self.seconds
+        while (over := len(seconds) - self.full_at) >= 0:
+            # over: of a long tail, such as another release or a merge leaves
+            ids = list(islice(reversed(seconds), over, over + CHUNK))
+            self.unsaved[self.stored] = _pack(ids, seconds)
+            self.stored += 1
+            self.full_at += CHUNK
+            self._drop(seconds[ids[0]] - DEDUPE_SECONDS)
+
+    def _drop(self, horizon: int) -> None:
+        """Remove the oldest chunks: too many, or their newest id arrived before ``horizon``."""
+        seconds = self.seconds
+        while self.stored - self.first > 1:
+            oldest = list(islice(seconds.items(), CHUNK))
+            if self.stored - self.first <= MOST_CHUNKS and oldest[-1][1] >= horizon:
+                return
+            for id_hash, _ in oldest:
+                del seconds[id_hash]
+            self.unsaved[self.first] = None
+            self.first += 1
+            self.full_at -= CHUNK
+
+    @property
+    def numbers(self) -> range:
+        """Of the records that there are."""
+        return range(self.first, self.stored)
+
+    def restore(self, chunks: Iterable[bytes | None]) -> None:
+        """Put what the records hold before the tail; one that is missing counts as empty of ids that matter."""
+        seconds: dict[int, int] = {}
+        for number, chunk in enumerate(chunks):
+            if chunk:
+                seconds.update(_unpack(chunk))
+            else:  # places are counted, so they must be filled; no hash is negative
+                seconds.update((-1 - number * CHUNK - at, 0) for at in range(CHUNK))
+        seconds.update(self.seconds)
+        self.seconds = seconds
+        self.full_at = CHUNK * (self.stored - self.first + 1)
+
+    def whole(self) -> Seen:
+        """A copy with all in the tail, to be handed to another user."""
+        return Seen({id_hash: second for id_hash, second in self.seconds.items() if id_hash >= 0})
+
+    def unite(self, other: Seen) -> None:
+        """Take another's ids as well: in order of arrival, the newest DEDUPE_EVENTS of both."""
+        if not other.seconds:
+            return
+        both = sorted((self.whole().seconds | other.whole().seconds).items(), key=lambda entry: entry[1])
+        self.replace(dict(both[-DEDUPE_EVENTS:]))
+
+    def replace(self, seconds: dict[int, int]) -> None:
+        """These instead of all that was remembered."""
+        for number in self.numbers:
+            self.unsaved[number] = None
+        self.first = self.stored
+        self.seconds, self.full_at = seconds, CHUNK
+        self._close()
+
+    def pack(self) -> tuple[int, int, bytes]:
+        """(first, stored, the tail's bytes), for the user's record."""
+        tail = len(self.seconds) - self.full_at + CHUNK
+        return self.first, self.stored, _pack(list(islice(reversed(self.seconds), tail)), self.seconds)
+
+    @classmethod
+    def unpack(cls, packed: object) -> Seen:
+        """Of a user's record: what ``pack`` gave, without the other records, or the map of an earlier release.
+
+        Raises ValueError for anything else.
+        """
+        match packed:
+            case [int(first), int(stored), bytes(tail)] if 0 <= first <= stored and len(tail) % _ENTRY_BYTES == 0:
+                seen = cls(_unpack(tail))
+                seen.first, seen.stored = first, stored
+                return seen
+            case dict() if all(isinstance(number, int) for entry in packed.items() for number in entry):
+                return cls({id_hash: max(0, min(second, _MAX_SECOND)) for id_hash, second in packed.items()})
+        raise ValueError("not the ids that a user's state has seen")
+
+
+def _pack(ids: list[int], seconds: dict[int, int]) -> bytes:
+    """``ids``, newest first, to all hashes (8 bytes each, little-endian), then all seconds (4 bytes), oldest first."""
+    hashes, arrivals = array("Q", ids), array("I", [seconds[id_hash] for id_hash in ids])
+    hashes.reverse()
+    arrivals.reverse()
+    if sys.byteorder == "big":
+        hashes.byteswap()
+        arrivals.byteswap()
+    return hashes.tobytes() + arrivals.tobytes()
+
+
+def _unpack(data: bytes) -> dict[int, int]:
+    split = len(data) // _ENTRY_BYTES * 8
+    hashes, arrivals = array("Q", data[:split]), array("I", data[split:])
+    if sys.byteorder == "big":
+        hashes.byteswap()
+        arrivals.byteswap()
+    return dict(zip(hashes, arrivals, strict=True))
+
+
+# a forwarding record keeps its few ids with itself
+
+
+class Remembers(Protocol):
+    """What knows the events it has seen."""
+
+    seen: dict[int, int]
+
+
+def remember(record: Remembers, id_hash: int, arrived: float) -> None:
+    """Keep an id, in order of arrival; beyond the last DEDUPE_EVENTS (and some slack) the oldest go."""
+    seen = record.seen
+    seen[id_hash] = int(arrived)
+    if len(seen) > DEDUPE_EVENTS + _SLACK:
+        # many at once: a dict is slow to find its first key after single deletions
+        for old in list(islice(seen, _SLACK)):
+            del seen[old]
+
+
+def forget_old_ids(record: Remembers) -> None:
+    """Drop ids that arrived more than the dedupe window before the newest (late events are kept like others)."""
+    seen = record.seen
+    if not seen:
+        return
+    horizon = seen[next(reversed(seen))] - DEDUPE_SECONDS
+    if seen[next(iter(seen))] >= horizon:
+        return  # nearly always
+    for old in list(takewhile(lambda key: seen[key] < horizon, seen)):
+        del seen[old]
