@@ -99,11 +99,13 @@ def run(events: int, batch: int, users: int, spread: Spread, seed: int) -> dict[
     """The first third warms up and is left out."""
     plan = load_plan(JOB)
     models = make_models(load_encoders(device="cpu"), plan)
+    made = list(batches(events, batch, users, spread, seed))
     gc.freeze()
+    gc.set_threshold(200_000, 50, 100)  # as the worker does
     with tempfile.TemporaryDirectory(prefix="segments-hotpath-") as name:
         partition = Partition(Path(name), plan, models)
         counted = 0
-        for number, records in enumerate(batches(events, batch, users, spread, seed)):
+        for number, records in enumerate(made):
             if number * batch * 3 < events:
                 partition.take(records)
                 partition.seconds = dict.fromkeys(partition.seconds, 0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -132,11 +132,12 @@ class Store:
         offset: int,
         fired: Iterable[bytes] = (),
         complete_at: float = 0.0,
+        timed: Container[bytes] = (),
     ) -> None:
         """Write one atomic batch: records (None deletes), their timers, and the changelog offset to continue from.
 
         ``fired`` are timer keys to remove, before a record puts the same one anew. ``complete_at``: when ``offset`` was
-        known to be the changelog's end (seconds since the epoch).
+        known to be the changelog's end (seconds since the epoch). ``timed`` are keys of records whose timer is there.
         """
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
@@ -148,7 +149,7 @@ class Store:
                 continue
             put(key, value)
             if key[0] == 117:  # b"u"
-                if layout.has_timer(value):
+                if key not in timed and layout.has_timer(value):
                     put(layout.timer_key(layout.due_of(value), key[1:]), b"")
             elif key[0] == 101:  # b"e": somebody was erased, and the old values lie in files yet
                 put(layout.SCRUB_WANTED_KEY, b"")

@@ -224,6 +224,8 @@ class SmallPartition:
 
     def _commit(self, turn: Turn) -> Effects:
         effects = turn.finish({})
+        for key in effects.timed:  # the store has such a timer: else nobody would write it
+            assert layout.due_of(effects.puts[key] or b"") == layout.due_of(self.memory.data[key])
         for key, value in effects.puts.items():
             if value is None:
                 self.memory.data.pop(key, None)

@@ -296,7 +296,7 @@ class PartitionWriter:
             assert self._output is not None
             offset = self._output.commit(effects, lambda: reached("3.produced"))
             reached("3-4")
-            self.store.write(effects.puts.items(), offset, effects.fired, self._clock())
+            self.store.write(effects.puts.items(), offset, effects.fired, self._clock(), effects.timed)
             commit_seconds = time.perf_counter() - before
             reached("4-5")
         except BaseException:

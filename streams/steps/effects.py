@@ -120,6 +120,8 @@ class Effects:
     rejects: list[Reject] = field(default_factory=list)
     fired: list[bytes] = field(default_factory=list)
     """Timer keys to remove."""
+    timed: set[bytes] = field(default_factory=set)
+    """Keys of user records in ``puts`` whose timer is as it was."""
     earliest: float = NEVER
     """The earliest timer among the users of this turn."""
     offers: list[str] = field(default_factory=list)

@@ -149,8 +149,7 @@ def next_due(plan: Plan, state: UserState) -> float:
             if end <= now:
                 total_at(tally, spec, now)
                 end = next_expiry(tally, spec)
-            if end < due:  # for every user in every turn: cheaper than min(…)
-                due = end
+            due = min(due, end)
         for absence in absences:
             due = min(due, absence.next_change(state.last, now))
     for segment_id, member in members.items():

@@ -37,6 +37,7 @@ class Turn:
         self.effects = Effects()
         self._cache = cache
         self._users: dict[str, UserState] = {}
+        self._dues: dict[str, float] = {}
         self._vectors: dict[str, Vectors] = {}
         self._neighbours: dict[str, Neighbour] = {}
         self._aliases: dict[str, layout.Alias | None] = {}
@@ -53,7 +54,7 @@ class Turn:
 
     def load(self, users: Iterable[str]) -> None:
         """Read these users at once, before ``user`` is called for them."""
-        cache, mine = self._cache, self._users
+        cache, mine, dues = self._cache, self._users, self._dues
         missing = []
         for user in users:
             if user in mine or user in self._gone:
@@ -63,9 +64,12 @@ class Turn:
                 missing.append(user)
             else:
                 mine[user] = state
+                dues[user] = state.due
         if missing:
             values = self.reader.get_many([layout.user_key(user) for user in missing])
-            mine.update(self._read({user: value for user, value in zip(missing, values, strict=True) if value}))
+            found = self._read({user: value for user, value in zip(missing, values, strict=True) if value})
+            mine.update(found)
+            dues.update((user, state.due) for user, state in found.items())
 
     def load_due(self, users: Iterable[str], now: float) -> list[str]:
         """Read those of ``users`` whose timer is due at ``now``, and return them in order, each once.
@@ -314,6 +318,7 @@ class Turn:
             if state.due != NEVER:
                 self.effects.fired.append(layout.timer_key(state.due, user.encode()))
         self._users.pop(user, None)
+        self._dues.pop(user, None)
         self._cache.pop(user, None)
         self._gone.add(user)
         self._changed.discard(user)
@@ -332,13 +337,18 @@ class Turn:
         effects = self.effects
         encode, key_of = layout.encode_user, layout.user_key
         puts = effects.puts
-        earliest = NEVER
+        earliest, known, timed = NEVER, self._dues.get, effects.timed
         for user, state in self._users.items():
             if unsaved := state.seen.unsaved:
                 state.seen.unsaved = {}
                 puts.update(zip(layout.seen_keys(user, unsaved), unsaved.values(), strict=True))
-            puts[key_of(user)] = encode(state)
-            earliest = min(earliest, state.due)
+            key, due = key_of(user), state.due
+            puts[key] = encode(state)
+            earliest = min(earliest, due)
+            if known(user) == due:
+                timed.add(key)
+        if effects.fired:
+            timed.clear()  # some of them are removed
         effects.earliest = earliest
         for user in sorted(self._renewed):
             if (alias := self._aliases[user]) is not None:

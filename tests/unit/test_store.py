@@ -172,3 +172,9 @@ def test_a_damaged_store_is_refused_and_can_be_wiped(tmp_path: Path, memory: Sha
     assert again.get(b"ua") is None
     again.close()
     wipe(tmp_path / "never-there")
+
+
+def test_a_timer_that_is_there_need_not_be_written_again(store: Store) -> None:
+    put_users(store, a=10.0, b=20.0)
+    store.write([(b"ua", user(10.0, count=1)), (b"ub", user(30.0, count=1))], 2, timed={b"ua"})
+    assert timers(store) == [(10.0, b"a"), (20.0, b"b"), (30.0, b"b")]
