@@ -6,14 +6,21 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from confluent_kafka import Producer
 
+from streams.tools.child import ChildWorker
 from streams.wire.topics import MAX_RECORD_BYTES
+
+#: seconds between two looks at a worker
+_LOOK: Final = 0.1
 
 
 class BenchmarkError(RuntimeError):
@@ -30,7 +37,7 @@ def machine() -> dict[str, Any]:
         ),
         platform.processor(),
     )
-    packages = ("faust-streaming", "aiokafka", "confluent-kafka", "rocksdict", "msgspec", "torch")
+    packages = ("faust-streaming", "aiokafka", "confluent-kafka", "rocksdict", "msgspec", "numpy", "torch", "uvloop")
     return {
         "cpu": model,
         "cores": os.cpu_count(),
@@ -40,12 +47,8 @@ def machine() -> dict[str, Any]:
     }
 
 
-def produce(bootstrap: str, topic: str, records: Iterable[tuple[bytes, bytes]], timeout: float = 60.0) -> int:
-    """Send (key, value) records as fast as the broker takes them; returns how many.
-
-    Raises BenchmarkError when not all are written ``timeout`` seconds after the last one was sent.
-    """
-    producer = Producer(
+def _producer(bootstrap: str, **more: Any) -> Producer:
+    return Producer(
         {
             "bootstrap.servers": bootstrap,
             "partitioner": "murmur2_random",
@@ -53,8 +56,12 @@ def produce(bootstrap: str, topic: str, records: Iterable[tuple[bytes, bytes]], 
             "compression.type": "lz4",
             "message.max.bytes": MAX_RECORD_BYTES,
             "queue.buffering.max.messages": 500_000,
+            **more,
         }
     )
+
+
+def _send(producer: Producer, topic: str, records: Iterable[tuple[bytes, bytes]], timeout: float) -> int:
     count = 0
     for key, value in records:
         while True:
@@ -69,6 +76,77 @@ def produce(bootstrap: str, topic: str, records: Iterable[tuple[bytes, bytes]], 
     if left := producer.flush(timeout):
         raise BenchmarkError(f"{left} records were not delivered")
     return count
+
+
+def produce(bootstrap: str, topic: str, records: Iterable[tuple[bytes, bytes]], timeout: float = 60.0) -> int:
+    """Send (key, value) records as fast as the broker takes them; returns how many.
+
+    Raises BenchmarkError when not all are written ``timeout`` seconds after the last one was sent.
+    """
+    return _send(_producer(bootstrap), topic, records, timeout)
+
+
+@contextmanager
+def held(bootstrap: str, topic: str, records: Iterable[tuple[bytes, bytes]]) -> Iterator[Callable[[], None]]:
+    """Records that lie in the topic, in an open transaction: no worker sees them before the yielded function is called.
+
+    So workers can start and share the partitions first, and producing takes no processor time while they are measured.
+    """
+    producer = _producer(bootstrap, **{"transactional.id": f"held-{topic}", "transaction.timeout.ms": 900_000})
+    producer.init_transactions(60.0)
+    producer.begin_transaction()
+    _send(producer, topic, records, 60.0)
+    yield lambda: producer.commit_transaction(60.0)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process so far, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was counted when: taken as soon as the count had grown."""
+
+    time: float
+    events: int
+    cpu: float
+    """Processor seconds of the workers so far."""
+    beside: float
+    """Processor seconds of the other processes so far."""
+
+
+def progress(workers: Sequence[ChildWorker], count: int, deadline: float, beside: Sequence[int] = ()) -> list[Look]:
+    """Look at workers, and at processes ``beside`` them, until the workers have counted ``count`` events together.
+
+    Events are counted when their commit is done. A look is kept only where the count grew since the one before, so the
+    rate between two looks is that of whole commits. Raises BenchmarkError after ``deadline`` seconds.
+    """
+    looks: list[Look] = []
+    until = time.monotonic() + deadline
+    while not looks or looks[-1].events < count:
+        events = sum(int(worker.status().get("events_total", 0)) for worker in workers)
+        if events > (looks[-1].events if looks else 0):
+            cpu = sum(cpu_seconds(worker.pid) for worker in workers)
+            looks.append(Look(time.perf_counter(), events, cpu, sum(map(cpu_seconds, beside))))
+        if time.monotonic() > until:
+            raise BenchmarkError(f"only {events} of {count} events within {deadline:.0f} s:\n{workers[0].tail()}")
+        time.sleep(_LOOK)
+    return looks
+
+
+def between(looks: Sequence[Look], before: int = 0, low: float = 0.1, high: float = 0.95) -> tuple[Look, Look]:
+    """The first look at ``low`` of the events or more, and the last one at ``high`` or less; ``before``: not of them.
+
+    Neither the start (imports, cold caches) nor the end (a partition that is through before the other) is in between.
+    Raises BenchmarkError when too little lies between them to be trusted.
+    """
+    total = looks[-1].events - before
+    inner = [look for look in looks if low * total <= look.events - before <= high * total]
+    if len(inner) < 3:
+        raise BenchmarkError("too few commits to measure: give more events")
+    return inner[0], inner[-1]
 
 
 def contestant(name: str, command: list[str], timeout: float, **options: Any) -> dict[str, Any]:

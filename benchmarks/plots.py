@@ -1,4 +1,4 @@
-"""Line plots as SVG, without any library: axes, ticks, labels, a legend. Readable on light and dark pages."""
+"""Line plots and bar charts as SVG, without any library: axes, ticks, labels. Readable on light and dark pages."""
 
 from __future__ import annotations
 
@@ -23,6 +23,49 @@ class Line:
     points: Sequence[tuple[float, float]]
 
 
+@dataclass(frozen=True)
+class Bar:
+    """One bar, and how far its value spread."""
+
+    name: str
+    value: float
+    least: float
+    most: float
+
+
+def bar_chart(path: Path, title: str, bars: Sequence[Bar]) -> None:
+    """Write horizontal bars from zero, each with its value and a whisker. Raises ValueError when there is none."""
+    if not bars:
+        raise ValueError("a chart needs at least one bar")
+    left, step = 230, 40
+    height = _TOP + step * len(bars) + 16
+    per_unit = (_WIDTH - left - 90) / (max(bar.most for bar in bars) or 1.0)
+    parts = [_head(title, height)]
+    for number, bar in enumerate(bars):
+        y = _TOP + step * number
+        end, low, high = (left + value * per_unit for value in (bar.value, bar.least, bar.most))
+        colour = _COLOURS[0] if number == 0 else "#8c959f"
+        parts.append(f'<text x="{left - 8}" y="{y + 19}" text-anchor="end" fill="#1f2328">{escape(bar.name)}</text>')
+        parts.append(f'<rect x="{left}" y="{y + 4}" width="{end - left:.1f}" height="22" fill="{colour}"/>')
+        parts.append(f'<path d="M{low:.1f} {y + 15}H{high:.1f}" stroke="#1f2328" stroke-width="1.5"/>')
+        parts.append(f'<text x="{high + 8:.1f}" y="{y + 19}" fill="#1f2328">{bar.value:,.0f}</text>')
+    _write(path, parts)
+
+
+def _head(title: str, height: int) -> str:
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img"'
+        f' font-family="system-ui, sans-serif" font-size="12"><title>{escape(title)}</title>\n'
+        f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>\n'
+        f'<text x="20" y="24" font-size="15" fill="#1f2328">{escape(title)}</text>'
+    )
+
+
+def _write(path: Path, parts: Sequence[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(parts) + "\n</svg>\n", "utf-8")
+
+
 def line_plot(
     path: Path, title: str, x_label: str, y_label: str, lines: Sequence[Line], y_from_zero: bool = True
 ) -> None:
@@ -41,12 +84,7 @@ def line_plot(
         up = (y - y_low) / (y_high - y_low or 1.0)
         return _LEFT + across * (_WIDTH - _LEFT - _RIGHT), _HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM)
 
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img"'
-        f' font-family="system-ui, sans-serif" font-size="12"><title>{escape(title)}</title>',
-        f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#ffffff"/>',
-        f'<text x="{_LEFT}" y="24" font-size="15" fill="#1f2328">{escape(title)}</text>',
-    ]
+    parts = [_head(title, _HEIGHT)]
     right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
     for tick in y_ticks:
         _, y = at(x_low, tick)
@@ -74,8 +112,7 @@ def line_plot(
             x, y = _LEFT + 12, _TOP + 14 + 18 * number
             parts.append(f'<path d="M{x} {y - 4}h22" stroke="{colour}" stroke-width="3"/>')
             parts.append(f'<text x="{x + 28}" y="{y}" fill="#1f2328">{escape(line.name)}</text>')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(parts) + "\n</svg>\n", "utf-8")
+    _write(path, parts)
 
 
 def ticks(low: float, high: float, about: int = 6) -> list[float]:

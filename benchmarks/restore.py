@@ -62,11 +62,11 @@ rule = 'count("view", within="7d") >= 12 and count("purchase", within="7d") == 0
 """
 
 
-def templates(plan: Plan, now: float) -> list[UserState]:
-    """States of people who did a dozen things, as the service keeps them; their timers are weeks away."""
+def templates(plan: Plan, now: float, depth: int = EVENTS) -> list[UserState]:
+    """States of people who did ``depth`` things, as the service keeps them; their timers are weeks away."""
     town = Town(1, TEMPLATES)
     states: dict[str, UserState] = {}
-    events = (each for each in town.events(TEMPLATES * EVENTS, now - 3_600.0, TEMPLATES * EVENTS / 3_600.0))
+    events = town.events(TEMPLATES * depth, now - 3_600.0, TEMPLATES * depth / 3_600.0)
     for number, event in enumerate(events):
         if isinstance(event, Event):
             state = states.setdefault(event.user, UserState(plan=plan.fingerprint))
@@ -76,10 +76,10 @@ def templates(plan: Plan, now: float) -> list[UserState]:
     return list(states.values())
 
 
-def fill(settings: Settings, plan: Plan, users: int, partitions: int) -> dict[str, float]:
-    """Write the changelog of ``users`` users in the transactions that workers make."""
+def fill(settings: Settings, plan: Plan, users: int, partitions: int, depth: int = EVENTS) -> dict[str, float]:
+    """Write the changelog of ``users`` users with about ``depth`` events each, in the transactions workers make."""
     now = time.time()
-    encoded = [layout.encode_user(state) for state in templates(plan, now)]
+    encoded = [layout.encode_user(state) for state in templates(plan, now, depth)]
     homes: list[list[str]] = [[] for _ in range(partitions)]
     for number in range(users):
         user = f"user-{number:08d}"
@@ -91,7 +91,7 @@ def fill(settings: Settings, plan: Plan, users: int, partitions: int) -> dict[st
         for start in range(0, len(home), TURN):
             turn = home[start : start + TURN]
             meta.users += len(turn)
-            meta.events += len(turn) * EVENTS
+            meta.events += len(turn) * depth
             puts: dict[bytes, bytes | None] = {
                 layout.user_key(user): encoded[hash(user) % len(encoded)] for user in turn
             }

@@ -6,17 +6,18 @@ python -m benchmarks.throughput --peers --json benchmarks/out/throughput.json
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import BenchmarkError, contestant, machine, produce, write_json
+from benchmarks.harness import between, contestant, machine, produce, progress, write_json
 from benchmarks.load import Spread, load
-from benchmarks.peers.environments import PEERS, python_of
+from benchmarks.peers.environments import PEERS, python_of, versions
 from benchmarks.peers.environments import run as run_peer
+from benchmarks.plots import Bar, bar_chart
 from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
 from streams.tools.child import child_worker, free_port
@@ -33,7 +34,7 @@ def stock_faust(bootstrap: str, topic: str, count: int) -> dict[str, float]:
 
 
 def ours(bootstrap: str, app: str, count: int, directory: Path, **settings: str) -> dict[str, float]:
-    """Events a second that one worker counts and commits, from its first commit on."""
+    """Events a second that one worker counts and commits, between two commits well inside the load."""
     settings = {
         "app": app,
         "bootstrap": bootstrap,
@@ -45,26 +46,18 @@ def ours(bootstrap: str, app: str, count: int, directory: Path, **settings: str)
         **settings,
     }
     with child_worker(free_port(), directory / f"{app}.log", **settings) as worker:
-        looks: list[tuple[float, int, float]] = []
-
-        def look(status: dict[str, Any]) -> bool:
-            events = int(status["events_total"])
-            if events:
-                looks.append((time.perf_counter(), events, worker.cpu_seconds()))
-            return events >= count
-
-        status = worker.wait(look, 900.0, f"through {count} events")
-        sums = worker.metrics()
-    first, last = looks[0], looks[-1]
-    if last[1] == first[1]:
-        raise BenchmarkError("too few events to measure: all were counted before the first look")
-    counted = last[1] - first[1]
+        first, last = between(progress([worker], count, 900.0))
+        status, sums = worker.status(), worker.metrics()
+    counted = last.events - first.events
     return {
-        "events_per_second": counted / (last[0] - first[0]),
-        "cpu_microseconds_per_event": 1e6 * (last[2] - first[2]) / counted,
+        "events_per_second": counted / (last.time - first.time),
+        "seconds": round(last.time - first.time, 2),
+        "events": counted,
+        "cpu_microseconds_per_event": 1e6 * (last.cpu - first.cpu) / counted,
         "records_per_commit": sums["segments_batch_records_sum"] / sums["segments_batch_records_count"],
         "commit_seconds_mean": sums["segments_commit_seconds_sum"] / sums["segments_commit_seconds_count"],
         "changes": float(status["changes_total"]),
+        "load_1m": os.getloadavg()[0],
     }
 
 
@@ -103,7 +96,7 @@ def run(events: int, users: int, shape: Spread, partitions: int, rounds: int, se
                 count = max(20_000, round(sent * peer.share))
                 done = run_peer(peer, broker.bootstrap, topic, out, min(count, sent), directory / out)
                 results.setdefault(peer.name, []).append(done)
-            results.setdefault("stock", []).append(stock_faust(broker.bootstrap, topic, min(100_000, sent)))
+            results.setdefault("stock", []).append(stock_faust(broker.bootstrap, topic, min(80_000, sent)))
     own, weak = spread(results["exactly_once"]), spread(results["at_least_once"])
     report: dict[str, Any] = {
         "events_per_second": own["events_per_second"],
@@ -113,7 +106,10 @@ def run(events: int, users: int, shape: Spread, partitions: int, rounds: int, se
         "stock_faust_bare_agent": spread(results["stock"]),
     }
     if peers:
-        found = {peer.name: spread(results[peer.name]) | {"guarantee": peer.guarantee} for peer in PEERS}
+        found = {
+            peer.name: spread(results[peer.name]) | {"guarantee": peer.guarantee, "packages": versions(peer)}
+            for peer in PEERS
+        }
         report["peers"] = found
         fastest = max(each["events_per_second"] for each in found.values())
         report["ratio_to_fastest_peer"] = round(own["events_per_second"] / fastest, 2)
@@ -124,16 +120,36 @@ def run(events: int, users: int, shape: Spread, partitions: int, rounds: int, se
         "spread": shape,
         "partitions": partitions,
         "seed": seed,
-        "what": "per user: dedupe, decayed counters, window tallies, five rules, change records; survives a crash",
+        "what": "per user: dedupe, decayed counters, window tallies, five rules, change records; survives a crash. "
+        "Measured inside the load: from a tenth of it on. Peers: their own code for the job, a share of the events.",
         "machine": machine(),
     }
+
+
+def chart(report: dict[str, Any], path: Path) -> None:
+    """Medians as bars, least to most as whiskers."""
+    shown = {
+        "live-segments, exactly once": report["exactly_once"],
+        "live-segments, at least once": report["at_least_once"],
+        "bytewax, at least once": report.get("peers", {}).get("bytewax"),
+        "quixstreams, exactly once": report.get("peers", {}).get("quixstreams"),
+        "Faust with a table, exactly once": report.get("peers", {}).get("faust-table"),
+        "Faust, does nothing": report["stock_faust_bare_agent"],
+    }
+    bars = [
+        Bar(name, found["events_per_second"], found["minimum"], found["maximum"])
+        for name, found in shown.items()
+        if found is not None
+    ]
+    bar_chart(path, f"Events a second, {report['users']:,} {report['spread']} users, one process", bars)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
+    parser.add_argument("--plot", type=Path, default=None, metavar="FILE", help="the same as an SVG")
     parser.add_argument("--peers", action="store_true", help="quixstreams, bytewax and Faust's table beside it")
-    parser.add_argument("--events", type=int, default=1_500_000)
+    parser.add_argument("--events", type=int, default=2_500_000)
     parser.add_argument("--users", type=int, default=10_000)
     parser.add_argument("--spread", choices=("uniform", "zipf"), default="zipf")
     parser.add_argument("--partitions", type=int, default=2)
@@ -143,6 +159,8 @@ def main() -> None:
     report = run(
         given.events, given.users, given.spread, given.partitions, given.rounds, given.seed, given.peers
     )  # fmt: skip
+    if given.plot is not None:
+        chart(report, given.plot)
     write_json(given.json, report)
 
 

@@ -11,12 +11,11 @@ from typing import Any
 import faust
 
 from benchmarks.peers.clock import StopWatch
-from benchmarks.peers.job import Job, decode_state, encode_state
-from state.user import new_state
+from benchmarks.peers.job import User, decode_event, decode_user, encode_user, fold, seen_packed
 
 
 def main(bootstrap: str, topic: str, out: str, count: int, directory: str, guarantee: str, partitions: int) -> None:
-    job, watch = Job(), StopWatch(count)
+    watch = StopWatch(count)
     app = faust.App(
         f"faust-{out}",
         broker=f"kafka://{bootstrap}",
@@ -28,6 +27,9 @@ def main(bootstrap: str, topic: str, out: str, count: int, directory: str, guara
         store="rocksdb://?driver=rocksdict",
         datadir=directory,
         processing_guarantee=guarantee,
+        producer_compression_type="lz4",
+        producer_linger=0.02,
+        producer_max_batch_size=1_000_000,
         consumer_auto_offset_reset="earliest",
     )
     source = app.topic(topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
@@ -36,14 +38,15 @@ def main(bootstrap: str, topic: str, out: str, count: int, directory: str, guara
 
     @app.agent(source)
     async def count_them(stream: Any) -> None:
-        async for event in stream.events():
+        async for record in stream.events():
+            event = decode_event(record.value)
+            kept = table.get(record.key)
+            user = decode_user(kept) if kept else User()
+            made = [] if seen_packed(user, event.id) else fold(user, event)
+            table[record.key] = encode_user(user)
+            for change in made:
+                await changes.send(key=record.key, value=change)
             watch.count()
-            kept = table.get(event.key)
-            state = decode_state(kept) if kept else new_state(0)
-            made = job.step(state, event.value, event.message.timestamp)
-            table[event.key] = encode_state(state)
-            for key, value in made:
-                await changes.send(key=key, value=value)
 
     faust.Worker(app, loglevel="ERROR", redirect_stdouts=False).execute_from_commandline()
 
