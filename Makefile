@@ -3,15 +3,15 @@ SHELL := bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 DEMO_SECONDS ?=
-BENCH_JSON ?= benchmarks/out/throughput.json
+BENCH_OUT ?= benchmarks/out
 # the text model comes with a package: nothing is asked of a model hub
 export HF_HUB_OFFLINE ?= 1
 STAMP := .venv/.installed
 
-.PHONY: help venv demo check test bench clean
+.PHONY: help venv demo check test bench bench-restore clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(STAMP) ## the environment .venv with all packages (about 3 GB the first time)
 
@@ -38,9 +38,17 @@ check: venv ## ruff and mypy
 test: check ## check, then all tests on a real Kafka
 	.venv/bin/python -m pytest
 
-bench: venv ## events per second beside stock Faust (BENCH_JSON=FILE takes the figures)
-	@mkdir -p $(dir $(BENCH_JSON))
-	.venv/bin/python -m benchmarks.throughput --json $(BENCH_JSON)
+bench: venv ## all benchmarks (about 40 minutes) and the tables of docs/performance.md
+	@mkdir -p $(BENCH_OUT)
+	.venv/bin/python -m benchmarks.throughput --peers --json $(BENCH_OUT)/throughput.json --plot docs/throughput.svg
+	.venv/bin/python -m benchmarks.latency --rate 10000 --saturate-encoder --json $(BENCH_OUT)/latency.json
+	.venv/bin/python -m benchmarks.encode --json $(BENCH_OUT)/encode.json
+	.venv/bin/python -m benchmarks.scale --json $(BENCH_OUT)/scale.json
+	.venv/bin/python -m benchmarks.memory --json $(BENCH_OUT)/memory.json --plot docs/memory.svg
+	.venv/bin/python -m benchmarks.tables
+
+bench-restore: venv ## restore and failover with a million users
+	.venv/bin/python -m benchmarks.restore --json $(BENCH_OUT)/restore.json
 
 clean: ## remove caches, build leftovers and local state; .venv stays
 	rm -rf .segments .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -34,6 +34,8 @@ ACTIVE: Final = 10_000
 OF_ANOTHER: Final = 10
 #: records in a transaction: less than users of a partition, so that no batch meets a user twice
 BATCH: Final = 2_000
+#: up to so many users are measured in the cache as well; its default is 200,000 for each partition
+MOST_CACHED: Final = 100_000
 #: events a second of event time
 _RATE: Final = 5_000.0
 
@@ -66,11 +68,11 @@ class Place:
         return topics
 
 
-def in_turn(events: int, users: int, start: float, follows: int = 0) -> Iterator[tuple[bytes, bytes]]:
+def in_turn(numbers: range, users: int, start: float, follows: int = 0) -> Iterator[tuple[bytes, bytes]]:
     """(key, value) of events of all users in turn, a shop's mix; each ``follows``-th is a follow (0: none)."""
-    for number in range(events):
+    for number in numbers:
         user = b"user-%08d" % (number * _STRIDE % users)
-        head = b'{"user":"%s","id":"t%d","time":%.3f,' % (user, number, start + number / _RATE)
+        head = b'{"user":"%s","id":"t%d","time":%.3f,' % (user, number, start + (number - numbers.start) / _RATE)
         if follows and number % follows == 0:
             yield user, head + b'"kind":"follow","target":"star-%d"}' % (number // follows % 1_000)
         elif number % 20 == 1:
@@ -108,7 +110,7 @@ def measure(
     partitions: int,
     count: int,
     records: Iterable[tuple[bytes, bytes]],
-    prepare: Callable[[ChildWorker], None] = lambda worker: None,
+    prepare: Callable[[ChildWorker], None] | None = None,
     workers: int = 1,
     **settings: str,
 ) -> dict[str, float]:
@@ -122,7 +124,8 @@ def measure(
             given = place.settings(app, name, **settings)
             children.append(stack.enter_context(child_worker(free_port(), place.directory / f"{name}.log", **given)))
         settle(children, partitions)
-        prepare(children[0])
+        if prepare is not None:
+            prepare(children[0])
         before = sum(child.status()["events_total"] for child in children)
         release = stack.enter_context(held(place.broker.bootstrap, topic, records))
         settle(children, partitions)
@@ -160,22 +163,33 @@ def by_workers(place: Place, events: int, partitions: int, seed: int) -> dict[st
     }
 
 
-def by_users(place: Place, sizes: Sequence[int], events: int, partitions: int) -> dict[str, Any]:
-    """The same events of all users in turn, who are there already, against how many they are."""
+def by_users(
+    place: Place, sizes: Sequence[int], events: int, partitions: int, cached: bool
+) -> dict[str, dict[str, float]]:
+    """The same events of all users in turn, who are there already, against how many they are.
+
+    Either each user is in the cache, or none ever is: with users in turn a cache that is a little too small has none.
+    """
     found = {}
     plan = load_plan(SEGMENTS)
     for users in sizes:
-        app = f"users{users}"
-        place.topics(app, partitions)
+        app = f"{'cached' if cached else 'read'}{users}"
+        topic = place.topics(app, partitions).events
         settings = Settings(app=app, bootstrap=place.broker.bootstrap, topic_prefix=f"{app}-", segments_file=SEGMENTS)
         # so deep that records are alike half-way through what is measured
         depth = max(1, 22 - events // (2 * users))
         filled = fill(settings, plan, users, partitions, depth)
-        records = in_turn(events, users, time.time())
-        found[str(users)] = measure(place, app, partitions, events, records, batch_records=str(BATCH)) | {
-            "events_before_per_user": depth,
-            "record_bytes_mean": filled["record_bytes_mean"],
-        }
+
+        def warm(worker: ChildWorker, users: int = users, topic: str = topic) -> None:
+            before = worker.status()["events_total"]
+            produce(place.broker.bootstrap, topic, in_turn(range(users), users, time.time() - 60.0))
+            worker.wait_idle(before + users, 300.0)
+
+        records = in_turn(range(users, users + events), users, time.time())
+        more = {} if cached else {"cached_users": str(BATCH)}
+        prepare = warm if cached else None
+        cost = measure(place, app, partitions, events, records, prepare, batch_records=str(BATCH), **more)
+        found[str(users)] = cost | {"events_before": depth, "record_bytes_mean": filled["record_bytes_mean"]}
     return found
 
 
@@ -199,7 +213,7 @@ def by_edges(place: Place, sizes: Sequence[int], events: int, partitions: int) -
         def there(worker: ChildWorker, edges: int = edges) -> None:
             worker.wait_idle(edges, 300.0)
 
-        records = in_turn(events, ACTIVE, time.time(), follows=10)
+        records = in_turn(range(events), ACTIVE, time.time(), follows=10)
         found[str(edges)] = measure(place, app, partitions, events, records, there, batch_records=str(BATCH))
     return found
 
@@ -216,7 +230,9 @@ def run(users: Sequence[int], edges: Sequence[int], events: int, load_events: in
     with tempfile.TemporaryDirectory(prefix="segments-scale-") as name, EmbeddedBroker(Path(name) / "kafka") as broker:
         place = Place(broker, Path(name))
         workers = by_workers(place, load_events, partitions, seed)
-        cost_by_users = by_users(place, users, events, partitions)
+        cost_by_users = by_users(place, users, events, partitions, cached=False)
+        few = [each for each in users if each <= MOST_CACHED]
+        cost_by_users_cached = by_users(place, few, events, partitions, cached=True)
         cost_by_edges = by_edges(place, edges, events, partitions)
     return {
         "speedup": workers["speedup"],
@@ -224,16 +240,17 @@ def run(users: Sequence[int], edges: Sequence[int], events: int, load_events: in
         "workers": workers,
         "cost_by_users": cost_by_users,
         "cost_by_users_ratio": steepness(cost_by_users),
+        "cost_by_users_cached": cost_by_users_cached,
+        "cost_by_users_cached_ratio": steepness(cost_by_users_cached),
         "cost_by_edges": cost_by_edges,
         "cost_by_edges_ratio": steepness(cost_by_edges),
         "batch_records": BATCH,
-        "cached_users": Settings().cached_users,
         "partitions": partitions,
         "seed": seed,
         "what": "Processor time of the worker for an event. By users: all in turn, in batches smaller than the users "
-        "of a partition, so that no batch meets a user twice whatever their number; up to cached_users a partition "
-        "they are met in memory, beyond that each is read from RocksDB. By edges: 10,000 people, a tenth of their events "
-        "follows; the follows that are there already are mostly of others. Rules only: no model runs.",
+        "of a partition, so that no batch meets a user twice whatever their number; each is read from RocksDB "
+        "(cost_by_users), or each is in the cache (cost_by_users_cached). By edges: 10,000 people, a tenth of their "
+        "events follows; the follows that are there already are mostly of others. Rules only: no model runs.",
         "machine": machine(),
     }
 

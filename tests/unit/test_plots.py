@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks.plots import Line, line_plot, shown, thinned, ticks
+from benchmarks.plots import Bar, Line, bar_chart, line_plot, shown, thinned, ticks
 
 
 def test_ticks_are_round_and_cover_the_values() -> None:
@@ -38,3 +38,13 @@ def test_thinning_keeps_the_peaks() -> None:
 def test_a_plot_without_points_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one point"):
         line_plot(tmp_path / "plot.svg", "t", "x", "y", [])
+
+
+def test_a_bar_chart_has_a_bar_for_each_in_proportion(tmp_path: Path) -> None:
+    path = tmp_path / "bars.svg"
+    bar_chart(path, "a < b", [Bar("one", 100.0, 90.0, 120.0), Bar("two", 25.0, 20.0, 30.0)])
+    bars = ET.fromstring(path.read_text()).findall("{http://www.w3.org/2000/svg}rect")[1:]
+    widths = [float(bar.attrib["width"]) for bar in bars]
+    assert widths[0] == pytest.approx(4 * widths[1], rel=0.01)
+    with pytest.raises(ValueError, match="at least one bar"):
+        bar_chart(path, "t", [])

@@ -1,0 +1,183 @@
+"""The tables of docs/performance.md, written from benchmarks/out/*.json between their markers.
+
+python -m benchmarks.tables
+
+A marker is ``<!-- table: NAME -->`` and ends at ``<!-- end -->``; writing twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+PAGE: Final = ROOT / "docs" / "performance.md"
+OUT: Final = ROOT / "benchmarks" / "out"
+MISSING: Final = "*No figures yet: `make bench` writes them.*"
+_PLACE: Final = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Report = dict[str, Any]
+Rows = Iterable[tuple[str, ...]]
+
+
+def throughput(report: Report) -> Iterator[str]:
+    """Rates of all contestants, and what they come to."""
+
+    def row(name: str, found: Report, guarantee: str) -> tuple[str, ...]:
+        rate = f"{found['events_per_second']:,} ({found['minimum']:,} to {found['maximum']:,})"
+        cpu = found["cpu_microseconds_per_event"]
+        return name, guarantee, rate, "" if cpu is None else f"{cpu:.1f}"
+
+    rows = [
+        row("**live-segments**", report["exactly_once"], "exactly once"),
+        row("live-segments", report["at_least_once"], "at least once"),
+    ]
+    for name, found in report.get("peers", {}).items():
+        versions = ", ".join(f"{package} {version}" for package, version in found["packages"].items())
+        rows.append(row(f"{name} ({versions})", found, found["guarantee"]))
+    rows.append(row("stock Faust's bare agent, raw bytes, does nothing", report["stock_faust_bare_agent"], "none"))
+    yield from table(("", "guarantee", "events a second: median (least to most)", "CPU, µs an event"), rows)
+    yield ""
+    told = [f"exactly-once costs {100 * report['exactly_once_cost']:.0f} %"]
+    if "peers" in report:
+        told.append(f"{report['ratio_to_fastest_peer']:g} times the fastest peer")
+        told.append(f"{report['ratio_to_faust_table']:g} times Faust with its table")
+    rounds = len(report["exactly_once"]["rounds"])
+    load = f"{report['events']:,} events of {report['users']:,} {report['spread']} users"
+    yield f"{'; '.join(told)}. {load}, {report['partitions']} partitions, {rounds} alternating rounds. {where(report)}"
+
+
+def latency(report: Report) -> Iterator[str]:
+    """Percentiles for each load."""
+    rows = [
+        (f"{run['rate']:,.0f}", run["encode_lane"], *(f"{run[f'{name}_ms']:,.1f}" for name in ("p50", "p90", "p99")))
+        for run in report["runs"]
+    ]
+    yield from table(("events a second", "encode lane", "p50, ms", "p90, ms", "p99, ms"), rows)
+    yield ""
+    comments = ""
+    if "comment_p50_ms" in report:
+        comments = (
+            f"Comment → change through BERT: p50 {report['comment_p50_ms']:,.0f} ms, "
+            f"p99 {report['comment_p99_ms']:,.0f} ms. "
+        )
+    yield comments + where(report)
+
+
+def encode(report: Report) -> Iterator[str]:
+    """The whole service against the bare model."""
+    rows = [
+        ("comments a second, whole service", f"{report['comments_per_second']:,.0f}"),
+        ("the bare model in a loop", f"{report['bare_comments_per_second']:,.0f}"),
+        ("ratio", f"{report['ratio_to_bare']:.2f}"),
+        ("int8 against float32", f"{report['int8_speedup']:.2f} times"),
+    ]
+    yield from table(("", ""), rows)
+    yield ""
+    yield where(report)
+
+
+def workers(report: Report) -> Iterator[str]:
+    """One worker and two."""
+    found = report["workers"]
+    rows = [
+        (
+            name,
+            f"{each['events_per_second']:,}",
+            f"{each['cpu_microseconds_per_event']:.1f}",
+            f"{each['broker_cpu_microseconds_per_event']:.1f}",
+        )
+        for name, each in (("one", found["one"]), ("two", found["two"]))
+    ]
+    yield from table(("workers", "events a second", "CPU of workers, µs an event", "CPU of the broker"), rows)
+    yield ""
+    yield (
+        f"Speedup {found['speedup']:g} here, where {found['cores']} cores serve workers and broker and allow "
+        f"{found['events_per_second_if_all_cores_were_busy']:,} events a second at most; {found['speedup_by_cpu']:g} "
+        f"by processor time, with cores for all. {where(report)}"
+    )
+
+
+def users(report: Report) -> Iterator[str]:
+    """Cost against users."""
+    yield from _costs("users, each read from RocksDB", report["cost_by_users"], report["cost_by_users_ratio"])
+    yield ""
+    yield from _costs("users, each in the cache", report["cost_by_users_cached"], report["cost_by_users_cached_ratio"])
+
+
+def edges(report: Report) -> Iterator[str]:
+    """Cost against follows."""
+    yield from _costs("follows there before", report["cost_by_edges"], report["cost_by_edges_ratio"])
+
+
+def _costs(what: str, found: Report, ratio: float) -> Iterator[str]:
+    rows = [
+        (f"{int(size):,}", f"{each['cpu_microseconds_per_event']:.2f}", f"{each['events_per_second']:,}")
+        for size, each in found.items()
+    ]
+    yield from table((what, "CPU of the worker, µs an event", "events a second"), rows)
+    yield ""
+    yield f"The dearest takes {ratio:g} times what the cheapest takes."
+
+
+def memory(report: Report) -> Iterator[str]:
+    """Resident size, and bytes a user."""
+    rows = [
+        ("users", f"{report['users']:,}"),
+        ("events", f"{report['events']:,}"),
+        ("resident, idle with models loaded", f"{report['rss_idle_mb']:,.0f} MiB"),
+        ("resident after the first third", f"{report['rss_min_mb']:,.0f} to {report['rss_max_mb']:,.0f} MiB"),
+        ("on disk, a user", f"{report['bytes_per_user_on_disk']:,} bytes"),
+    ]
+    yield from table(("", ""), rows)
+    yield ""
+    yield where(report)
+
+
+#: table → file in benchmarks/out, and what writes it
+TABLES: Final[dict[str, tuple[str, Callable[[Report], Iterator[str]]]]] = {
+    "throughput": ("throughput.json", throughput),
+    "latency": ("latency.json", latency),
+    "encode": ("encode.json", encode),
+    "workers": ("scale.json", workers),
+    "users": ("scale.json", users),
+    "edges": ("scale.json", edges),
+    "memory": ("memory.json", memory),
+}
+
+
+def table(head: tuple[str, ...], rows: Rows) -> Iterator[str]:
+    """Lines of a Markdown table."""
+    yield "| " + " | ".join(head) + " |"
+    yield "|" + " --- |" * len(head)
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
+
+
+def where(report: Report) -> str:
+    """The machine, and how busy it was."""
+    machine = report["machine"]
+    return f"{machine['cores']} cores ({machine['cpu']}), Python {machine['python']}, load {machine['load_1m']:.1f}."
+
+
+def written(page: str, out: Path) -> str:
+    """The page with every table as the reports in ``out`` have it. Raises KeyError for a marker of no known table."""
+
+    def fill(found: re.Match[str]) -> str:
+        file, lines = TABLES[found[2]]
+        path = out / file
+        body = "\n".join(lines(json.loads(path.read_text("utf-8")))) if path.is_file() else MISSING
+        return f"{found[1]}\n{body}\n\n{found[3]}"
+
+    return _PLACE.sub(fill, page)
+
+
+def main() -> None:
+    PAGE.write_text(written(PAGE.read_text("utf-8"), OUT), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
