@@ -47,7 +47,7 @@ class Place:
     broker: EmbeddedBroker
     directory: Path
 
-    def settings(self, app: str, name: str, **more: str) -> dict[str, str]:
+    def settings(self, app: str, name: str) -> dict[str, str]:
         return {
             "app": app,
             "bootstrap": self.broker.bootstrap,
@@ -59,7 +59,6 @@ class Place:
             "segments_file": str(SEGMENTS),
             # what is held back is no standstill
             "stuck_seconds": "900",
-            **more,
         }
 
     def topics(self, app: str, partitions: int) -> Topics:
@@ -112,16 +111,19 @@ def measure(
     records: Iterable[tuple[bytes, bytes]],
     prepare: Callable[[ChildWorker], None] | None = None,
     workers: int = 1,
-    **settings: str,
+    cached_users: int | None = None,
+    batch_records: int | None = None,
 ) -> dict[str, float]:
     """Rate and processor time of ``count`` records, for workers that are there, ready and at rest before they come."""
     topic, pid = Topics(app, f"{app}-").events, place.broker.pid
     assert pid is not None
+    limits = {"cached_users": cached_users, "batch_records": batch_records}
+    settings = {name: str(value) for name, value in limits.items() if value is not None}
     with ExitStack() as stack:
         children = []
         for number in range(workers):
             name = f"{app}-{number}"
-            given = place.settings(app, name, **settings)
+            given = place.settings(app, name) | settings
             children.append(stack.enter_context(child_worker(free_port(), place.directory / f"{name}.log", **given)))
         settle(children, partitions)
         if prepare is not None:
@@ -186,9 +188,10 @@ def by_users(
             worker.wait_idle(before + users, 300.0)
 
         records = in_turn(range(users, users + events), users, time.time())
-        more = {} if cached else {"cached_users": str(BATCH)}
-        prepare = warm if cached else None
-        cost = measure(place, app, partitions, events, records, prepare, batch_records=str(BATCH), **more)
+        cost = measure(
+            place, app, partitions, events, records,
+            prepare=warm if cached else None, cached_users=None if cached else BATCH, batch_records=BATCH,
+        )  # fmt: skip
         found[str(users)] = cost | {"events_before": depth, "record_bytes_mean": filled["record_bytes_mean"]}
     return found
 
@@ -214,7 +217,7 @@ def by_edges(place: Place, sizes: Sequence[int], events: int, partitions: int) -
             worker.wait_idle(edges, 300.0)
 
         records = in_turn(range(events), ACTIVE, time.time(), follows=10)
-        found[str(edges)] = measure(place, app, partitions, events, records, there, batch_records=str(BATCH))
+        found[str(edges)] = measure(place, app, partitions, events, records, there, batch_records=BATCH)
     return found
 
 
