@@ -20,7 +20,7 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main
 
 from benchmarks.peers.clock import StopWatch
-from benchmarks.peers.job import Event, User, decode_event, decode_user, encode_user, fold, seen_in
+from benchmarks.peers.job import Event, User, calm_collector, decode_event, decode_user, encode_user, fold, seen_in
 
 #: seconds between snapshots: half of its default, so that a round has several and one falls near its end
 EPOCH = 5.0
@@ -67,6 +67,7 @@ def main(bootstrap: str, topic: str, out: str, count: int, directory: str) -> No
     path = Path(directory)
     path.mkdir(parents=True, exist_ok=True)
     init_db_dir(path, 1)
+    calm_collector()
     cli_main(
         flow(bootstrap, topic, out, count),
         workers_per_process=1,

@@ -11,7 +11,7 @@ from typing import Any
 import faust
 
 from benchmarks.peers.clock import StopWatch
-from benchmarks.peers.job import User, decode_event, decode_user, encode_user, fold, seen_packed
+from benchmarks.peers.job import User, calm_collector, decode_event, decode_user, encode_user, fold, seen_packed
 
 
 def main(bootstrap: str, topic: str, out: str, count: int, directory: str, guarantee: str, partitions: int) -> None:
@@ -48,6 +48,7 @@ def main(bootstrap: str, topic: str, out: str, count: int, directory: str, guara
                 await changes.send(key=record.key, value=change)
             watch.count()
 
+    calm_collector()
     faust.Worker(app, loglevel="ERROR", redirect_stdouts=False).execute_from_commandline()
 
 

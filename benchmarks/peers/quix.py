@@ -12,7 +12,7 @@ import sys
 from quixstreams import Application, State
 
 from benchmarks.peers.clock import StopWatch
-from benchmarks.peers.job import User, decode_event, decode_user, encode_user, fold, seen_packed
+from benchmarks.peers.job import User, calm_collector, decode_event, decode_user, encode_user, fold, seen_packed
 
 #: seconds between its transactions
 COMMIT_INTERVAL = 5.0
@@ -46,6 +46,7 @@ def main(bootstrap: str, topic: str, out: str, count: int, directory: str, guara
     frame = app.dataframe(source)
     frame = frame.apply(step, stateful=True, expand=True)
     frame = frame.to_topic(changes)  # the source record's key: the user
+    calm_collector()
     app.run()
 
 
