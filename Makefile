@@ -38,10 +38,10 @@ check: venv ## ruff and mypy
 test: check ## check, then all tests on a real Kafka
 	.venv/bin/python -m pytest
 
-bench: venv ## all benchmarks (about 40 minutes) and the tables of docs/performance.md
+bench: venv ## all benchmarks (about half an hour) and the tables of docs/performance.md
 	@mkdir -p $(BENCH_OUT)
 	.venv/bin/python -m benchmarks.throughput --peers --json $(BENCH_OUT)/throughput.json --plot docs/throughput.svg
-	.venv/bin/python -m benchmarks.latency --rate 10000 --saturate-encoder --json $(BENCH_OUT)/latency.json
+	.venv/bin/python -m benchmarks.latency --rate 10000 --saturate-encoder --comments --json $(BENCH_OUT)/latency.json
 	.venv/bin/python -m benchmarks.encode --json $(BENCH_OUT)/encode.json
 	.venv/bin/python -m benchmarks.scale --json $(BENCH_OUT)/scale.json
 	.venv/bin/python -m benchmarks.memory --json $(BENCH_OUT)/memory.json --plot docs/memory.svg

@@ -41,13 +41,15 @@ def throughput(report: Report) -> Iterator[str]:
     rows.append(row("stock Faust's bare agent, raw bytes, does nothing", report["stock_faust_bare_agent"], "none"))
     yield from table(("", "guarantee", "events a second: median (least to most)", "CPU, µs an event"), rows)
     yield ""
-    told = [f"exactly-once costs {100 * report['exactly_once_cost']:.0f} %"]
+    told = [f"Exactly-once costs {100 * report['exactly_once_cost']:.0f} %"]
     if "peers" in report:
         told.append(f"{report['ratio_to_fastest_peer']:g} times the fastest peer")
         told.append(f"{report['ratio_to_faust_table']:g} times Faust with its table")
     rounds = len(report["exactly_once"]["rounds"])
     load = f"{report['events']:,} events of {report['users']:,} {report['spread']} users"
-    yield f"{'; '.join(told)}. {load}, {report['partitions']} partitions, {rounds} alternating rounds. {where(report)}"
+    yield "![Events a second](throughput.svg)"
+    yield ""
+    yield f"{'; '.join(told)}. {load}, {report['partitions']} partitions, rounds: {rounds}. {where(report)}"
 
 
 def latency(report: Report) -> Iterator[str]:
@@ -70,14 +72,17 @@ def latency(report: Report) -> Iterator[str]:
 def encode(report: Report) -> Iterator[str]:
     """The whole service against the bare model."""
     rows = [
-        ("comments a second, whole service", f"{report['comments_per_second']:,.0f}"),
-        ("the bare model in a loop", f"{report['bare_comments_per_second']:,.0f}"),
-        ("ratio", f"{report['ratio_to_bare']:.2f}"),
-        ("int8 against float32", f"{report['int8_speedup']:.2f} times"),
+        (
+            precision,
+            f"{found['comments_per_second']:,.0f}",
+            f"{found['bare_comments_per_second']:,.0f}",
+            f"{found['ratio_to_bare']:.2f}",
+        )
+        for precision, found in report["precisions"].items()
     ]
-    yield from table(("", ""), rows)
+    yield from table(("precision", "comments a second, whole service", "bare model in a loop", "ratio"), rows)
     yield ""
-    yield where(report)
+    yield f"int8 encodes {report['int8_speedup']:.2f} times what float32 does. {where(report)}"
 
 
 def workers(report: Report) -> Iterator[str]:
