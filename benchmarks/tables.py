@@ -82,7 +82,8 @@ def encode(report: Report) -> Iterator[str]:
     ]
     yield from table(("precision", "comments a second, whole service", "bare model in a loop", "ratio"), rows)
     yield ""
-    yield f"int8 encodes {report['int8_speedup']:.2f} times what float32 does. {where(report)}"
+    first, other = report["precisions"]
+    yield f"{other} encodes {report[f'{other}_speedup']:.2f} times what {first} does. {where(report)}"
 
 
 def workers(report: Report) -> Iterator[str]:

@@ -45,7 +45,7 @@ PEERS = (
         "benchmarks.peers.quix",
         ("quixstreams==3.28.1",),
         "exactly-once: Kafka transactions every 5 s; RocksDB and changelog",
-        0.1,
+        0.2,
         ("exactly-once",),
     ),
     Peer(
