@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +44,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "load_1m": os.getloadavg()[0],
         "python": platform.python_version(),
+        "compiled_fold": find_spec("state._fold") is not None,
         "packages": {name: version(name) for name in packages},
     }
 
