@@ -38,7 +38,7 @@ PEERS = (
         "benchmarks.peers.bytewax_flow",
         ("bytewax[kafka]==0.21.1",),
         "at least once (its strongest with Kafka as sink); state in memory, snapshots to local SQLite every 5 s",
-        0.4,
+        0.8,
     ),
     Peer(
         "quixstreams",
