@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from encoders.base import (
     TEXT_DIM,
     BuildOptions,
     EncoderSpec,
+    Precision,
     TextEncoder,
     Weights,
     choose_device,
@@ -52,7 +53,7 @@ ENCODERS: tuple[EncoderSpec, ...] = (
     EncoderSpec(
         "text",
         "a text to the model's own vector",
-        lambda o, _w: BertTextEncoder(o.text_model, o.device),
+        lambda o, _w: BertTextEncoder(o.text_model, o.device, precision=o.text_precision),
         _words,
     ),
     EncoderSpec(
@@ -99,11 +100,13 @@ def load_encoders(
     device: str = "auto",
     torch_threads: int = 1,
     raw_dim: int = RAW_DIM,
+    text_precision: Precision = "float32",
 ) -> Encoders:
     """Builds all encoders; what the artifact does not hold (or without one, all) gets its sound untrained weights.
 
     Sets torch's number of threads, and keeps tokenizers from taking more: this is the one place that does.
-    Raises FileNotFoundError if the model or the artifact is missing, ValueError if the artifact does not fit.
+    Raises FileNotFoundError if the model or the artifact is missing, ValueError if the artifact does not fit or the
+    device has not that precision, RuntimeError if the processor has not.
     """
     torch.set_num_threads(torch_threads)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -114,12 +117,12 @@ def load_encoders(
         by_owner.setdefault(owner, {})[weight] = value
     if unknown := set(by_owner) - {spec.name for spec in ENCODERS} - {"fusion"}:
         raise ValueError(f"{artifact}: weights of unknown encoders {sorted(unknown)}")
-    options = BuildOptions(text_model, choose_device(device), raw_dim)
+    options = BuildOptions(text_model, choose_device(device), raw_dim, text_precision=text_precision)
     built: dict[str, Any] = {}
     for spec in ENCODERS:
         built[spec.name] = spec.make(options, by_owner.get(spec.name))
         if spec.name == "text":
-            options = BuildOptions(text_model, options.device, raw_dim, built["text"].dim)
+            options = replace(options, text_dim=built["text"].dim)
     fusion = Fusion(by_owner.get("fusion"))
     version = digest({}, *(e.version for e in built.values()), fusion.version)
     return Encoders(**built, fusion=fusion, version=version)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,8 @@ F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Weights = Mapping[str, F32]
+Precision = Literal["float32", "int8", "bf16"]
+"""What the text model computes in."""
 
 BatchT_contra = TypeVar("BatchT_contra", contravariant=True)
 
@@ -69,6 +71,7 @@ class BuildOptions:
     device: str = "auto"
     raw_dim: int = RAW_DIM
     text_dim: int = TEXT_DIM
+    text_precision: Precision = "float32"
 
 
 @dataclass(frozen=True)

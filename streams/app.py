@@ -77,7 +77,13 @@ def make_place(settings: Settings, partition: int, partitions: int) -> Place:
 
 def load_models(settings: Settings, plan: Plan) -> Models:
     """Encoders and description vectors."""
-    encoders = load_encoders(settings.text_model, settings.encoder_artifact, settings.device, settings.torch_threads)
+    encoders = load_encoders(
+        settings.text_model,
+        settings.encoder_artifact,
+        settings.device,
+        settings.torch_threads,
+        text_precision=settings.text_precision,
+    )
     models = make_models(encoders, plan)
     if pause := float(os.environ.get("SEGMENTS_TEST_SLOW_ENCODER", "0")):
         return dataclasses.replace(models, encoders=dataclasses.replace(encoders, text=SlowText(encoders.text, pause)))

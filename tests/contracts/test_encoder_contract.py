@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
 from encoders.artifact import ENCODERS
-from encoders.base import F32, BuildOptions, EncoderSpec
+from encoders.base import F32, BuildOptions, EncoderSpec, Precision, Weights
+
+
+def _make_in(spec: EncoderSpec, precision: Precision, options: BuildOptions, weights: Weights | None) -> Any:
+    return spec.make(replace(options, text_precision=precision), weights)
+
 
 _OPTIONS = BuildOptions(device="cpu")
+_OTHERS: tuple[Precision, ...] = ("int8", "bf16")
+_ROWS = [pytest.param(spec, id=spec.name) for spec in ENCODERS] + [
+    pytest.param(replace(spec, make=partial(_make_in, spec, precision)), id=f"{spec.name}-{precision}")
+    for spec in ENCODERS
+    if spec.name == "text"
+    for precision in _OTHERS
+]
 
 
-@pytest.fixture(scope="module", params=ENCODERS, ids=lambda spec: spec.name)
+@pytest.fixture(scope="module", params=_ROWS)
 def row(request: pytest.FixtureRequest) -> tuple[EncoderSpec, Any]:
     spec: EncoderSpec = request.param
     return spec, spec.make(_OPTIONS, None)
