@@ -1,7 +1,8 @@
 """The encode lane: one queue for all partitions of the worker, newest state of a user wins, in batches, in a thread.
 
 The queue in memory is bounded: who finds it full waits in the store alone (the ``q`` records hold everybody who waits)
-and is read from there when the lane runs low.
+and is read from there when the lane runs low. Two batches are under way at a time, never with a user in common: while
+the models work on one, the other is committed and the next one read.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ log = logging.getLogger(__name__)
 MOST_WAITING = 50_000
 #: users read from a partition's store at once: that holds up its next turn by a few milliseconds
 READ_QUEUE = 2_000
+#: batches under way at once; the models work on one of them
+_ABREAST = 2
+#: users handed over for one turn, so that a large batch does not hold up the events of its partition
+_TURN_USERS = 32
 #: seconds before a batch that failed is tried again, by how often the lane failed since it last got on
 _AGAIN_AFTER = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
@@ -89,9 +94,11 @@ class EncodeLane:
         self._backlogs: dict[int, _Backlog] = {}
         self._refreshes: deque[_Refresh] = deque()
         self._wake = asyncio.Event()
-        self._busy = False
-        self._in_flight = 0
-        self._taken_since = 0.0
+        self._choosing = asyncio.Lock()
+        self._steps = 0
+        self._failures = 0
+        self._in_flight: dict[tuple[EncodeTarget, str], float] = {}
+        """Who is being encoded or committed, and since when he waited; not to be read before that is done."""
 
     def attach(self, target: EncodeTarget) -> None:
         """A partition came to this worker: whoever waits in its store is read when there is room."""
@@ -140,13 +147,15 @@ class EncodeLane:
     @property
     def depth(self) -> int:
         """Users that wait, in memory or on disk, or are being encoded: 0 means that all is done."""
-        return max(sum(target.queued_users for target in self._targets.values()), len(self._waiting) + self._in_flight)
+        return max(
+            sum(target.queued_users for target in self._targets.values()), len(self._waiting) + len(self._in_flight)
+        )
 
     @property
     def age(self) -> float:
         """Seconds that the user in front has waited, those that are being encoded included."""
-        if self._in_flight and self._taken_since:
-            return time.monotonic() - self._taken_since
+        if self._in_flight:
+            return time.monotonic() - min(self._in_flight.values())
         for _, since in self._waiting.values():
             return time.monotonic() - since
         return 0.0
@@ -154,7 +163,7 @@ class EncodeLane:
     @property
     def idle(self) -> bool:
         """Nothing waits and nothing is under way."""
-        return not (self._waiting or self._backlogs or self._refreshes or self._busy)
+        return not (self._waiting or self._backlogs or self._refreshes or self._steps)
 
     def _note(self) -> None:
         if self._waiting or self._backlogs or self._refreshes:
@@ -162,41 +171,56 @@ class EncodeLane:
         self._metrics.encode_queue_depth.set(self.depth)
         self._metrics.encode_queue_age.set(self.age)
 
+    @property
+    def _ready(self) -> bool:
+        """There is somebody to take: refreshes and what is left on disk alone wait until all under way is done."""
+        if self._in_flight:
+            return any((target, user) not in self._in_flight for (_, user), (target, _) in self._waiting.items())
+        return bool(self._waiting or self._backlogs or self._refreshes)
+
     async def run(self) -> None:
         """Work until cancelled. A batch that fails is logged and its users wait again: nothing is lost."""
-        failures = 0
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_ABREAST):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
         while True:
-            if not (self._waiting or self._backlogs or self._refreshes):
+            while not self._ready:
                 self._wake.clear()
                 await self._wake.wait()
-            self._busy = True
+            self._steps += 1
             try:
                 await self.step()
-                failures = 0
+                self._failures = 0
             except Exception as error:
-                pause = _AGAIN_AFTER[min(failures, len(_AGAIN_AFTER) - 1)]
-                failures += 1
+                pause = _AGAIN_AFTER[min(self._failures, len(_AGAIN_AFTER) - 1)]
+                self._failures += 1
                 known = isinstance(error, EncoderAwayError)
                 log.warning(
                     "encoding stands still: %s; again in %.1f s", error, pause, exc_info=None if known else error
                 )
                 self._note()
-                await asyncio.sleep(pause)
+                async with self._choosing:
+                    await asyncio.sleep(pause)
             finally:
-                self._busy, self._in_flight, self._taken_since = False, 0, 0.0
+                self._steps -= 1
                 self._note()
 
     async def step(self) -> None:
-        """One batch: of waiting users if there are any, else of a refresh."""
-        if self._backlogs:
-            await self._read_backlogs()
-        if self._waiting:
-            await self._encode_waiting()
-        elif self._refreshes:
-            await self._encode_refresh()
+        """One batch: of waiting users if there are any, else, when nothing is under way, of a refresh."""
+        async with self._choosing:
+            if self._backlogs:
+                await self._read_backlogs()
+            taken = self._take_batch()
+            if not taken:
+                if self._refreshes and not self._in_flight:
+                    await self._encode_refresh()
+                return
+        await self._encode_waiting(taken)
 
     async def _read_backlogs(self) -> None:
-        """Some users of each partition with a backlog. Nobody is being encoded now: who is queued there really waits.
+        """Some users of each partition with a backlog, but for those under way: they are offered again if need be.
 
         A pass begins when the lane runs low, and not sooner: its beginning skips what RocksDB has of those encoded.
         """
@@ -212,7 +236,8 @@ class EncodeLane:
                 continue  # the partition left meanwhile
             del self._backlogs[number]
             self._backlogs[number] = backlog  # behind the others, for the room that is left next time
-            self._take(backlog.target, users, backlog.since, self._most)
+            waiting = [user for user in users if (backlog.target, user) not in self._in_flight]
+            self._take(backlog.target, waiting, backlog.since, self._most)
             if len(users) == self._chunk:
                 backlog.after = users[-1]
             elif backlog.missed:
@@ -220,20 +245,27 @@ class EncodeLane:
             else:
                 del self._backlogs[number]
 
-    async def _encode_waiting(self) -> None:
-        taken = list(self._waiting.items())[: self._batch]
-        self._in_flight, self._taken_since = len(taken), taken[0][1][1]
-        for key, _ in taken:
+    def _take_batch(self) -> list[tuple[tuple[int, str], tuple[EncodeTarget, float]]]:
+        """The first who wait and are not under way."""
+        free = (each for each in self._waiting.items() if (each[1][0], each[0][1]) not in self._in_flight)
+        taken = list(islice(free, self._batch))
+        for key, (target, since) in taken:
             del self._waiting[key]
-        by_target: dict[int, tuple[EncodeTarget, list[str]]] = {}
-        for (number, user), (target, _) in taken:
-            by_target.setdefault(number, (target, []))[1].append(user)
+            self._in_flight[target, key[1]] = since
+        return taken
+
+    async def _encode_waiting(self, taken: list[tuple[tuple[int, str], tuple[EncodeTarget, float]]]) -> None:
+        by_target: dict[EncodeTarget, list[str]] = {}
+        for (_, user), (target, _) in taken:
+            by_target.setdefault(target, []).append(user)
         try:
-            await self._encode([(target, users, []) for target, users in by_target.values()], refresh=False)
+            await self._encode([(target, users, []) for target, users in by_target.items()], refresh=False)
         except Exception:
             self._waiting = {**dict(taken), **self._waiting}  # in front, with the time that they have waited
-            self._in_flight = 0
             raise
+        finally:
+            for (_, user), (target, _) in taken:
+                del self._in_flight[target, user]
 
     async def _encode_refresh(self) -> None:
         refresh = self._refreshes[0]
@@ -250,6 +282,8 @@ class EncodeLane:
             refresh.after = users[-1]
         again = any(each.followee == refresh.followee and each.target is refresh.target for each in self._refreshes)
         refreshed = [refresh.followee] if ended and not again else []
+        under_way = dict.fromkeys(((refresh.target, user) for user in users), time.monotonic())
+        self._in_flight |= under_way
         try:
             await self._encode([(refresh.target, users, refreshed)], refresh=True)
         except Exception:
@@ -257,6 +291,9 @@ class EncodeLane:
             if ended:
                 self._refreshes.appendleft(refresh)
             raise
+        finally:
+            for key in under_way:
+                del self._in_flight[key]
 
     async def _encode(self, parts: list[tuple[EncodeTarget, list[str], list[str]]], refresh: bool) -> None:
         work: list[tuple[EncodeTarget, list[encode.Job], list[str]]] = []
@@ -266,14 +303,15 @@ class EncodeLane:
             except PartitionGoneError:
                 self.drop(target)
         jobs = [job for _, part, _ in work for job in part]
-        self._in_flight = len(jobs)
         computed = iter(await self._encoder.compute(jobs) if jobs else [])
         for target, part, refreshed in work:
             done = [job for job in islice(computed, len(part)) if job is not None]
             self._metrics.encoded_users.inc(len(done))
             self._metrics.encoded_texts.inc(sum(len(job.texts) for job in done))
             try:
-                await target.submit(done, refreshed)
+                for start in range(0, max(1, len(done)), _TURN_USERS):
+                    last = start + _TURN_USERS >= len(done)
+                    await target.submit(done[start : start + _TURN_USERS], refreshed if last else [])
             except PartitionGoneError:
                 self.drop(target)
 

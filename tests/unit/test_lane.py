@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -25,6 +25,9 @@ class Target:
         self.reads: list[int] = []
         self.encoded: list[str] = []
         self.offer_on_submit: list[str] = []
+        self.batches: list[list[str]] = []
+        self.turns: list[int] = []
+        self.commits: asyncio.Semaphore | None = None
         self.lane: EncodeLane | None = None
 
     @property
@@ -40,6 +43,7 @@ class Target:
     async def make_jobs(self, users: list[str], refresh: bool) -> list[encode.Job]:
         self._check()
         assert not refresh
+        self.batches.append(users)
         return encode.make_jobs(self.partition.memory, [(user, self.partition.state(user)) for user in users], "event")
 
     async def followers(self, followee: str, after: str, most: int) -> list[str]:
@@ -49,7 +53,10 @@ class Target:
     async def submit(self, jobs: list[encode.Job], refreshed: list[str]) -> None:
         del refreshed
         self._check()
+        if self.commits is not None:
+            await self.commits.acquire()
         self.partition.batch(jobs=jobs)
+        self.turns.append(len(jobs))
         self.encoded += [job.user for job in jobs]
         if self.offer_on_submit:
             self.comment(self.offer_on_submit.pop())
@@ -168,5 +175,57 @@ def test_a_partition_that_left_takes_its_backlog_with_it(executor: ThreadPoolExe
         assert lane.depth == 1
         await work_off(lane)
         assert back.encoded == ["x"]
+
+    asyncio.run(run())
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    deadline = asyncio.get_running_loop().time() + 30.0
+    while not reached():
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.001)
+
+
+def test_the_next_batch_is_encoded_while_one_is_committed_but_nobody_who_is_in_that(
+    executor: ThreadPoolExecutor,
+) -> None:
+    async def run() -> None:
+        target = Target()
+        target.commits = asyncio.Semaphore(0)
+        lane = lane_for(executor, target, most=100, batch=2)
+        for user in ("a", "b", "c"):
+            target.comment(user)
+        running = asyncio.create_task(lane.run())
+        await until(lambda: len(target.batches) == 2)
+        assert target.batches == [["a", "b"], ["c"]]
+        assert target.turns == []
+        lane.offer(target, ["a", "b"])  # who is not committed yet
+        target.comment("d")
+        target.comment("e")
+        target.commits.release()
+        await until(lambda: len(target.batches) == 3)
+        for _ in range(10):
+            target.commits.release()
+        await until(lambda: lane.idle)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert sorted(user for batch in target.batches for user in batch) == list("aabbcde")
+        assert sorted(target.encoded) == list("aabbcde")
+        assert [target.partition.members(user) for user in "abcde"] == [{"cooks"}] * 5
+        assert lane.depth == target.queued_users == 0
+
+    asyncio.run(run())
+
+
+def test_a_large_batch_is_handed_over_in_several_turns(executor: ThreadPoolExecutor) -> None:
+    async def run() -> None:
+        target = Target()
+        lane = lane_for(executor, target, most=100, batch=100)
+        for number in range(70):
+            target.comment(f"u{number:02}")
+        await lane.step()
+        assert [len(batch) for batch in target.batches] == [70]
+        assert target.turns == [32, 32, 6]
+        assert target.queued_users == 0
 
     asyncio.run(run())
