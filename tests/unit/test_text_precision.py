@@ -40,7 +40,7 @@ def test_int8_stays_within_cosine_099_of_float32_for_every_comment(
 ) -> None:
     cosines = np.einsum("nd,nd->n", float32.encode(comments), int8.encode(comments))
     assert cosines.min() > 0.99
-    assert cosines.mean() > 0.998
+    assert np.median(cosines) > 0.998
 
 
 def test_an_int8_vector_is_the_same_to_the_bit_whatever_is_in_the_batch(
