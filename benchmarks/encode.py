@@ -97,7 +97,7 @@ def bare(texts: Path, precision: str, threads: int) -> dict[str, Any]:
 
 
 def median(rounds: list[dict[str, Any]], key: str = "comments_per_second") -> float:
-    return round(statistics.median(each[key] for each in rounds), 2)
+    return float(round(statistics.median(each[key] for each in rounds), 2))
 
 
 def run(comments: int, rounds: int, threads: int, partitions: int) -> dict[str, Any]:

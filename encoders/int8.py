@@ -46,7 +46,7 @@ class Int8Linear(nn.Module):
         levels = (rows - (least + _HALF * step)).mul_(1.0 / step).round_().to(torch.int8)
         # torch casts to int8 ten times as fast as to uint8, which oneDNN takes; the highest bit is all that differs
         levels = levels.view(torch.uint8).bitwise_xor_(_HALF)
-        product = torch.ops.onednn.qlinear_pointwise(
+        product: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
             levels, 1.0, 0, self._packed, self.weight_scale, self.weight_zero, None,
             1.0, 0, torch.float32, "none", [], "",
         )  # fmt: skip
