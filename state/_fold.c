@@ -12,6 +12,7 @@
 #include <string.h>
 #include <structmember.h>
 
+#define CHUNK 64              /* state.seen */
 #define MOST (1LL << 50)     /* state.windows.MOST */
 #define MILLISECONDS_FROM 1e11 /* streams.wire.times */
 #define EXACT (1LL << 53)    /* beyond this a double is not exact: left to Python */
@@ -36,7 +37,7 @@ typedef struct {
 } TallyAt;
 typedef struct {
     PyTypeObject *type;
-    Py_ssize_t seconds, full_at;
+    Py_ssize_t seconds, tail, tail_seconds;
 } SeenAt;
 
 static EventAt event_at;
@@ -190,6 +191,30 @@ static PyTypeObject RouteType = {
     .tp_dealloc = (destructor)route_dealloc,
 };
 
+/* What one call of run() has in hand of the state. A user's events come together, so a counter or tally is read once,
+ * added to as plain numbers, and written back at the end. */
+
+typedef struct {
+    PyObject *key, *counter; /* borrowed: the state has them, or the event */
+    double time, fast, slow;
+} CounterSlot;
+
+typedef struct {
+    PyObject *key, *tally; /* tally NULL: there is none */
+    long long total, head, bucket, held;
+    int changed, filled; /* bucket and held say what has not reached the dict; filled: it has buckets */
+} TallySlot;
+
+#define COUNTERS 6
+#define TALLIES 16
+
+typedef struct {
+    PyObject *decayed, *categories, *tallies;
+    CounterSlot counters[COUNTERS];
+    TallySlot slots[TALLIES];
+    int counter_count, slot_count;
+} Hand;
+
 /* state.decay */
 
 static int set_number(PyObject *list, Py_ssize_t at, double number)
@@ -198,46 +223,103 @@ static int set_number(PyObject *list, Py_ssize_t at, double number)
     return value == NULL ? -1 : PyList_SetItem(list, at, value);
 }
 
-/* add_pair (pair) and add_slow of state.decay */
-static int decay_add(PyObject *counters, PyObject *key, double time, double weight, int pair)
+static int number_at(PyObject *list, Py_ssize_t at, double *number)
+{
+    *number = PyFloat_AsDouble(PyList_GET_ITEM(list, at));
+    return *number == -1.0 && PyErr_Occurred() ? -1 : 0;
+}
+
+/* add_slow of state.decay */
+static int add_slow(PyObject *counters, PyObject *key, double time, double weight)
 {
     PyObject *counter = PyDict_GetItemWithError(counters, key);
     if (counter == NULL) {
         if (PyErr_Occurred())
             return -1;
-        counter = pair ? Py_BuildValue("[ddd]", time, weight, weight) : Py_BuildValue("[dd]", time, weight);
+        counter = Py_BuildValue("[dd]", time, weight);
         if (counter == NULL)
             return -1;
         int failed = PyDict_SetItem(counters, key, counter);
         Py_DECREF(counter);
         return failed;
     }
-    Py_ssize_t size = pair ? 3 : 2;
-    if (!PyList_CheckExact(counter) || PyList_GET_SIZE(counter) != size) {
-        PyErr_SetString(PyExc_TypeError, "a decayed counter is not a list of the right length");
+    if (!PyList_CheckExact(counter) || PyList_GET_SIZE(counter) != 2) {
+        PyErr_SetString(PyExc_TypeError, "a slow counter is not a list of two numbers");
         return -1;
     }
-    double values[3];
-    for (Py_ssize_t i = 0; i < size; i++) {
-        values[i] = PyFloat_AsDouble(PyList_GET_ITEM(counter, i));
-        if (values[i] == -1.0 && PyErr_Occurred())
+    double then, slow;
+    if (number_at(counter, 0, &then) < 0 || number_at(counter, 1, &slow) < 0)
+        return -1;
+    double ahead = time - then;
+    if (ahead >= 0.0)
+        return set_number(counter, 0, time) < 0 ? -1 : set_number(counter, 1, slow * exp2(ahead * per_slow) + weight);
+    return set_number(counter, 1, slow + weight * exp2(-ahead * per_slow));
+}
+
+/* Kinds and keys of tallies are mostly the same object each time. */
+static int same(PyObject *one, PyObject *other)
+{
+    return one == other || PyUnicode_Compare(one, other) == 0;
+}
+
+static int put_back_counter(const CounterSlot *slot)
+{
+    return set_number(slot->counter, 0, slot->time) < 0 || set_number(slot->counter, 1, slot->fast) < 0
+                   || set_number(slot->counter, 2, slot->slow) < 0
+               ? -1
+               : 0;
+}
+
+/* add_pair of state.decay */
+static int add_pair(Hand *hand, PyObject *key, double time, double weight)
+{
+    CounterSlot *slot = NULL;
+    for (int i = 0; i < hand->counter_count && slot == NULL; i++)
+        if (hand->counters[i].key == key)
+            slot = &hand->counters[i];
+    for (int i = 0; i < hand->counter_count && slot == NULL; i++)
+        if (same(hand->counters[i].key, key))
+            slot = &hand->counters[i];
+    if (slot == NULL) {
+        if (hand->counter_count == COUNTERS) {
+            for (int i = 0; i < COUNTERS; i++)
+                if (put_back_counter(&hand->counters[i]) < 0)
+                    return -1;
+            hand->counter_count = 0;
+        }
+        PyObject *counter = PyDict_GetItemWithError(hand->decayed, key);
+        if (counter == NULL) {
+            if (PyErr_Occurred())
+                return -1;
+            counter = Py_BuildValue("[ddd]", time, weight, weight);
+            if (counter == NULL)
+                return -1;
+            int failed = PyDict_SetItem(hand->decayed, key, counter);
+            Py_DECREF(counter);
+            return failed;
+        }
+        if (!PyList_CheckExact(counter) || PyList_GET_SIZE(counter) != 3) {
+            PyErr_SetString(PyExc_TypeError, "a counter is not a list of three numbers");
             return -1;
+        }
+        slot = &hand->counters[hand->counter_count];
+        slot->key = key;
+        slot->counter = counter;
+        if (number_at(counter, 0, &slot->time) < 0 || number_at(counter, 1, &slot->fast) < 0
+            || number_at(counter, 2, &slot->slow) < 0)
+            return -1;
+        hand->counter_count += 1;
     }
-    double ahead = time - values[0];
+    double ahead = time - slot->time;
     if (ahead >= 0.0) {
-        values[0] = time;
-        if (pair)
-            values[1] = values[1] * exp2(ahead * per_fast) + weight;
-        values[size - 1] = values[size - 1] * exp2(ahead * per_slow) + weight;
+        slot->time = time;
+        slot->fast = slot->fast * exp2(ahead * per_fast) + weight;
+        slot->slow = slot->slow * exp2(ahead * per_slow) + weight;
     }
     else {
-        if (pair)
-            values[1] = values[1] + weight * exp2(-ahead * per_fast);
-        values[size - 1] = values[size - 1] + weight * exp2(-ahead * per_slow);
+        slot->fast = slot->fast + weight * exp2(-ahead * per_fast);
+        slot->slow = slot->slow + weight * exp2(-ahead * per_slow);
     }
-    for (Py_ssize_t i = 0; i < size; i++)
-        if (set_number(counter, i, values[i]) < 0)
-            return -1;
     return 0;
 }
 
@@ -257,140 +339,185 @@ static int is_tally(PyObject *tally)
     return Py_TYPE(tally) == tally_at.type && PyDict_CheckExact(FIELD(tally, tally_at.buckets));
 }
 
-static int add_to_field(PyObject *tally, Py_ssize_t offset, long long amount)
+static int set_integer(PyObject *object, Py_ssize_t offset, long long value)
 {
-    long long value = PyLong_AsLongLong(FIELD(tally, offset));
-    if (value == -1 && PyErr_Occurred())
+    PyObject *number = PyLong_FromLongLong(value);
+    if (number == NULL)
         return -1;
-    PyObject *sum = PyLong_FromLongLong(value + amount);
-    if (sum == NULL)
-        return -1;
-    set_field(tally, offset, sum);
+    set_field(object, offset, number);
     return 0;
 }
 
-/* as total_at: buckets whose time ran out are dropped */
-static int trim(PyObject *tally, const Spec *spec, double now)
+static int put_bucket(PyObject *buckets, long long bucket, long long held)
 {
-    PyObject *buckets = FIELD(tally, tally_at.buckets);
-    while (PyDict_GET_SIZE(buckets)) {
-        PyObject *head = FIELD(tally, tally_at.head);
-        long long at = PyLong_AsLongLong(head);
-        if (at == -1 && PyErr_Occurred())
+    PyObject *key = PyLong_FromLongLong(bucket), *value = PyLong_FromLongLong(held);
+    int failed = key == NULL || value == NULL || PyDict_SetItem(buckets, key, value) < 0;
+    Py_XDECREF(key);
+    Py_XDECREF(value);
+    return failed ? -1 : 0;
+}
+
+static int put_back_tally(TallySlot *slot)
+{
+    if (!slot->changed)
+        return 0;
+    slot->changed = 0;
+    return set_integer(slot->tally, tally_at.total, slot->total) < 0
+                   || set_integer(slot->tally, tally_at.head, slot->head) < 0
+                   || put_bucket(FIELD(slot->tally, tally_at.buckets), slot->bucket, slot->held) < 0
+               ? -1
+               : 0;
+}
+
+static int put_back(Hand *hand)
+{
+    int failed = 0;
+    for (int i = 0; i < hand->counter_count; i++)
+        failed |= put_back_counter(&hand->counters[i]) < 0;
+    for (int i = 0; i < hand->slot_count; i++)
+        failed |= put_back_tally(&hand->slots[i]) < 0;
+    hand->counter_count = hand->slot_count = 0;
+    return failed ? -1 : 0;
+}
+
+/* NULL: an error */
+static TallySlot *slot_of(Hand *hand, PyObject *key)
+{
+    for (int i = 0; i < hand->slot_count; i++)
+        if (hand->slots[i].key == key)
+            return &hand->slots[i];
+    for (int i = 0; i < hand->slot_count; i++)
+        if (same(hand->slots[i].key, key))
+            return &hand->slots[i];
+    if (hand->slot_count == TALLIES) {
+        for (int i = 0; i < TALLIES; i++)
+            if (put_back_tally(&hand->slots[i]) < 0)
+                return NULL;
+        hand->slot_count = 0;
+    }
+    TallySlot *slot = &hand->slots[hand->slot_count];
+    memset(slot, 0, sizeof(*slot));
+    slot->key = key;
+    slot->bucket = -1;
+    slot->tally = PyDict_GetItemWithError(hand->tallies, key);
+    if (slot->tally == NULL) {
+        if (PyErr_Occurred())
+            return NULL;
+    }
+    else {
+        if (!is_tally(slot->tally)) {
+            PyErr_SetString(PyExc_TypeError, "not a tally");
+            return NULL;
+        }
+        slot->total = PyLong_AsLongLong(FIELD(slot->tally, tally_at.total));
+        slot->head = PyLong_AsLongLong(FIELD(slot->tally, tally_at.head));
+        if ((slot->total == -1 || slot->head == -1) && PyErr_Occurred())
+            return NULL;
+        slot->filled = PyDict_GET_SIZE(FIELD(slot->tally, tally_at.buckets)) > 0;
+    }
+    hand->slot_count += 1;
+    return slot;
+}
+
+/* as total_at: buckets whose time ran out are dropped; what is in hand of the slot was put back before */
+static int trim(TallySlot *slot, const Spec *spec, double now)
+{
+    PyObject *buckets = FIELD(slot->tally, tally_at.buckets);
+    while (PyDict_GET_SIZE(buckets) && (double)((slot->head + 1) * spec->width + spec->window) <= now) {
+        PyObject *head = PyLong_FromLongLong(slot->head);
+        if (head == NULL)
             return -1;
-        if ((double)((at + 1) * spec->width + spec->window) > now)
-            return 0;
         PyObject *held = PyDict_GetItemWithError(buckets, head);
-        if (held == NULL) {
+        long long amount = held == NULL ? -1 : PyLong_AsLongLong(held);
+        int failed = held == NULL || (amount == -1 && PyErr_Occurred()) || PyDict_DelItem(buckets, head) < 0;
+        Py_DECREF(head);
+        if (failed) {
             if (!PyErr_Occurred())
                 PyErr_SetString(PyExc_KeyError, "a tally's head is none of its buckets");
             return -1;
         }
-        long long amount = PyLong_AsLongLong(held);
-        if ((amount == -1 && PyErr_Occurred()) || add_to_field(tally, tally_at.total, -amount) < 0
-            || PyDict_DelItem(buckets, head) < 0)
-            return -1;
-        PyObject *key, *least = NULL;
+        slot->total -= amount;
+        PyObject *key;
         Py_ssize_t place = 0;
-        long long lowest = 0;
-        while (PyDict_Next(buckets, &place, &key, NULL)) {
+        for (int first = 1; PyDict_Next(buckets, &place, &key, NULL); first = 0) {
             long long number = PyLong_AsLongLong(key);
             if (number == -1 && PyErr_Occurred())
                 return -1;
-            if (least == NULL || number < lowest)
-                least = key, lowest = number;
-        }
-        if (least != NULL) {
-            Py_INCREF(least);
-            set_field(tally, tally_at.head, least);
+            if (first || number < slot->head)
+                slot->head = number;
         }
     }
     return 0;
 }
 
-/* 1: a new bucket for an event that is not late was made */
-static int tally_add(PyObject *tallies, const Spec *spec, double time, long long amount, PyObject *make_tally)
+/* add of state.windows; ``time`` is what the user is evaluated at, too */
+static int tally_add(Hand *hand, const Spec *spec, double time, long long amount)
 {
     long long bucket = bucket_of(time, spec->width);
     if ((double)((bucket + 1) * spec->width + spec->window) <= time)
         return 0;
-    PyObject *tally = PyDict_GetItemWithError(tallies, spec->key);
-    if (tally == NULL) {
-        if (PyErr_Occurred())
-            return -1;
+    TallySlot *slot = slot_of(hand, spec->key);
+    if (slot == NULL)
+        return -1;
+    if (slot->tally == NULL) {
         if (amount > MOST)
             amount = MOST;
-        tally = PyObject_CallFunction(make_tally, "LL{LL}", amount, bucket, bucket, amount);
+        PyObject *tally = PyObject_CallFunction((PyObject *)tally_at.type, "LL{}", amount, bucket);
         if (tally == NULL)
             return -1;
-        int failed = PyDict_SetItem(tallies, spec->key, tally);
+        int failed = PyDict_SetItem(hand->tallies, spec->key, tally);
         Py_DECREF(tally);
-        return failed;
+        if (failed < 0)
+            return -1;
+        slot->tally = tally;
+        slot->total = slot->held = amount;
+        slot->head = slot->bucket = bucket;
+        slot->changed = slot->filled = 1;
+        return 0;
     }
-    if (!is_tally(tally)) {
-        PyErr_SetString(PyExc_TypeError, "not a tally");
-        return -1;
-    }
-    PyObject *buckets = FIELD(tally, tally_at.buckets), *key = PyLong_FromLongLong(bucket);
-    if (key == NULL)
-        return -1;
-    PyObject *held = PyDict_GetItemWithError(buckets, key);
-    long long before = 0;
-    if (held == NULL) {
-        if (PyErr_Occurred() || trim(tally, spec, time) < 0)
-            goto fail;
-        long long head = PyLong_AsLongLong(FIELD(tally, tally_at.head));
-        if (head == -1 && PyErr_Occurred())
-            goto fail;
-        if (bucket < head || PyDict_GET_SIZE(buckets) == 0) {
-            Py_INCREF(key);
-            set_field(tally, tally_at.head, key);
+    if (bucket != slot->bucket) {
+        if (put_back_tally(slot) < 0)
+            return -1;
+        PyObject *buckets = FIELD(slot->tally, tally_at.buckets), *key = PyLong_FromLongLong(bucket);
+        if (key == NULL)
+            return -1;
+        PyObject *held = PyDict_GetItemWithError(buckets, key);
+        Py_DECREF(key);
+        long long before = 0;
+        if (held != NULL)
+            before = PyLong_AsLongLong(held);
+        if (PyErr_Occurred())
+            return -1;
+        if (held == NULL) {
+            slot->bucket = -1;
+            if (trim(slot, spec, time) < 0)
+                return -1;
+            if (bucket < slot->head || PyDict_GET_SIZE(buckets) == 0)
+                slot->head = bucket;
         }
+        slot->bucket = bucket;
+        slot->held = before;
     }
-    else {
-        before = PyLong_AsLongLong(held);
-        if (before == -1 && PyErr_Occurred())
-            goto fail;
-    }
-    if (before + amount > MOST)
-        amount = MOST - before;
-    PyObject *after = PyLong_FromLongLong(before + amount);
-    if (after == NULL)
-        goto fail;
-    int failed = PyDict_SetItem(buckets, key, after);
-    Py_DECREF(after);
-    Py_DECREF(key);
-    return failed < 0 ? -1 : add_to_field(tally, tally_at.total, amount);
-fail:
-    Py_DECREF(key);
-    return -1;
+    if (slot->held + amount > MOST)
+        amount = MOST - slot->held;
+    slot->held += amount;
+    slot->total += amount;
+    slot->changed = slot->filled = 1;
+    return 0;
 }
 
 /* rules */
 
 /* 1: the comparison may hold at ``now``; 0: it does not. What ran out may still be in a total, so it is an upper bound. */
-static int may_hold(PyObject *tallies, const Atom *atom, double now)
+static int may_hold(Hand *hand, const Atom *atom, double now)
 {
-    PyObject *tally = PyDict_GetItemWithError(tallies, atom->spec.key);
-    long long total = 0;
-    int stale = 0;
-    if (tally == NULL) {
-        if (PyErr_Occurred())
-            return -1;
-    }
-    else {
-        if (!is_tally(tally))
-            return 1;
-        total = PyLong_AsLongLong(FIELD(tally, tally_at.total));
-        long long head = PyLong_AsLongLong(FIELD(tally, tally_at.head));
-        if ((total == -1 || head == -1) && PyErr_Occurred())
-            return -1;
-        stale = PyDict_GET_SIZE(FIELD(tally, tally_at.buckets))
-                && (double)((head + 1) * atom->spec.width + atom->spec.window) <= now;
-    }
-    if (total >= EXACT)
+    TallySlot *slot = slot_of(hand, atom->spec.key);
+    if (slot == NULL)
+        return -1;
+    if (slot->total >= EXACT)
         return 1;
-    double value = (double)total / atom->spec.scale;
+    int stale = slot->filled && (double)((slot->head + 1) * atom->spec.width + atom->spec.window) <= now;
+    double value = (double)slot->total / atom->spec.scale;
     switch (atom->op) {
     case GE:
         return value >= atom->bound;
@@ -407,7 +534,7 @@ static int may_hold(PyObject *tallies, const Atom *atom, double now)
 }
 
 /* 1: a rule may hold or end by this event */
-static int opens(const Route *route, PyObject *members, PyObject *tallies, double now)
+static int opens(Hand *hand, const Route *route, PyObject *members, double now)
 {
     for (Py_ssize_t i = 0; i < route->gate_count; i++) {
         const Gate *gate = &route->gates[i];
@@ -421,7 +548,7 @@ static int opens(const Route *route, PyObject *members, PyObject *tallies, doubl
             return -1;
         int open = 1;
         for (Py_ssize_t j = 0; gate->known && j < gate->count && open; j++) {
-            open = may_hold(tallies, &gate->atoms[j], now);
+            open = may_hold(hand, &gate->atoms[j], now);
             if (open < 0)
                 return -1;
         }
@@ -492,9 +619,16 @@ static PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         PyErr_SetString(PyExc_TypeError, "a part of the state is not a dict");
         return NULL;
     }
-    Py_ssize_t full_at = PyLong_AsSsize_t(FIELD(seen, seen_at.full_at));
-    if (full_at == -1 && PyErr_Occurred())
+    PyObject *tail = FIELD(seen, seen_at.tail), *tail_seconds = FIELD(seen, seen_at.tail_seconds);
+    if (!PyList_CheckExact(tail) || !PyList_CheckExact(tail_seconds)) {
+        PyErr_SetString(PyExc_TypeError, "the tail of the ids is not in lists");
         return NULL;
+    }
+    Hand hand;
+    hand.decayed = decayed;
+    hand.categories = categories;
+    hand.tallies = tallies;
+    hand.counter_count = hand.slot_count = 0;
     int opened = 0, failed = 0;
     PyObject *second = NULL; /* the arrival of the event before: mostly the same */
     long long second_value = -1;
@@ -515,16 +649,11 @@ static PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         double time = PyFloat_AS_DOUBLE(number), amount = PyFloat_AS_DOUBLE(paid), dwell = PyFloat_AS_DOUBLE(spent);
         if (!(time >= latest && time < limit && time > erased && amount >= 0.0 && dwell >= 0.0))
             break;
-        if (PyDict_GET_SIZE(seconds) + 1 >= full_at)
+        if (PyList_GET_SIZE(tail) + 1 >= CHUNK)
             break;
         Route *route = route_of(routes, special, kind, category);
         if (route == NULL)
             break;
-        int known = PyDict_Contains(seconds, id_hash);
-        if (known) {
-            failed = known < 0;
-            break;
-        }
         failed = 1;
         if ((long long)arrival != second_value) {
             Py_XDECREF(second);
@@ -533,11 +662,18 @@ static PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
             if (second == NULL)
                 break;
         }
-        if (PyDict_SetItem(seconds, id_hash, second) < 0)
+        Py_ssize_t ids = PyDict_GET_SIZE(seconds);
+        if (PyDict_SetDefault(seconds, id_hash, second) == NULL)
+            break;
+        if (PyDict_GET_SIZE(seconds) == ids) { /* a duplicate */
+            failed = 0;
+            break;
+        }
+        if (PyList_Append(tail, id_hash) < 0 || PyList_Append(tail_seconds, second) < 0)
             break;
         latest = time;
         count += 1;
-        if (decay_add(decayed, kind, time, 1.0, 1) < 0)
+        if (add_pair(&hand, kind, time, 1.0) < 0)
             break;
         if (route->interest != 0.0 && PyUnicode_GET_LENGTH(category)) {
             PyObject *bucket = PyDict_GetItemWithError(buckets, category);
@@ -550,24 +686,24 @@ static PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
                 bucket = made;
                 Py_DECREF(made); /* the dict has it */
             }
-            if (bucket == NULL || decay_add(categories, bucket, time, route->interest, 0) < 0)
+            if (bucket == NULL || add_slow(categories, bucket, time, route->interest) < 0)
                 break;
         }
-        if (amount != 0.0 && decay_add(decayed, spend_key, time, amount, 1) < 0)
+        if (amount != 0.0 && add_pair(&hand, spend_key, time, amount) < 0)
             break;
-        if (dwell != 0.0 && decay_add(decayed, dwell_key, time, dwell, 1) < 0)
+        if (dwell != 0.0 && add_pair(&hand, dwell_key, time, dwell) < 0)
             break;
         Py_ssize_t s = 0;
         for (; s < route->spec_count; s++) {
             const Spec *spec = &route->specs[s];
             long long value = spec->measure == COUNT ? 1
                                                      : (long long)rint((spec->measure == AMOUNT ? amount : dwell) * spec->scale);
-            if (tally_add(tallies, spec, time, value, (PyObject *)tally_at.type) < 0)
+            if (tally_add(&hand, spec, time, value) < 0)
                 break;
         }
         if (s < route->spec_count || note(last, route->watched, time) < 0)
             break;
-        opened = opens(route, members, tallies, time);
+        opened = opens(&hand, route, members, time);
         if (opened < 0)
             break;
         failed = 0;
@@ -577,10 +713,18 @@ static PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     if (at > start || failed) {
         PyObject *error_type, *error, *trace;
         PyErr_Fetch(&error_type, &error, &trace);
+        if (put_back(&hand) < 0 && error_type == NULL) {
+            failed = 1;
+            PyErr_Fetch(&error_type, &error, &trace);
+        }
+        PyErr_Clear();
         PyObject *new_time = PyFloat_FromDouble(latest), *new_count = PyLong_FromLongLong(count);
         if (new_time == NULL || new_count == NULL) {
             Py_XDECREF(new_time);
             Py_XDECREF(new_count);
+            Py_XDECREF(error_type);
+            Py_XDECREF(error);
+            Py_XDECREF(trace);
             return NULL;
         }
         set_field(state, state_at.time, new_time);
@@ -720,6 +864,8 @@ static PyObject *read_records(PyObject *module, PyObject *args)
                 }
             }
         }
+        if (item != NULL)
+            PyObject_GC_UnTrack(item); /* it is in no cycle: the collector need not look at it */
         Py_XDECREF(item);
         Py_DECREF(event);
         Py_DECREF(id_hash);
@@ -781,7 +927,8 @@ static PyObject *bind(PyObject *module, PyObject *args)
     BIND(tally_at, head);
     BIND(tally_at, buckets);
     BIND(seen_at, seconds);
-    BIND(seen_at, full_at);
+    BIND(seen_at, tail);
+    BIND(seen_at, tail_seconds);
     Py_INCREF(event_at.type); /* classes of modules: they live as long as the process */
     Py_INCREF(state_at.type);
     Py_INCREF(tally_at.type);

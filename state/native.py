@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -47,7 +48,7 @@ def _load(event: type) -> Any:
     try:
         module = importlib.import_module("state._fold")
         module.bind(event, UserState, Tally, Seen, SPEND, DWELL)
-    except (ImportError, TypeError):  # not compiled, or a class that is laid out in another way
+    except (ImportError, TypeError, AttributeError):  # not compiled, or of another version of the classes
         return None
     return module
 
@@ -125,7 +126,8 @@ def quiet_fold(event: type) -> QuietFold | None:
 
 
 def _spec(spec: TallySpec) -> tuple[str, int, int, int, float]:
-    return spec.key, spec.width, spec.window, _MEASURES[spec.measure], float(SCALES[spec.measure])
+    key = sys.intern(spec.key)  # the compiled part finds keys by identity
+    return key, spec.width, spec.window, _MEASURES[spec.measure], float(SCALES[spec.measure])
 
 
 def _needs(needs: tuple[Need, ...] | None) -> tuple[tuple[Any, int, float], ...] | None:

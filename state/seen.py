@@ -30,15 +30,15 @@ class Seen:
     which goes with the user's own record. What changed about the records since they were last saved is in ``unsaved``.
     """
 
-    __slots__ = ("first", "full_at", "seconds", "stored", "unsaved")
+    __slots__ = ("first", "seconds", "stored", "tail", "tail_seconds", "unsaved")
 
     def __init__(self, seconds: dict[int, int] | None = None) -> None:
         """All of ``seconds`` is the tail."""
         self.seconds: dict[int, int] = {} if seconds is None else seconds
+        self.tail: list[int] = list(self.seconds)
+        self.tail_seconds: list[int] = list(self.seconds.values())
         self.first = 0
         self.stored = 0
-        self.full_at = CHUNK
-        """Ids at which the tail is full."""
         self.unsaved: dict[int, bytes | None] = {}
         """Record number → its bytes; None: it is no longer wanted."""
 
@@ -65,20 +65,21 @@ class Seen:
         """
         seconds = self.seconds
         if id_hash not in seconds:
-            seconds[id_hash] = max(0, min(int(arrived), _MAX_SECOND))
-            if len(seconds) >= self.full_at:
+            second = max(0, min(int(arrived), _MAX_SECOND))
+            seconds[id_hash] = second
+            self.tail.append(id_hash)
+            self.tail_seconds.append(second)
+            if len(self.tail) >= CHUNK:
                 self._close()
 
     def _close(self) -> None:
-        """Full chunks leave the tail."""
-        seconds = self.seconds
-        while (over := len(seconds) - self.full_at) >= 0:
-            # over: of a long tail, such as another release or a merge leaves
-            ids = list(islice(reversed(seconds), over, over + CHUNK))
-            self.unsaved[self.stored] = _pack(ids, seconds)
+        """Full chunks leave the tail: one, or several of a long tail, such as another release or a merge leaves."""
+        while len(self.tail) >= CHUNK:
+            self.unsaved[self.stored] = _pack(self.tail[:CHUNK], self.tail_seconds[:CHUNK])
             self.stored += 1
-            self.full_at += CHUNK
-            self._drop(seconds[ids[0]] - DEDUPE_SECONDS)
+            horizon = self.tail_seconds[CHUNK - 1] - DEDUPE_SECONDS
+            del self.tail[:CHUNK], self.tail_seconds[:CHUNK]
+            self._drop(horizon)
 
     def _drop(self, horizon: int) -> None:
         """Remove the oldest chunks: too many, or their newest id arrived before ``horizon``."""
@@ -91,7 +92,6 @@ class Seen:
                 del seconds[id_hash]
             self.unsaved[self.first] = None
             self.first += 1
-            self.full_at -= CHUNK
 
     @property
     def numbers(self) -> range:
@@ -108,7 +108,6 @@ class Seen:
                 seconds.update((-1 - number * CHUNK - at, 0) for at in range(CHUNK))
         seconds.update(self.seconds)
         self.seconds = seconds
-        self.full_at = CHUNK * (self.stored - self.first + 1)
 
     def whole(self) -> Seen:
         """A copy with all in the tail, to be handed to another user."""
@@ -126,13 +125,12 @@ class Seen:
         for number in self.numbers:
             self.unsaved[number] = None
         self.first = self.stored
-        self.seconds, self.full_at = seconds, CHUNK
+        self.seconds, self.tail, self.tail_seconds = seconds, list(seconds), list(seconds.values())
         self._close()
 
     def pack(self) -> tuple[int, int, bytes]:
         """(first, stored, the tail's bytes), for the user's record."""
-        tail = len(self.seconds) - self.full_at + CHUNK
-        return self.first, self.stored, _pack(list(islice(reversed(self.seconds), tail)), self.seconds)
+        return self.first, self.stored, _pack(self.tail, self.tail_seconds)
 
     @classmethod
     def unpack(cls, packed: object) -> Seen:
@@ -150,11 +148,9 @@ class Seen:
         raise ValueError("not the ids that a user's state has seen")
 
 
-def _pack(ids: list[int], seconds: dict[int, int]) -> bytes:
-    """``ids``, newest first, to all hashes (8 bytes each, little-endian), then all seconds (4 bytes), oldest first."""
-    hashes, arrivals = array("Q", ids), array("I", [seconds[id_hash] for id_hash in ids])
-    hashes.reverse()
-    arrivals.reverse()
+def _pack(ids: list[int], seconds: list[int]) -> bytes:
+    """All hashes (8 bytes each, little-endian), then all seconds of arrival (4 bytes)."""
+    hashes, arrivals = array("Q", ids), array("I", seconds)
     if sys.byteorder == "big":
         hashes.byteswap()
         arrivals.byteswap()

@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     )
     max_record_bytes: int = Field(1_048_576, gt=0, description="Larger event records are refused.")
     max_text_chars: int = Field(20_000, gt=0, description="Events with longer text are refused.")
-    batch_records: int = Field(50_000, ge=1, description="At most this many records go into one transaction.")
+    batch_records: int = Field(100_000, ge=1, description="At most this many records go into one transaction.")
     processing_guarantee: Literal["exactly_once", "at_least_once"] = Field(
         "exactly_once",
         description="at_least_once writes without transactions: a crash may repeat changes, and two workers that both "

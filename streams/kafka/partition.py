@@ -133,7 +133,7 @@ class Partition:
         if topic in self._last_events:
             self._last_events[topic] = time.monotonic()
         self._queued += len(records)
-        if not self._held and self._queued > 2 * self._batch_records:
+        if not self._held and self._queued > self._batch_records:
             self._held = True
             self._on_pressure(self, True)
         self._wake.set()

@@ -20,6 +20,8 @@ from streams.wire.refused import RefusedError
 Item = tuple[Event, int, Record, float]
 #: users scored again in one turn because a head was published; the rest follow with their next events
 MAX_RESCORED = 2_000
+#: records read by one call of the compiled part: other threads get their turn between two of them
+READ_AT_ONCE = 2_000
 
 
 def receive_events(turn: Turn, records: list[Record], topic: str) -> None:
@@ -54,7 +56,9 @@ def receive_events(turn: Turn, records: list[Record], topic: str) -> None:
         for record in records:
             take(record)
     else:
-        watermark = max(quiet.read(records, by_user, decode_plain, digest, take, limits.usual), watermark)
+        for start in range(0, len(records), READ_AT_ONCE):
+            part = records[start : start + READ_AT_ONCE]
+            watermark = max(quiet.read(part, by_user, decode_plain, digest, take, limits.usual), watermark)
     turn.load(by_user)
     strangers = {user for user in by_user if turn.known(user) is None}
     turn.load_aliases(strangers)
