@@ -101,7 +101,7 @@ def run(events: int, batch: int, users: int, spread: Spread, seed: int) -> dict[
     models = make_models(load_encoders(device="cpu"), plan)
     made = list(batches(events, batch, users, spread, seed))
     gc.freeze()
-    gc.set_threshold(200_000, 50, 100)  # as the worker does
+    gc.set_threshold(1_000_000, 10, 100)  # as the worker does
     with tempfile.TemporaryDirectory(prefix="segments-hotpath-") as name:
         partition = Partition(Path(name), plan, models)
         counted = 0

@@ -273,7 +273,7 @@ def run_worker(settings: Settings) -> None:
         # what is there now stays; states live long, so that looking through them all again and again is wasted
         gc.collect()
         gc.freeze()
-        gc.set_threshold(200_000, 50, 100)
+        gc.set_threshold(1_000_000, 10, 100)
         await worker.run()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
