@@ -1,4 +1,4 @@
-"""The subscriber, in a process of its own: notes when each change was there for somebody who reads committed records."""
+"""The subscriber, in a process of its own: notes when each change was there for a reader of committed records."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Arrivals:
 
 
 def read(bootstrap: str, topic: str, partitions: int, reading: Event, stop: Event, report: Connection) -> None:
-    """Reads from the end of the topic until told to stop, then until nothing is left; sets ``reading`` when it begins."""
+    """Reads from the topic's end until told to stop, then until nothing is left; sets ``reading`` when it begins."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,

@@ -1,4 +1,4 @@
-"""The sender, in a process of its own: open loop. An event is due at its intended time, whatever became of those before."""
+"""The sender, in a process of its own: an open loop, each event due at its time whatever became of those before."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from confluent_kafka import KafkaError, Message, Producer
 from benchmarks.load import load
 
 #: between two looks at what is due, and for how long the producer collects (seconds)
-TICK = 0.001
-LINGER_MS = 1
+TICK = 0.002
+LINGER_MS = 2
 #: distinct openings keep the text cache of the encoder out of it; nouns that belong to the two descriptions
 _OPENINGS = ("I love", "we enjoyed", "nothing beats", "always glad of", "my weekend was", "dreaming of")
 _SUBJECTS = (
@@ -30,7 +30,7 @@ _SUBJECTS = (
 
 @dataclass(frozen=True)
 class Sending:
-    """What is sent. Event ``e<i>`` is due ``i / rate`` seconds after ``start``, comment ``c<i>`` ``i / comment_rate``."""
+    """Event ``e<i>`` is due ``i / rate`` seconds after ``start``, comment ``c<i>`` ``i / comment_rate``."""
 
     bootstrap: str
     topic: str
@@ -50,7 +50,7 @@ def comments(sending: Sending, start: float) -> Iterator[tuple[bytes, bytes]]:
         opening, subject = _OPENINGS[rng.integers(len(_OPENINGS))], _SUBJECTS[rng.integers(len(_SUBJECTS))]
         user, when = f"writer-{number:07d}", start + number / sending.comment_rate
         text = f"{opening} {subject}, {rng.integers(1_000_000)} times"
-        value = f'{{"user":"{user}","kind":"comment","time":{when:.3f},"id":"c{number}","category":"c1","text":"{text}"}}'
+        value = f'{{"user":"{user}","kind":"comment","time":{when:.3f},"id":"c{number}","text":"{text}"}}'
         yield user.encode(), value.encode()
 
 
@@ -68,10 +68,6 @@ class _Stream:
         count = min(self._all, int(now * self._rate) + 1) - self.sent
         self.sent += max(0, count)
         return [{"key": key, "value": value} for key, value in itertools.islice(self._records, max(0, count))]
-
-    def lateness(self, now: float) -> float:
-        """How long ago the last one that was given was due, if more than one was (seconds)."""
-        return now - (self.sent - 1) / self._rate
 
     @property
     def ended(self) -> bool:
