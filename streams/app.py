@@ -16,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from encoders.artifact import load_encoders
-from encoders.base import F32, TextEncoder
+from encoders.base import F32, TextEncoder, choose_device
 from encoders.heads import PublishedHead
+from encoders.process import TextProcess
 from state.layout import Meta
 from state.store import SharedMemory
 from streams.kafka.admin import partition_count
@@ -75,8 +76,8 @@ def make_place(settings: Settings, partition: int, partitions: int) -> Place:
     )
 
 
-def load_models(settings: Settings, plan: Plan) -> Models:
-    """Encoders and description vectors."""
+def load_models(settings: Settings, plan: Plan, own_process: bool = False) -> Models:
+    """Encoders and description vectors; the text encoder in a process of its own where that is asked for."""
     encoders = load_encoders(
         settings.text_model,
         settings.encoder_artifact,
@@ -84,6 +85,8 @@ def load_models(settings: Settings, plan: Plan) -> Models:
         settings.torch_threads,
         text_precision=settings.text_precision,
     )
+    if own_process:
+        encoders = dataclasses.replace(encoders, text=TextProcess(encoders.text))
     models = make_models(encoders, plan)
     if pause := float(os.environ.get("SEGMENTS_TEST_SLOW_ENCODER", "0")):
         return dataclasses.replace(models, encoders=dataclasses.replace(encoders, text=SlowText(encoders.text, pause)))
@@ -113,11 +116,6 @@ class SlowText:
         return self._encoder.encode(texts)
 
 
-def _step_back() -> None:
-    """Slow work never delays fast work: the encoding thread takes what processor time the turns leave."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-
-
 class Worker:
     """One process of the service. Built whole, then run; nothing is wired anywhere else."""
 
@@ -131,12 +129,14 @@ class Worker:
         if not settings.erasure_secret.get_secret_value():
             log.warning("SEGMENTS_ERASURE_SECRET is not set: whoever guesses the id of an erased user can check it")
         self.metrics = Metrics()
-        self._models = load_models(settings, self.plan)
+        # on a graphics card a model takes no processor time from anybody, and a process that has one cannot be forked
+        on_cpu = choose_device(settings.device) == "cpu"
+        self._models = load_models(settings, self.plan, own_process=settings.encode_process and on_cpu)
         self._memory = SharedMemory(settings.rocksdb_cache_mb)
         self._checkpoint = checkpoint
         # one thread for each partition that may be in a turn; they wait for Kafka and RocksDB more than they compute
         self._turns = ThreadPoolExecutor(max_workers=8, thread_name_prefix="turn")
-        self._encoding = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode", initializer=_step_back)
+        self._encoding = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
         self.faust = make_faust(settings)
         self.lane = EncodeLane(
             lambda: self._models, self.plan.needs_vectors, settings.encode_batch, self.metrics, self._encoding
@@ -178,6 +178,7 @@ class Worker:
             on_pressure=host.pressure,
             on_changes=self.service.note_changes,
             on_failed=self._failed,
+            turn_interval=self.settings.turn_interval_ms / 1e3,
         )
 
     def _follow_the_rest(self, owned: frozenset[int]) -> None:

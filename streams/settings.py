@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     max_record_bytes: int = Field(1_048_576, gt=0, description="Larger event records are refused.")
     max_text_chars: int = Field(20_000, gt=0, description="Events with longer text are refused.")
     batch_records: int = Field(100_000, ge=1, description="At most this many records go into one transaction.")
+    turn_interval_ms: float = Field(
+        8.0, ge=0, description="A partition begins its transactions no closer together than this, unless it is behind."
+    )
     processing_guarantee: Literal["exactly_once", "at_least_once"] = Field(
         "exactly_once",
         description="at_least_once writes without transactions: a crash may repeat changes, and two workers that both "
@@ -64,6 +67,9 @@ class Settings(BaseSettings):
     followees: int = Field(64, ge=1, description="Followees kept for a user (newest first).")
     graph_epsilon: float = Field(0.02, ge=0.0, description="A vector that moved less than this is not sent again.")
     encode_batch: int = Field(128, ge=1, description="Most users encoded together.")
+    encode_process: bool = Field(
+        True, description="On a CPU, texts are encoded in a process of their own, which takes what the turns leave."
+    )
     encode_drift_events: int = Field(16, ge=1, description="Re-encode a user after this many events without one.")
     text_model: str = Field("", description="Path of a Hugging Face BERT; empty: the packaged MiniLM-L6.")
     text_precision: Literal["float32", "int8", "bf16"] = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import logging
 import time
@@ -68,7 +69,9 @@ class Partition:
         on_pressure: Callable[[Partition, bool], None],
         on_changes: Callable[[list[Emitted]], None],
         on_failed: Callable[[Partition, BaseException], None],
+        turn_interval: float = 0.0,
     ) -> None:
+        """``turn_interval``: seconds from the begin of a turn to that of the next, unless a whole batch waits."""
         self.writer = writer
         self.state = State.RESTORING
         self.restored = 0
@@ -82,6 +85,8 @@ class Partition:
         self._on_pressure = on_pressure
         self._on_changes = on_changes
         self._on_failed = on_failed
+        self._turn_interval = turn_interval
+        self._next_turn = 0.0
         self._arrivals: deque[_Arrival] = deque()
         self._queued = 0
         self._held = False
@@ -182,6 +187,7 @@ class Partition:
         try:
             await self._restore(loop)
             while not self._stopping:
+                await self._pace()
                 work, acks, waiters = self._gather()
                 if not work and self.writer.definitions_changed:
                     work = await self._next_sweep()
@@ -293,16 +299,22 @@ class Partition:
             self._guards_at = time.monotonic()
         return Work(guards=keys)
 
+    async def _pace(self) -> None:
+        """A transaction costs the broker the same for one record as for many: what comes soon goes in the same one."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._next_turn - time.monotonic()):
+                while self._queued < self._batch_records and not self._stopping:
+                    self._wake.clear()
+                    await self._wake.wait()
+
     async def _sleep(self) -> None:
         """Until something arrives, or it is time to look at the timers."""
         self._wake.clear()
         if self._arrivals or self._encoded or self._stopping:
             return
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TIMER_INTERVAL):
                 await self._wake.wait()
-        except TimeoutError:
-            pass
 
     async def _commit(self, loop: asyncio.AbstractEventLoop, work: Work) -> Done:
         """One turn; after an abort the same work again, because nothing of it has happened."""
@@ -311,6 +323,7 @@ class Partition:
             try:
                 async with self._turn:
                     self._turn_began = time.monotonic()
+                    self._next_turn = self._turn_began + self._turn_interval
                     return await loop.run_in_executor(self._executor, self.writer.process, work)
             except AbortedError as error:
                 if self._stopping:

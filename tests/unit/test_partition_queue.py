@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -78,3 +81,19 @@ def test_a_partition_with_more_than_a_batch_waiting_is_not_fetched_until_it_has_
     assert bench.held == [True]
     bench.turn()
     assert bench.held == [True, False]
+
+
+def test_the_next_turn_waits_for_its_time_unless_a_whole_batch_waits_or_the_partition_stops(tmp_path: Path) -> None:
+    async def run(bench: Bench, end: Callable[[Bench], object]) -> None:
+        bench.partition._next_turn = time.monotonic() + 3_600.0
+        bench.fetch(0, BATCH - 1)
+        pause = asyncio.create_task(bench.partition._pace())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not pause.done()
+        if asyncio.iscoroutine(ending := end(bench)):
+            await ending
+        await asyncio.wait_for(pause, 30.0)
+
+    asyncio.run(run(Bench(tmp_path), lambda bench: bench.fetch(BATCH - 1, 1)))
+    asyncio.run(run(Bench(tmp_path), lambda bench: bench.partition.stop()))
