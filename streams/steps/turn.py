@@ -38,6 +38,8 @@ class Turn:
         self._cache = cache
         self._users: dict[str, UserState] = {}
         self._dues: dict[str, float] = {}
+        self._absent: set[str] = set()
+        """Looked for and not there."""
         self._vectors: dict[str, Vectors] = {}
         self._neighbours: dict[str, Neighbour] = {}
         self._aliases: dict[str, layout.Alias | None] = {}
@@ -57,7 +59,7 @@ class Turn:
         cache, mine, dues = self._cache, self._users, self._dues
         missing = []
         for user in users:
-            if user in mine or user in self._gone:
+            if user in mine or user in self._absent or user in self._gone:
                 continue  # what the store still has of somebody erased in this turn is no longer true
             state = cache.get(user)
             if state is None:
@@ -70,6 +72,7 @@ class Turn:
             found = self._read({user: value for user, value in zip(missing, values, strict=True) if value})
             mine.update(found)
             dues.update((user, state.due) for user, state in found.items())
+            self._absent.update(user for user in missing if user not in found)
 
     def load_due(self, users: Iterable[str], now: float) -> list[str]:
         """Read those of ``users`` whose timer is due at ``now``, and return them in order, each once.
