@@ -173,7 +173,7 @@ def _new_producer(settings: Settings, place: Place, failed: list[KafkaError]) ->
             **guarantee,
             "partitioner": "murmur2_random",
             "compression.type": "lz4",
-            "linger.ms": 0,
+            "linger.ms": 5,  # a commit ends it
             "log_level": 3,  # errors: what a fresh coordinator answers at first is no news
             "batch.size": 1_000_000,
             "message.max.bytes": MAX_DEAD_LETTER_BYTES,
