@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     max_text_chars: int = Field(20_000, gt=0, description="Events with longer text are refused.")
     batch_records: int = Field(100_000, ge=1, description="At most this many records go into one transaction.")
     turn_interval_ms: float = Field(
-        8.0, ge=0, description="A partition begins its transactions no closer together than this, unless it is behind."
+        5.0, ge=0, description="A partition begins its transactions no closer together than this, unless it is behind."
     )
     processing_guarantee: Literal["exactly_once", "at_least_once"] = Field(
         "exactly_once",

@@ -8,7 +8,6 @@ Registered under the entry point ``faust.transports`` as ``segments-batch``.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, cast
@@ -24,8 +23,6 @@ from mode.utils.futures import notify
 
 #: How long a fetch waits for data: a partition that starts again waits for the running fetch of its broker.
 FETCH_MAX_WAIT_MS = 100
-#: seconds between two fetches that brought something: each costs broker and worker about the same whatever it brings
-FETCH_DISTANCE = 0.003
 
 
 class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka is untyped
@@ -124,7 +121,6 @@ class Consumer(driver.Consumer):
         self._held: set[TP] = set()
         self._unsought: set[TP] = set()
         self._fetching = asyncio.Lock()
-        self._next_fetch = 0.0
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -175,8 +171,6 @@ class Consumer(driver.Consumer):
         self._unsought.difference_update(positions)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
-        if (early := self._next_fetch - time.monotonic()) > 0.0:
-            await asyncio.sleep(early)
         async with self._fetching:
             wanted = active_partitions
             if active_partitions is not None and (idle := self._held | self._unsought):
@@ -186,7 +180,6 @@ class Consumer(driver.Consumer):
                     return {}
                 timeout = min(timeout, 0.05)  # look soon whether one of them may be fetched
             fetched = await super()._getmany(wanted, timeout)
-            self._next_fetch = time.monotonic() + FETCH_DISTANCE if fetched else 0.0
             return {tp: records for tp, records in fetched.items() if tp not in self._unsought}
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109 - Faust's
