@@ -43,6 +43,7 @@ bench: venv ## all benchmarks (about half an hour) and the tables of docs/perfor
 	.venv/bin/python -m benchmarks.throughput --peers --json $(BENCH_OUT)/throughput.json --plot docs/throughput.svg
 	.venv/bin/python -m benchmarks.latency --rate 10000 --saturate-encoder --comments --json $(BENCH_OUT)/latency.json
 	.venv/bin/python -m benchmarks.encode --json $(BENCH_OUT)/encode.json
+	.venv/bin/python -m benchmarks.hotpath --batch 100000 --json $(BENCH_OUT)/hotpath.json
 	.venv/bin/python -m benchmarks.scale --json $(BENCH_OUT)/scale.json
 	.venv/bin/python -m benchmarks.memory --json $(BENCH_OUT)/memory.json --plot docs/memory.svg
 	.venv/bin/python -m benchmarks.tables

@@ -12,10 +12,10 @@ import argparse
 import gc
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -24,6 +24,7 @@ from benchmarks.load import Spread, load
 from benchmarks.throughput import JOB
 from encoders.artifact import load_encoders
 from state import layout
+from state.native import QuietFold
 from state.store import SharedMemory, Store
 from state.user import UserState
 from streams.steps import fold
@@ -43,6 +44,26 @@ class Fetched(msgspec.Struct, gc=False):
     key: bytes
     value: bytes
     headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+class Timed:
+    """The compiled part with a stop watch: what it takes of the fold."""
+
+    def __init__(self, quiet: QuietFold) -> None:
+        self._quiet = quiet
+        self.seconds = {"read": 0.0, "quiet": 0.0}
+
+    def read(self, *arguments: Any) -> Any:
+        return self._call("read", self._quiet.read, arguments)
+
+    def run(self, *arguments: Any) -> Any:
+        return self._call("quiet", self._quiet.run, arguments)
+
+    def _call(self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        began = time.thread_time()
+        found = function(*arguments)
+        self.seconds[name] += time.thread_time() - began
+        return found
 
 
 class Partition:
@@ -99,6 +120,8 @@ def run(events: int, batch: int, users: int, spread: Spread, seed: int) -> dict[
     """The first third warms up and is left out."""
     plan = load_plan(JOB)
     models = make_models(load_encoders(device="cpu"), plan)
+    timed = Timed(plan.quiet) if plan.quiet else None
+    plan.quiet = cast("QuietFold | None", timed)
     made = list(batches(events, batch, users, spread, seed))
     gc.freeze()
     gc.set_threshold(1_000_000, 10, 100)  # as the worker does
@@ -110,12 +133,17 @@ def run(events: int, batch: int, users: int, spread: Spread, seed: int) -> dict[
                 partition.take(records)
                 partition.seconds = dict.fromkeys(partition.seconds, 0.0)
                 partition.users = partition.bytes = partition.changes = 0
+                if timed:
+                    timed.seconds = dict.fromkeys(timed.seconds, 0.0)
                 continue
             partition.take(records)
             counted += len(records)
         partition.store.close()
     phases = {phase: round(1e6 * seconds / counted, 3) for phase, seconds in partition.seconds.items()}
     return {
+        "of_the_fold": {phase: round(1e6 * seconds / counted, 3) for phase, seconds in timed.seconds.items()}
+        if timed
+        else None,
         "microseconds_per_event": phases | {"all": round(sum(phases.values()), 3)},
         "users_written_per_event": round(partition.users / counted, 4),
         "state_bytes_per_event": round(partition.bytes / counted, 1),

@@ -52,6 +52,26 @@ def throughput(report: Report) -> Iterator[str]:
     yield f"{'; '.join(told)}. {load}, {report['partitions']} partitions, rounds: {rounds}. {where(report)}"
 
 
+def hotpath(report: Report) -> Iterator[str]:
+    """Microseconds of a turn an event."""
+    phases, compiled = report["microseconds_per_event"], report["of_the_fold"] or {}
+    rest = phases["fold"] - sum(compiled.values())
+    rows = [
+        ("read: decode (msgspec), check, hash, group by user", compiled.get("read")),
+        ("fold of quiet events", compiled.get("quiet")),
+        ("the rest of the fold: rules, timers, a user at a time, in Python; freeing", rest),
+        ("encode users and ids", phases["finish"]),
+        ("write to RocksDB", phases["write"]),
+        ("keep in the cache", phases["remember"]),
+        ("**all**", phases["all"]),
+    ]
+    shown = [(name, f"{value:.2f}") for name, value in rows if value is not None]
+    yield from table(("phase", "µs an event"), shown)
+    yield ""
+    written = f"{report['users_written_per_event']:.3f} users and {report['state_bytes_per_event']:.0f} bytes of state"
+    yield f"{written} are written for an event ({report['users']:,} {report['spread']} users). {where(report)}"
+
+
 def latency(report: Report) -> Iterator[str]:
     """Percentiles for each load."""
     rows = [
@@ -146,6 +166,7 @@ def memory(report: Report) -> Iterator[str]:
 #: table → file in benchmarks/out, and what writes it
 TABLES: Final[dict[str, tuple[str, Callable[[Report], Iterator[str]]]]] = {
     "throughput": ("throughput.json", throughput),
+    "hotpath": ("hotpath.json", hotpath),
     "latency": ("latency.json", latency),
     "encode": ("encode.json", encode),
     "workers": ("scale.json", workers),

@@ -123,6 +123,8 @@ class Worker:
         """Loads the models and asks the broker for the topics' partitions. Raises DefinitionError, WorkerError."""
         self.settings = settings
         self.plan = load_plan(settings.segments_file)
+        if self.plan.quiet is None:
+            log.warning("the compiled part of the fold is not there (no C compiler at installation): half the speed")
         self.topics = Topics(settings.app, settings.topic_prefix)
         conf = settings.librdkafka()
         self._partitions = partition_count(conf, self.topics.sources)
