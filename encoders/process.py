@@ -90,6 +90,13 @@ class TextProcess:
             self._process.join()
 
 
+def _step_back() -> None:
+    """Take only what processor time the turns, and a broker beside them, leave."""
+    os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 def _packed(texts: Sequence[str]) -> bytes:
     # a lone surrogate has no UTF-8, and the encoder makes a question mark of it
     return msgspec.msgpack.encode([text.encode("utf-8", "replace").decode() for text in texts])
@@ -102,7 +109,7 @@ def _serve(encoder: TextEncoder, connection: Connection, theirs: Connection) -> 
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGINT, signal.SIGTERM):  # meant for the worker, which finishes its work first
         signal.signal(number, signal.SIG_IGN)
-    os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+    _step_back()
     unpack = msgspec.msgpack.Decoder(list[str]).decode
     while True:
         try:
