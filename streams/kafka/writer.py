@@ -126,6 +126,8 @@ class PartitionWriter:
         self.meta = layout.Meta()
         self.next_timer = NEVER
         """No timer of the partition is due before this (seconds since the epoch)."""
+        self.timers_left = False
+        """At the last look there were more due timers than one turn takes."""
         self._fired_until = 0.0
         self.arrived_until = {place.topics.events: 0.0, place.topics.reroute: 0.0}
         """Of each topic that brings events, when the last one processed since the start had first arrived (seconds)."""
@@ -339,6 +341,7 @@ class PartitionWriter:
         if work.timers:
             now = self.timer_clock()
             keys = self.store.due_timers(now, self._fired_until, MAX_TIMERS)
+            self.timers_left = len(keys) == MAX_TIMERS
             timers.receive_timers(turn, keys, now)
         return count, positions, again
 
