@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import faulthandler
 import gc
 import logging
 import os
@@ -279,7 +280,7 @@ def run_worker(settings: Settings) -> None:
         gc.set_threshold(1_000_000, 10, 100)
         await worker.run()
 
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # for the consumer's thread, whose loop Faust makes
+    faulthandler.enable()  # what a crash in compiled code leaves in the log
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
 
