@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from state import layout
-from streams.kafka.partition import Occasionally
+from streams.kafka.turn_metrics import Occasionally
 from streams.steps import reroute, sources
 from streams.steps.effects import Effects, Message
 from streams.wire.refused import Code
