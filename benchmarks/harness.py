@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,8 +18,10 @@ from typing import Any, Final
 from confluent_kafka import Producer
 
 from streams.tools.child import ChildWorker
-from streams.wire.topics import MAX_RECORD_BYTES
+from streams.wire.topics import MAX_RECORD_BYTES, Topics
 
+#: the definitions of the peers' job
+JOB: Final = Path(__file__).parent / "peers" / "segments.toml"
 #: seconds between two looks at a worker
 _LOOK: Final = 0.1
 
@@ -99,6 +101,24 @@ def held(bootstrap: str, topic: str, records: Iterable[tuple[bytes, bytes]]) -> 
     producer.begin_transaction()
     _send(producer, topic, records, 60.0)
     yield lambda: producer.commit_transaction(60.0)
+
+
+def worker_settings(bootstrap: str, topics: Topics, data_dir: Path, segments: Path, **more: str) -> dict[str, str]:
+    """What the workers of all benchmarks have in common, and ``more``."""
+    return {
+        "app": topics.app,
+        "bootstrap": bootstrap,
+        "topic_prefix": topics.prefix,
+        "data_dir": str(data_dir),
+        "log_level": "WARNING",
+        "segments_file": str(segments),
+        **more,
+    }
+
+
+def mean(sums: Mapping[str, float], name: str) -> float:
+    """Of a histogram among a worker's metrics."""
+    return sums[f"{name}_sum"] / sums[f"{name}_count"]
 
 
 def cpu_seconds(pid: int) -> float:

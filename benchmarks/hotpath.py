@@ -9,7 +9,6 @@ what else runs on the machine counts little.
 from __future__ import annotations
 
 import argparse
-import gc
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,14 +18,14 @@ from typing import Any, cast
 
 import msgspec
 
-from benchmarks.harness import machine, write_json
+from benchmarks.harness import JOB, machine, write_json
 from benchmarks.load import Spread, load
-from benchmarks.throughput import JOB
 from encoders.artifact import load_encoders
 from state import layout
 from state.native import QuietFold
 from state.store import SharedMemory, Store
 from state.user import UserState
+from streams.app import calm_collector
 from streams.steps import fold
 from streams.steps.effects import Place, Record
 from streams.steps.models import Models, make_models
@@ -123,8 +122,7 @@ def run(events: int, batch: int, users: int, spread: Spread, seed: int) -> dict[
     timed = Timed(plan.quiet) if plan.quiet else None
     plan.quiet = cast("QuietFold | None", timed)
     made = list(batches(events, batch, users, spread, seed))
-    gc.freeze()
-    gc.set_threshold(1_000_000, 10, 100)  # as the worker does
+    calm_collector()
     with tempfile.TemporaryDirectory(prefix="segments-hotpath-") as name:
         partition = Partition(Path(name), plan, models)
         counted = 0

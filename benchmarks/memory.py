@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.harness import BenchmarkError, machine, produce, write_json
+from benchmarks.harness import BenchmarkError, machine, produce, worker_settings, write_json
 from benchmarks.plots import Line, line_plot
 from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
@@ -135,16 +135,9 @@ def run(
         create_topics({"bootstrap.servers": broker.bootstrap}, topics.specs(partitions), 1)
         (directory / "segments.toml").write_text(SEGMENTS)
         load = Load(broker.bootstrap, topics.events, records(users, comments, seed))
-        given = {
-            "app": topics.app,
-            "bootstrap": broker.bootstrap,
-            "topic_prefix": topics.prefix,
-            "data_dir": str(directory / "state"),
-            "segments_file": str(directory / "segments.toml"),
-            "clock": "event",
-            "log_level": "WARNING",
-            **settings,
-        }
+        given = worker_settings(
+            broker.bootstrap, topics, directory / "state", directory / "segments.toml", **{"clock": "event", **settings}
+        )
         with child_worker(free_port(), directory / "worker.log", **given) as worker:
             worker.wait_ready(180.0)
             idle = psutil.Process(worker.pid).memory_info().rss

@@ -15,7 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.harness import BenchmarkError, between, held, machine, produce, progress, write_json
+from benchmarks.harness import (
+    JOB,
+    BenchmarkError,
+    between,
+    cpu_seconds,
+    held,
+    machine,
+    produce,
+    progress,
+    worker_settings,
+    write_json,
+)
 from benchmarks.load import load
 from benchmarks.restore import fill
 from streams.kafka.admin import create_topics
@@ -25,7 +36,6 @@ from streams.steps.segments import load_plan
 from streams.tools.child import ChildWorker, child_worker, free_port
 from streams.wire.topics import Topics
 
-SEGMENTS: Final = Path(__file__).parent / "peers" / "segments.toml"
 #: far-jumping order in which all users take turns: coprime to every count of users used here
 _STRIDE: Final = 7_919_777_777
 #: who sends what is measured against the number of follows; each of them follows one
@@ -48,18 +58,11 @@ class Place:
     directory: Path
 
     def settings(self, app: str, name: str) -> dict[str, str]:
-        return {
-            "app": app,
-            "bootstrap": self.broker.bootstrap,
-            "topic_prefix": f"{app}-",
-            "data_dir": str(self.directory / name),
-            "worker_name": name,
-            "clock": "event",
-            "log_level": "WARNING",
-            "segments_file": str(SEGMENTS),
-            # what is held back is no standstill
-            "stuck_seconds": "900",
-        }
+        return worker_settings(
+            self.broker.bootstrap, Topics(app, f"{app}-"), self.directory / name, JOB,
+            worker_name=name, clock="event",
+            stuck_seconds="900",  # what is held back is no standstill
+        )  # fmt: skip
 
     def topics(self, app: str, partitions: int) -> Topics:
         topics = Topics(app, f"{app}-")
@@ -92,14 +95,14 @@ def settle(workers: Sequence[ChildWorker], partitions: int, deadline: float = 18
     while not resting:
         if time.monotonic() > until:
             raise BenchmarkError(f"the workers did not come to rest within {deadline:.0f} s")
-        before = sum(worker.cpu_seconds() for worker in workers)
+        before = sum(cpu_seconds(worker.pid) for worker in workers)
         time.sleep(1.0)
         status = [worker.status() for worker in workers]
         shares = [len(each.get("partitions", ())) for each in status]
         resting = (
             all(each.get("ready") for each in status)
             and shares == [partitions // len(workers)] * len(workers)
-            and sum(worker.cpu_seconds() for worker in workers) - before < 0.2
+            and sum(cpu_seconds(worker.pid) for worker in workers) - before < 0.2
         )
 
 
@@ -173,11 +176,11 @@ def by_users(
     Either each user is in the cache, or none ever is: with users in turn a cache that is a little too small has none.
     """
     found = {}
-    plan = load_plan(SEGMENTS)
+    plan = load_plan(JOB)
     for users in sizes:
         app = f"{'cached' if cached else 'read'}{users}"
         topic = place.topics(app, partitions).events
-        settings = Settings(app=app, bootstrap=place.broker.bootstrap, topic_prefix=f"{app}-", segments_file=SEGMENTS)
+        settings = Settings(app=app, bootstrap=place.broker.bootstrap, topic_prefix=f"{app}-", segments_file=JOB)
         # so deep that records are alike half-way through what is measured
         depth = max(1, 22 - events // (2 * users))
         filled = fill(settings, plan, users, partitions, depth)

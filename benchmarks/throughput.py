@@ -13,7 +13,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import between, contestant, machine, produce, progress, write_json
+from benchmarks.harness import (
+    JOB,
+    between,
+    contestant,
+    machine,
+    mean,
+    produce,
+    progress,
+    worker_settings,
+    write_json,
+)
 from benchmarks.load import Spread, load
 from benchmarks.peers.environments import PEERS, python_of, versions
 from benchmarks.peers.environments import run as run_peer
@@ -24,7 +34,6 @@ from streams.tools.child import child_worker, free_port
 from streams.wire.topics import Topics, TopicSpec
 
 PREFIX = "bench-"
-JOB = Path(__file__).parent / "peers" / "segments.toml"
 
 
 def stock_faust(bootstrap: str, topic: str, count: int) -> dict[str, float]:
@@ -35,17 +44,8 @@ def stock_faust(bootstrap: str, topic: str, count: int) -> dict[str, float]:
 
 def ours(bootstrap: str, app: str, count: int, directory: Path, **settings: str) -> dict[str, float]:
     """Events a second that one worker counts and commits, between two commits well inside the load."""
-    settings = {
-        "app": app,
-        "bootstrap": bootstrap,
-        "topic_prefix": PREFIX,
-        "data_dir": str(directory / app),
-        "clock": "event",
-        "log_level": "WARNING",
-        "segments_file": str(JOB),
-        **settings,
-    }
-    with child_worker(free_port(), directory / f"{app}.log", **settings) as worker:
+    given = worker_settings(bootstrap, Topics(app, PREFIX), directory / app, JOB, clock="event", **settings)
+    with child_worker(free_port(), directory / f"{app}.log", **given) as worker:
         first, last = between(progress([worker], count, 900.0))
         status, sums = worker.status(), worker.metrics()
     counted = last.events - first.events
@@ -54,8 +54,8 @@ def ours(bootstrap: str, app: str, count: int, directory: Path, **settings: str)
         "seconds": round(last.time - first.time, 2),
         "events": counted,
         "cpu_microseconds_per_event": 1e6 * (last.cpu - first.cpu) / counted,
-        "records_per_commit": sums["segments_batch_records_sum"] / sums["segments_batch_records_count"],
-        "commit_seconds_mean": sums["segments_commit_seconds_sum"] / sums["segments_commit_seconds_count"],
+        "records_per_commit": mean(sums, "segments_batch_records"),
+        "commit_seconds_mean": mean(sums, "segments_commit_seconds"),
         "changes": float(status["changes_total"]),
         "load_1m": os.getloadavg()[0],
     }

@@ -63,6 +63,24 @@ TextEncoder = Encoder[Sequence[str]]
 """Texts to float32 ``[n, dim]`` of length 1; a text with nothing to read has the zero vector."""
 
 
+class WrappedText:
+    """What a text encoder that does something around another's ``encode`` has from that one."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        self._encoder = encoder
+
+    @property
+    def dim(self) -> int:
+        return self._encoder.dim
+
+    @property
+    def version(self) -> str:
+        return self._encoder.version
+
+    def weights(self) -> dict[str, F32]:
+        return self._encoder.weights()
+
+
 @dataclass(frozen=True)
 class BuildOptions:
     """What an encoder may need to be built."""

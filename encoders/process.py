@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 import msgspec
 import numpy as np
 
-from encoders.base import F32, TextEncoder
+from encoders.base import F32, TextEncoder, WrappedText
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class TextProcessError(RuntimeError):
     """The encoder failed on these texts in its process; the message says how."""
 
 
-class TextProcess:
+class TextProcess(WrappedText):
     """``encoder`` behind a pipe: the same vectors, computed by a child of lower priority that is forked here and now.
 
     Fork before other threads are started and before the encoder was used. The child shares the model's memory and ends
@@ -37,7 +37,7 @@ class TextProcess:
     """
 
     def __init__(self, encoder: TextEncoder) -> None:
-        self._encoder = encoder
+        super().__init__(encoder)
         self._lock = threading.Lock()
         self._connection, theirs = _fork.Pipe()
         self._process = _fork.Process(
@@ -47,20 +47,9 @@ class TextProcess:
         theirs.close()
 
     @property
-    def dim(self) -> int:
-        return self._encoder.dim
-
-    @property
-    def version(self) -> str:
-        return self._encoder.version
-
-    @property
     def pid(self) -> int | None:
         """Of the child; None when there is none any more."""
         return None if self._connection.closed else self._process.pid
-
-    def weights(self) -> dict[str, F32]:
-        return self._encoder.weights()
 
     def encode(self, texts: Sequence[str]) -> F32:
         """f32[n, dim], as the encoder gives them. Raises TextProcessError where the encoder raises anything."""

@@ -73,7 +73,7 @@ typedef struct {
 
 typedef struct {
     PyObject *segment;
-    int can_end, known;
+    int can_end;
     Py_ssize_t count;
     Atom *atoms;
 } Gate;
@@ -117,18 +117,11 @@ static int read_spec(PyObject *tuple, Spec *spec)
 static int read_gate(PyObject *tuple, Gate *gate)
 {
     PyObject *segment, *atoms;
-    if (!PyArg_ParseTuple(tuple, "UpO", &segment, &gate->can_end, &atoms))
+    if (!PyArg_ParseTuple(tuple, "UpO!", &segment, &gate->can_end, &PyTuple_Type, &atoms))
         return -1;
     Py_INCREF(segment);
     gate->segment = segment;
-    if (atoms == Py_None)
-        return 0;
-    if (!PyTuple_Check(atoms)) {
-        PyErr_SetString(PyExc_TypeError, "what a rule needs must be a tuple or None");
-        return -1;
-    }
     Py_ssize_t count = PyTuple_GET_SIZE(atoms);
-    gate->known = 1;
     gate->atoms = PyMem_Calloc(count ? count : 1, sizeof(Atom));
     if (gate->atoms == NULL) {
         PyErr_NoMemory();
@@ -209,7 +202,7 @@ typedef struct {
 #define TALLIES 16
 
 typedef struct {
-    PyObject *decayed, *categories, *tallies;
+    PyObject *decayed, *tallies;
     CounterSlot counters[COUNTERS];
     TallySlot slots[TALLIES];
     int counter_count, slot_count;
@@ -547,7 +540,7 @@ static int opens(Hand *hand, const Route *route, PyObject *members, double now)
         if (PyErr_Occurred())
             return -1;
         int open = 1;
-        for (Py_ssize_t j = 0; gate->known && j < gate->count && open; j++) {
+        for (Py_ssize_t j = 0; j < gate->count && open; j++) {
             open = may_hold(hand, &gate->atoms[j], now);
             if (open < 0)
                 return -1;
@@ -626,7 +619,6 @@ static PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     }
     Hand hand;
     hand.decayed = decayed;
-    hand.categories = categories;
     hand.tallies = tallies;
     hand.counter_count = hand.slot_count = 0;
     int opened = 0, failed = 0;

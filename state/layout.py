@@ -147,20 +147,23 @@ def _numbered(first: bytes, user: str) -> bytes:
     return first + _LEN.pack(len(name)) + name
 
 
+def _numbered_keys(prefix: bytes, numbers: Iterable[int]) -> list[bytes]:
+    pack = _NUMBER.pack
+    return [prefix + pack(number) for number in numbers]
+
+
 def texts_prefix(user: str) -> bytes:
     return _numbered(b"w", user)
 
 
 def text_keys(user: str, start: int, end: int) -> list[bytes]:
     """The keys of a user's texts ``start`` … ``end`` - 1."""
-    prefix, pack = texts_prefix(user), _NUMBER.pack
-    return [prefix + pack(number) for number in range(start, end)]
+    return _numbered_keys(texts_prefix(user), range(start, end))
 
 
 def seen_keys(user: str, numbers: Iterable[int]) -> list[bytes]:
     """The keys of a user's records of ids with these numbers."""
-    prefix, pack = _numbered(b"d", user), _NUMBER.pack
-    return [prefix + pack(number) for number in numbers]
+    return _numbered_keys(_numbered(b"d", user), numbers)
 
 
 def alias_key(user: str) -> bytes:

@@ -35,31 +35,17 @@ class Need:
 
 @dataclass(frozen=True)
 class Gate:
-    """A segment that an event concerns. ``needs`` None: nothing is known, so its rule must always be evaluated."""
+    """A segment that an event concerns. Without ``needs`` nothing is known: its rule must always be evaluated."""
 
     segment: str
     can_end: bool
-    needs: tuple[Need, ...] | None
-
-
-def _load(event: type) -> Any:
-    if os.environ.get(OFF):
-        return None
-    try:
-        module = importlib.import_module("state._fold")
-        module.bind(event, UserState, Tally, Seen, SPEND, DWELL)
-    except (ImportError, TypeError, AttributeError):  # not compiled, or of another version of the classes
-        return None
-    return module
+    needs: tuple[Need, ...]
 
 
 class QuietFold:
-    """``state._fold`` for one set of definitions. Raises ImportError where it is not compiled."""
+    """``state._fold`` for one set of definitions; see ``quiet_fold``."""
 
-    def __init__(self, event: type) -> None:
-        module = _load(event)
-        if module is None:
-            raise ImportError("state._fold is not compiled")
+    def __init__(self, module: Any) -> None:
         self._run = module.run
         self._read = module.read
         self._route = module.Route
@@ -75,7 +61,14 @@ class QuietFold:
             INTEREST.get(kind, 0.0),
             tuple(_spec(spec) for spec in specs),
             watched,
-            tuple((gate.segment, gate.can_end, _needs(gate.needs)) for gate in gates),
+            tuple(
+                (
+                    gate.segment,
+                    gate.can_end,
+                    tuple((_spec(need.spec), COMPARISONS[need.comparison], need.bound) for need in gate.needs),
+                )
+                for gate in gates
+            ),
         )
         if category:
             self._special.setdefault(kind, {})[category] = route
@@ -118,19 +111,17 @@ class QuietFold:
 
 
 def quiet_fold(event: type) -> QuietFold | None:
-    """None where nothing is compiled."""
-    try:
-        return QuietFold(event)
-    except ImportError:
+    """``event``: the struct that events are decoded into. None where nothing is compiled, or OFF says so."""
+    if os.environ.get(OFF):
         return None
+    try:
+        module = importlib.import_module("state._fold")
+        module.bind(event, UserState, Tally, Seen, SPEND, DWELL)
+    except (ImportError, TypeError, AttributeError):  # not compiled, or of another version of the classes
+        return None
+    return QuietFold(module)
 
 
 def _spec(spec: TallySpec) -> tuple[str, int, int, int, float]:
     key = sys.intern(spec.key)  # the compiled part finds keys by identity
     return key, spec.width, spec.window, _MEASURES[spec.measure], float(SCALES[spec.measure])
-
-
-def _needs(needs: tuple[Need, ...] | None) -> tuple[tuple[Any, int, float], ...] | None:
-    if not needs:
-        return None
-    return tuple((_spec(need.spec), COMPARISONS[need.comparison], need.bound) for need in needs)

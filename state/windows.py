@@ -95,11 +95,18 @@ def total_at(tally: Tally | None, spec: TallySpec, now: float) -> int:
     return tally.total
 
 
-def next_expiry(tally: Tally | None, spec: TallySpec) -> float:
-    """When the oldest bucket leaves the window (seconds since the epoch); NEVER when the tally is empty."""
+def next_expiry(tally: Tally | None, spec: TallySpec, now: float) -> float:
+    """When the oldest bucket after ``now`` leaves the window (seconds since the epoch); NEVER when there is none.
+
+    Buckets whose time ran out are dropped, as by ``total_at``.
+    """
     if tally is None or not tally.buckets:
         return NEVER
-    return float((tally.head + 1) * spec.width + spec.window)
+    end = float((tally.head + 1) * spec.width + spec.window)
+    if end > now:
+        return end  # nearly always
+    total_at(tally, spec, now)
+    return next_expiry(tally, spec, now)
 
 
 class TallyPlan:

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from encoders.artifact import load_encoders
-from encoders.base import F32, TextEncoder, choose_device
+from encoders.base import F32, TextEncoder, WrappedText, choose_device
 from encoders.heads import PublishedHead
 from encoders.process import TextProcess
 from state.layout import Meta
@@ -94,23 +94,12 @@ def load_models(settings: Settings, plan: Plan, own_process: bool = False) -> Mo
     return models
 
 
-class SlowText:
+class SlowText(WrappedText):
     """For tests of backpressure: a text encoder that sleeps ``seconds`` before each batch."""
 
     def __init__(self, encoder: TextEncoder, seconds: float) -> None:
-        self._encoder = encoder
+        super().__init__(encoder)
         self._seconds = seconds
-
-    @property
-    def dim(self) -> int:
-        return self._encoder.dim
-
-    @property
-    def version(self) -> str:
-        return self._encoder.version
-
-    def weights(self) -> dict[str, F32]:
-        return self._encoder.weights()
 
     def encode(self, texts: Sequence[str]) -> F32:
         time.sleep(self._seconds)
@@ -268,16 +257,20 @@ class Worker:
             self._stop.set()
 
 
+def calm_collector() -> None:
+    """What is there now stays; states live long, so that looking through them all again and again is wasted."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(1_000_000, 10, 100)
+
+
 def run_worker(settings: Settings) -> None:
     """Run one worker until SIGTERM or SIGINT. Raises WorkerError, DefinitionError."""
     import uvloop  # noqa: PLC0415 - only a worker needs it
 
     async def main() -> None:
         worker = Worker(settings, checkpoint=checkpoint_of_tests())
-        # what is there now stays; states live long, so that looking through them all again and again is wasted
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(1_000_000, 10, 100)
+        calm_collector()
         await worker.run()
 
     faulthandler.enable()  # what a crash in compiled code leaves in the log

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from benchmarks.harness import BenchmarkError, machine, write_json
+from benchmarks.harness import BenchmarkError, cpu_seconds, machine, mean, worker_settings, write_json
 from benchmarks.latency.reading import Arrivals, read
 from benchmarks.latency.sending import Sending, send
 from benchmarks.plots import Line, line_plot
@@ -44,24 +44,18 @@ def measure(
     """One worker under one load; latencies in ms of changes by events (``ms``) and by comments (``comment_ms``)."""
     topics, bootstrap = Topics(name, f"{name}-"), broker.bootstrap
     create_topics({"bootstrap.servers": bootstrap}, topics.specs(options.partitions), 1)
-    settings = {
-        "app": topics.app,
-        "bootstrap": bootstrap,
-        "topic_prefix": topics.prefix,
-        "data_dir": str(directory / name),
-        "log_level": "WARNING",
-        "segments_file": str(SEGMENTS),
-        "processing_guarantee": options.guarantee,
-        **dict(each.split("=", 1) for each in options.set),
-    }
+    given = dict(each.split("=", 1) for each in options.set)
+    settings = worker_settings(
+        bootstrap, topics, directory / name, SEGMENTS, **{"processing_guarantee": options.guarantee, **given}
+    )
     with child_worker(free_port(), directory / f"{name}.log", **settings) as worker:
         worker.wait_ready()
         seconds = options.warm_up + options.seconds
         processes = {"worker": worker.pid, "broker": broker.pid or 0}
         processes |= {f"encoder {child.pid}": child.pid for child in psutil.Process(worker.pid).children()}
-        before = {who: _cpu_seconds(pid) for who, pid in processes.items()}
+        before = {who: cpu_seconds(pid) for who, pid in processes.items()}
         start, sent, status, arrivals = _under_load(worker, bootstrap, topics, options, seconds, rate, comment_rate)
-        cpu = {who: round(_cpu_seconds(pid) - before[who], 2) for who, pid in processes.items()}
+        cpu = {who: round(cpu_seconds(pid) - before[who], 2) for who, pid in processes.items()}
         sums = worker.metrics()
     every = sent["events"] + sent["comments"]
     if status["counted"] != every:
@@ -75,20 +69,14 @@ def measure(
         "encode_queue_at_end": status["encode_queue"],
         "comments_encoded_per_second": round(status["encoded"] / sent["seconds"], 1),
         "sender_late_ms": {"p99": round(sent["late_ms_p99"], 2), "max": round(sent["late_ms_max"], 2)},
-        "records_per_turn": round(sums["segments_batch_records_sum"] / sums["segments_batch_records_count"], 1),
-        "commit_ms_mean": round(1e3 * sums["segments_commit_seconds_sum"] / sums["segments_commit_seconds_count"], 2),
+        "records_per_turn": round(mean(sums, "segments_batch_records"), 1),
+        "commit_ms_mean": round(1e3 * mean(sums, "segments_commit_seconds"), 2),
         "turns": int(sums["segments_batch_records_count"]),
         "cpu_seconds": cpu,
         "other_changes": arrivals.others,
         "ms": _latencies(arrivals, "e", rate, start, options.warm_up),
         "comment_ms": _latencies(arrivals, "c", comment_rate, start, options.warm_up),
     }
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Processor time of a process so far, user and system."""
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
 
 
 def _under_load(

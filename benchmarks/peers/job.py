@@ -120,7 +120,7 @@ def calm_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(200_000, 50, 100)
+    gc.set_threshold(1_000_000, 10, 100)
 
 
 @lru_cache(maxsize=65_536)

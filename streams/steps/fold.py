@@ -89,12 +89,10 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
     effects = turn.effects
     shortest = plan.shortest_window
     fingerprint = plan.fingerprint
-    quiet = plan.quiet
     counted = 0
     encode = False
     rerouted = isinstance(items[0][2], Rerouted)
-    if rerouted:
-        quiet = None
+    quiet = None if rerouted else plan.quiet
     last: Item | None = None
     # what this turn's events add runs out, and what they begin to wait for is over, no sooner than this
     horizon = NEVER

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from state.user import Membership, UserState
-from state.windows import NEVER, next_expiry, total_at
+from state.windows import NEVER, next_expiry
 from streams.steps.segments import Plan, Segment
 from streams.steps.turn import Turn
 from streams.wire.emit import Change, Origin, Reason
@@ -140,17 +140,12 @@ def next_due(plan: Plan, state: UserState) -> float:
     tallies, members, now = state.tallies, state.members, state.time
     if not members and not plan.may_rise:
         return due
-    for segment_id, falling, rising, absences in plan.expiring:
-        for spec in falling if segment_id in members else rising:
-            tally = tallies.get(spec.key)
-            if tally is None or not tally.buckets:
-                continue
-            end: float = (tally.head + 1) * spec.width + spec.window
-            if end <= now:
-                total_at(tally, spec, now)
-                end = next_expiry(tally, spec)
-            due = min(due, end)
-        for absence in absences:
+    for segment in plan.rules:
+        rule = segment.rule
+        assert rule is not None
+        for spec in rule.specs if segment.id in members else rule.rising:
+            due = min(due, next_expiry(tallies.get(spec.key), spec, now))
+        for absence in rule.absences:
             due = min(due, absence.next_change(state.last, now))
     for segment_id, member in members.items():
         if member.leaving is not None and segment_id in plan.segments:

@@ -101,12 +101,6 @@ class Plan:
         """Nothing that an event adds changes anything by the mere passing of time sooner than this (seconds)."""
         self.needs_vectors = bool(groups)
         self.may_rise = any(rule.rising or rule.absences for rule in rules)
-        self.expiring = tuple(
-            (segment.id, tuple(segment.rule.specs), tuple(segment.rule.rising), tuple(segment.rule.absences))
-            for segment in self.rules
-            if segment.rule
-        )
-        """Of each rule segment: what may end it when it runs out, what may begin it, and its absences."""
         self._categories = {spec.category for spec in self.tallies.specs.values() if spec.category}
         self._categories |= self.watch.categories
         self._affected: dict[tuple[str, str], tuple[tuple[Segment, bool], ...]] = {}
@@ -147,7 +141,7 @@ class Plan:
             for kind in sorted(PLAIN_KINDS):
                 for category in ("", *sorted(self._categories)):
                     gates = [
-                        Gate(segment.id, can_end, segment.rule.needs if segment.rule else None)
+                        Gate(segment.id, can_end, segment.rule.needs if segment.rule else ())
                         for segment, can_end in self.affected(kind, category)
                     ]
                     watched = self.watch.touched(kind, category)

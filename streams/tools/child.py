@@ -93,11 +93,6 @@ class ChildWorker(WorkerProcess):
 
         return self.wait(settled, deadline, "settled")
 
-    def cpu_seconds(self) -> float:
-        """Processor time of the worker so far, user and system, without that of the text encoder's process."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
     def kill(self) -> None:
         """SIGKILL, wherever it is."""
         if self.running:

@@ -87,7 +87,7 @@ def test_next_expiry_is_exactly_when_the_oldest_bucket_leaves(window: int, event
     tallies, now = fold(events, spec)
     tally = tallies.get(spec.key)
     held = total_at(tally, spec, now)
-    due = next_expiry(tally, spec)
+    due = next_expiry(tally, spec, now)
     alive = [event for event in events if counts_until(event[0], spec) > now]
     assert due == min((counts_until(time, spec) for time, _ in alive), default=NEVER)
     if due != NEVER:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from encoders.base import F32, TextEncoder
+from encoders.base import F32, TextEncoder, WrappedText
 from state import layout
 from state.user import UserState
 from state.vectors import Vectors
@@ -20,18 +20,14 @@ from tests.small_partition import T0, SmallPartition
 COOKS = '[[segment]]\nid = "cooks"\nwords = "people who love cooking and restaurants"\n'
 
 
-class Fragile:
+class Fragile(WrappedText):
     """The real encoder, but it fails on texts with ``poison`` in them, on large batches, and while it is away."""
 
     def __init__(self, encoder: TextEncoder, most: int = 1_000) -> None:
-        self._encoder = encoder
-        self.dim, self.version = encoder.dim, encoder.version
+        super().__init__(encoder)
         self.most = most
         self.away = False
         self.failures = threading.Semaphore(0)
-
-    def weights(self) -> dict[str, F32]:
-        return self._encoder.weights()
 
     def encode(self, texts: Sequence[str]) -> F32:
         if self.away or len(texts) > self.most or any("poison" in text for text in texts):
