@@ -15,7 +15,7 @@ help: ## this list
 
 venv: $(STAMP) ## the environment .venv with all packages (about 3 GB the first time)
 
-$(STAMP): pyproject.toml constraints.txt setup.py state/_fold.c
+$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard state/c/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …" >&2; exit 1; }
 	@[ -x .venv/bin/python ] || { \

@@ -1,9 +1,17 @@
-"""The one compiled module. Without a C compiler it is left out, and Python does its work, more slowly."""
+"""The compiled module. Without a C compiler it is left out, and Python does its work, more slowly."""
+
+from glob import glob
 
 from setuptools import Extension, setup
 
 setup(
     ext_modules=[
-        Extension("state._fold", ["state/_fold.c"], extra_compile_args=["-O3", "-ffp-contract=off"], optional=True)
+        Extension(
+            "state._fold",
+            sorted(glob("state/c/*.c")),
+            depends=sorted(glob("state/c/*.h")),
+            extra_compile_args=["-O3", "-ffp-contract=off"],
+            optional=True,
+        )
     ]
 )
