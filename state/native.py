@@ -6,19 +6,15 @@ kinds that come in order, and stops at whatever needs more. A property test hold
 
 from __future__ import annotations
 
-import importlib
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from state.seen import Seen
+from state.compiled import COMPILED
 from state.user import DWELL, INTEREST, PLAIN_KINDS, SPEND, UserState, category_bucket
 from state.windows import SCALES, Tally, TallySpec
 
-#: environment variable that turns the compiled part off when it is set to anything
-OFF: Final = "SEGMENTS_PURE_PYTHON"
 _MEASURES: Final = {"count": 0, "amount": 1, "dwell": 2}
 COMPARISONS: Final = {">=": 0, ">": 1, "==": 2, "<=": 3, "<": 4}
 _MOST_CATEGORIES: Final = 65_536
@@ -111,15 +107,14 @@ class QuietFold:
 
 
 def quiet_fold(event: type) -> QuietFold | None:
-    """``event``: the struct that events are decoded into. None where nothing is compiled, or OFF says so."""
-    if os.environ.get(OFF):
+    """``event``: the struct that events are decoded into. None where nothing is compiled."""
+    if COMPILED is None:
         return None
     try:
-        module = importlib.import_module("state._fold")
-        module.bind(event, UserState, Tally, Seen, SPEND, DWELL)
-    except (ImportError, TypeError, AttributeError):  # not compiled, or of another version of the classes
+        COMPILED.bind(event, UserState, Tally, SPEND, DWELL)
+    except (TypeError, AttributeError):  # of another version of the classes
         return None
-    return QuietFold(module)
+    return QuietFold(COMPILED)
 
 
 def _spec(spec: TallySpec) -> tuple[str, int, int, int, float]:

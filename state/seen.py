@@ -2,6 +2,8 @@
 
 A user's newest ids lie in the user's record; each time that CHUNK of them have come together they move into a record
 of their own, which is written once. So what a batch writes for a user does not grow with what the user did before.
+
+``Seen`` is compiled where it can be (``state/c/seen.c``); ``PlainSeen`` says what it does, and does it elsewhere.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ import sys
 from array import array
 from collections.abc import Iterable, Iterator
 from itertools import islice, takewhile
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+from state.compiled import COMPILED
 
 DEDUPE_SECONDS: Final = 86_400
 DEDUPE_EVENTS: Final = 1_000
@@ -21,40 +25,48 @@ MOST_CHUNKS: Final = -(-DEDUPE_EVENTS // CHUNK)
 _SLACK: Final = 256
 _ENTRY_BYTES: Final = 12
 _MAX_SECOND: Final = 2**32 - 1
+_MAX_HASH: Final = 2**64 - 1
 
 
-class Seen:
+class PlainSeen:
     """Id hash → second of arrival, in order of arrival: all that is remembered of one user.
 
     ``first`` … ``stored`` - 1 are the numbers of the user's records of CHUNK ids; the ids after those are in the tail,
     which goes with the user's own record. What changed about the records since they were last saved is in ``unsaved``.
     """
 
-    __slots__ = ("first", "seconds", "stored", "tail", "tail_seconds", "unsaved")
+    __slots__ = ("_seconds", "_tail", "_tail_seconds", "first", "stored", "unsaved")
 
     def __init__(self, seconds: dict[int, int] | None = None) -> None:
-        """All of ``seconds`` is the tail."""
-        self.seconds: dict[int, int] = {} if seconds is None else seconds
-        self.tail: list[int] = list(self.seconds)
-        self.tail_seconds: list[int] = list(self.seconds.values())
+        """All of ``seconds`` is the tail. A second is clipped to what 32 bits tell."""
+        self._hold({} if seconds is None else seconds)
         self.first = 0
         self.stored = 0
         self.unsaved: dict[int, bytes | None] = {}
         """Record number → its bytes; None: it is no longer wanted."""
 
+    def _hold(self, seconds: dict[int, int]) -> None:
+        self._seconds = {id_hash: _clipped(second) for id_hash, second in seconds.items()}
+        self._tail = list(self._seconds)
+        self._tail_seconds = list(self._seconds.values())
+
     def __contains__(self, id_hash: object) -> bool:
-        return id_hash in self.seconds
+        return id_hash in self._seconds
 
     def __len__(self) -> int:
-        return len(self.seconds)
+        return sum(1 for _ in self)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.seconds)
+        return (id_hash for id_hash in self._seconds if id_hash >= 0)
+
+    def items(self) -> list[tuple[int, int]]:
+        """(id hash, second of arrival), in order of arrival."""
+        return [(id_hash, second) for id_hash, second in self._seconds.items() if id_hash >= 0]
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Seen):
+        if not isinstance(other, PlainSeen):
             return NotImplemented
-        return [*self.seconds.items()] == [*other.seconds.items()] and self.numbers == other.numbers
+        return self.items() == other.items() and self.numbers == other.numbers
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
@@ -63,27 +75,26 @@ class Seen:
 
         An id that is known keeps its place.
         """
-        seconds = self.seconds
-        if id_hash not in seconds:
-            second = max(0, min(int(arrived), _MAX_SECOND))
-            seconds[id_hash] = second
-            self.tail.append(id_hash)
-            self.tail_seconds.append(second)
-            if len(self.tail) >= CHUNK:
+        if id_hash not in self._seconds:
+            second = _clipped(int(arrived))
+            self._seconds[id_hash] = second
+            self._tail.append(id_hash)
+            self._tail_seconds.append(second)
+            if len(self._tail) >= CHUNK:
                 self._close()
 
     def _close(self) -> None:
         """Full chunks leave the tail: one, or several of a long tail, such as another release or a merge leaves."""
-        while len(self.tail) >= CHUNK:
-            self.unsaved[self.stored] = _pack(self.tail[:CHUNK], self.tail_seconds[:CHUNK])
+        while len(self._tail) >= CHUNK:
+            self.unsaved[self.stored] = _pack(self._tail[:CHUNK], self._tail_seconds[:CHUNK])
             self.stored += 1
-            horizon = self.tail_seconds[CHUNK - 1] - DEDUPE_SECONDS
-            del self.tail[:CHUNK], self.tail_seconds[:CHUNK]
+            horizon = self._tail_seconds[CHUNK - 1] - DEDUPE_SECONDS
+            del self._tail[:CHUNK], self._tail_seconds[:CHUNK]
             self._drop(horizon)
 
     def _drop(self, horizon: int) -> None:
         """Remove the oldest chunks: too many, or their newest id arrived before ``horizon``."""
-        seconds = self.seconds
+        seconds = self._seconds
         while self.stored - self.first > 1:
             oldest = list(islice(seconds.items(), CHUNK))
             if self.stored - self.first <= MOST_CHUNKS and oldest[-1][1] >= horizon:
@@ -106,18 +117,18 @@ class Seen:
                 seconds.update(_unpack(chunk))
             else:  # places are counted, so they must be filled; no hash is negative
                 seconds.update((-1 - number * CHUNK - at, 0) for at in range(CHUNK))
-        seconds.update(self.seconds)
-        self.seconds = seconds
+        seconds.update(self._seconds)
+        self._seconds = seconds
 
-    def whole(self) -> Seen:
+    def whole(self) -> PlainSeen:
         """A copy with all in the tail, to be handed to another user."""
-        return Seen({id_hash: second for id_hash, second in self.seconds.items() if id_hash >= 0})
+        return PlainSeen(dict(self.items()))
 
-    def unite(self, other: Seen) -> None:
+    def unite(self, other: PlainSeen) -> None:
         """Take another's ids as well: in order of arrival, the newest DEDUPE_EVENTS of both."""
-        if not other.seconds:
+        if not len(other):
             return
-        both = sorted((self.whole().seconds | other.whole().seconds).items(), key=lambda entry: entry[1])
+        both = sorted((dict(self.items()) | dict(other.items())).items(), key=lambda entry: entry[1])
         self.replace(dict(both[-DEDUPE_EVENTS:]))
 
     def replace(self, seconds: dict[int, int]) -> None:
@@ -125,15 +136,15 @@ class Seen:
         for number in self.numbers:
             self.unsaved[number] = None
         self.first = self.stored
-        self.seconds, self.tail, self.tail_seconds = seconds, list(seconds), list(seconds.values())
+        self._hold(seconds)
         self._close()
 
     def pack(self) -> tuple[int, int, bytes]:
         """(first, stored, the tail's bytes), for the user's record."""
-        return self.first, self.stored, _pack(self.tail, self.tail_seconds)
+        return self.first, self.stored, _pack(self._tail, self._tail_seconds)
 
     @classmethod
-    def unpack(cls, packed: object) -> Seen:
+    def unpack(cls, packed: object) -> PlainSeen:
         """Of a user's record: what ``pack`` gave, without the other records, or the map of an earlier release.
 
         Raises ValueError for anything else.
@@ -143,9 +154,21 @@ class Seen:
                 seen = cls(_unpack(tail))
                 seen.first, seen.stored = first, stored
                 return seen
-            case dict() if all(isinstance(number, int) for entry in packed.items() for number in entry):
-                return cls({id_hash: max(0, min(second, _MAX_SECOND)) for id_hash, second in packed.items()})
+            case dict() if all(
+                isinstance(id_hash, int) and 0 <= id_hash <= _MAX_HASH and isinstance(second, int)
+                for id_hash, second in packed.items()
+            ):
+                return cls(packed)
         raise ValueError("not the ids that a user's state has seen")
+
+
+Seen = PlainSeen
+if not TYPE_CHECKING and COMPILED is not None:
+    Seen = COMPILED.Seen
+
+
+def _clipped(second: int) -> int:
+    return max(0, min(second, _MAX_SECOND))
 
 
 def _pack(ids: list[int], seconds: list[int]) -> bytes:

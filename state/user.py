@@ -166,7 +166,7 @@ def fold(
     duplicate.
     """
     seen = state.seen
-    if id_hash in seen.seconds and not fresh:
+    if id_hash in seen and not fresh:
         return DUPLICATE
     seen.add(id_hash, arrived)
     time = action.time

@@ -1,8 +1,8 @@
 /* The quiet part of folding, for state/native.py: events that add to counts and can change no membership.
  *
  * It does to a UserState what state.user.fold does, in the same order and with the same arithmetic, and stops before
- * the first event that needs more than that: another kind, a late one, a duplicate, a timer that is due, a full chunk
- * of ids. It stops behind an event after which a rule may hold or end: the caller evaluates it. All structures are
+ * the first event that needs more than that: another kind, a late one, a duplicate, a timer that is due. It stops
+ * behind an event after which a rule may hold or end: the caller evaluates it. All structures but the ids (seen.h) are
  * Python's own; fields of msgspec structs are reached by the offsets of their member descriptors.
  */
 #define PY_SSIZE_T_CLEAN
@@ -12,7 +12,8 @@
 #include <string.h>
 #include <structmember.h>
 
-#define CHUNK 64              /* state.seen */
+#include "seen.h"
+
 #define MOST (1LL << 50)     /* state.windows.MOST */
 #define MILLISECONDS_FROM 1e11 /* streams.wire.times */
 #define EXACT (1LL << 53)    /* beyond this a double is not exact: left to Python */
@@ -35,15 +36,10 @@ typedef struct {
     PyTypeObject *type;
     Py_ssize_t total, head, buckets;
 } TallyAt;
-typedef struct {
-    PyTypeObject *type;
-    Py_ssize_t seconds, tail, tail_seconds;
-} SeenAt;
 
 static EventAt event_at;
 static StateAt state_at;
 static TallyAt tally_at;
-static SeenAt seen_at;
 static PyObject *spend_key, *dwell_key;
 static double per_fast, per_slow;
 
@@ -584,6 +580,15 @@ static Route *route_of(PyObject *routes, PyObject *special, PyObject *kind, PyOb
     return route != NULL && Py_TYPE(route) == &RouteType ? (Route *)route : NULL;
 }
 
+/* 1: the id is new and now known; 0: a duplicate; -1: an error */
+static int remember(Seen *seen, PyObject *id_hash, double arrival)
+{
+    uint64_t hash = PyLong_AsUnsignedLongLong(id_hash);
+    if (hash == (uint64_t)-1 && PyErr_Occurred())
+        return -1;
+    return seen_add(seen, hash, seen_second(arrival));
+}
+
 /* run(state, items, start, limit, erased, routes, special, buckets, bucket_of) -> (next, opened) */
 static PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -600,21 +605,16 @@ static PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     PyObject *seen = FIELD(state, state_at.seen);
     if (PyErr_Occurred())
         return NULL;
-    if (Py_TYPE(seen) != seen_at.type) {
+    if (Py_TYPE(seen) != &SeenType) {
         PyErr_SetString(PyExc_TypeError, "the state's ids are not a Seen");
         return NULL;
     }
-    PyObject *seconds = FIELD(seen, seen_at.seconds), *decayed = FIELD(state, state_at.decayed);
+    PyObject *decayed = FIELD(state, state_at.decayed);
     PyObject *categories = FIELD(state, state_at.categories), *tallies = FIELD(state, state_at.tallies);
     PyObject *members = FIELD(state, state_at.members), *last = FIELD(state, state_at.last);
-    if (!PyDict_CheckExact(seconds) || !PyDict_CheckExact(decayed) || !PyDict_CheckExact(categories)
-        || !PyDict_CheckExact(tallies) || !PyDict_CheckExact(members) || !PyDict_CheckExact(last)) {
+    if (!PyDict_CheckExact(decayed) || !PyDict_CheckExact(categories) || !PyDict_CheckExact(tallies)
+        || !PyDict_CheckExact(members) || !PyDict_CheckExact(last)) {
         PyErr_SetString(PyExc_TypeError, "a part of the state is not a dict");
-        return NULL;
-    }
-    PyObject *tail = FIELD(seen, seen_at.tail), *tail_seconds = FIELD(seen, seen_at.tail_seconds);
-    if (!PyList_CheckExact(tail) || !PyList_CheckExact(tail_seconds)) {
-        PyErr_SetString(PyExc_TypeError, "the tail of the ids is not in lists");
         return NULL;
     }
     Hand hand;
@@ -622,8 +622,6 @@ static PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     hand.tallies = tallies;
     hand.counter_count = hand.slot_count = 0;
     int opened = 0, failed = 0;
-    PyObject *second = NULL; /* the arrival of the event before: mostly the same */
-    long long second_value = -1;
     while (at < size && !opened) {
         PyObject *item = PyList_GET_ITEM(items, at);
         PyObject *event = PyTuple_GET_ITEM(item, 0), *id_hash = PyTuple_GET_ITEM(item, 1);
@@ -641,28 +639,15 @@ static PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         double time = PyFloat_AS_DOUBLE(number), amount = PyFloat_AS_DOUBLE(paid), dwell = PyFloat_AS_DOUBLE(spent);
         if (!(time >= latest && time < limit && time > erased && amount >= 0.0 && dwell >= 0.0))
             break;
-        if (PyList_GET_SIZE(tail) + 1 >= CHUNK)
-            break;
         Route *route = route_of(routes, special, kind, category);
         if (route == NULL)
             break;
         failed = 1;
-        if ((long long)arrival != second_value) {
-            Py_XDECREF(second);
-            second_value = (long long)arrival;
-            second = PyLong_FromLongLong(second_value);
-            if (second == NULL)
-                break;
-        }
-        Py_ssize_t ids = PyDict_GET_SIZE(seconds);
-        if (PyDict_SetDefault(seconds, id_hash, second) == NULL)
-            break;
-        if (PyDict_GET_SIZE(seconds) == ids) { /* a duplicate */
-            failed = 0;
+        int new = remember((Seen *)seen, id_hash, arrival);
+        if (new <= 0) {
+            failed = new;
             break;
         }
-        if (PyList_Append(tail, id_hash) < 0 || PyList_Append(tail_seconds, second) < 0)
-            break;
         latest = time;
         count += 1;
         if (add_pair(&hand, kind, time, 1.0) < 0)
@@ -701,7 +686,6 @@ static PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         failed = 0;
         at += 1;
     }
-    Py_XDECREF(second);
     if (at > start || failed) {
         PyObject *error_type, *error, *trace;
         PyErr_Fetch(&error_type, &error, &trace);
@@ -896,8 +880,8 @@ static Py_ssize_t offset_of(PyTypeObject *type, const char *name)
 static PyObject *bind(PyObject *module, PyObject *args)
 {
     PyObject *spend, *dwell;
-    if (!PyArg_ParseTuple(args, "O!O!O!O!UU", &PyType_Type, &event_at.type, &PyType_Type, &state_at.type, &PyType_Type,
-                          &tally_at.type, &PyType_Type, &seen_at.type, &spend, &dwell))
+    if (!PyArg_ParseTuple(args, "O!O!O!UU", &PyType_Type, &event_at.type, &PyType_Type, &state_at.type, &PyType_Type,
+                          &tally_at.type, &spend, &dwell))
         return NULL;
     BIND(event_at, user);
     BIND(event_at, id);
@@ -918,13 +902,9 @@ static PyObject *bind(PyObject *module, PyObject *args)
     BIND(tally_at, total);
     BIND(tally_at, head);
     BIND(tally_at, buckets);
-    BIND(seen_at, seconds);
-    BIND(seen_at, tail);
-    BIND(seen_at, tail_seconds);
     Py_INCREF(event_at.type); /* classes of modules: they live as long as the process */
     Py_INCREF(state_at.type);
     Py_INCREF(tally_at.type);
-    Py_INCREF(seen_at.type);
     Py_INCREF(spend);
     Py_INCREF(dwell);
     spend_key = spend;
@@ -935,7 +915,7 @@ static PyObject *bind(PyObject *module, PyObject *args)
 }
 
 static PyMethodDef methods[] = {
-    {"bind", bind, METH_VARARGS, "bind(Event, UserState, Tally, Seen, spend, dwell): where the fields are."},
+    {"bind", bind, METH_VARARGS, "bind(Event, UserState, Tally, spend, dwell): where the fields are."},
     {"run", (PyCFunction)(void (*)(void))run, METH_FASTCALL, "Fold events while they are quiet; (next, opened)."},
     {"read", read_records, METH_VARARGS,
      "read(records, by_user, decode, digest, plain, slow, (most bytes, from, ahead, most amount, most dwell))"},
@@ -961,6 +941,10 @@ PyMODINIT_FUNC PyInit__fold(void)
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL)
         return NULL;
+    if (seen_ready(module) < 0) {
+        Py_DECREF(module);
+        return NULL;
+    }
     Py_INCREF(&RouteType);
     if (PyModule_AddObject(module, "Route", (PyObject *)&RouteType) < 0) {
         Py_DECREF(&RouteType);

@@ -140,7 +140,7 @@ def _move_out(turn: Turn, message: MoveOut) -> None:
         for segment, member in sorted(state.members.items()):
             leave(turn, user, state, segment, member.version, member.score, now, cause, reason)
         graph.drop_edges(turn, user, state)
-        alias.sequence, alias.seen = state.sequence, state.seen.whole().seconds
+        alias.sequence, alias.seen = state.sequence, dict(state.seen.items())
     turn.set_alias(user, alias)
     if before is None or before.into != into:
         for part in _parts(turn, message, state):

@@ -86,7 +86,7 @@ def assert_same_behaviour(one: UserState, other: UserState) -> None:
         )
     assert one.edges == other.edges
     assert one.groups == other.groups
-    assert one.seen.seconds == other.seen.seconds
+    assert dict(one.seen.items()) == dict(other.seen.items())
     assert one.decayed.keys() == other.decayed.keys()
     for key, (since, *values) in one.decayed.items():
         assert other.decayed[key][0] == since

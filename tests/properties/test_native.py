@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from state.compiled import OFF
 from state.native import quiet_fold
 from state.user import UserState
 from state.windows import MOST, total_at
 from streams.steps.rules import parse_rule
 from streams.wire.events import KINDS, Event
 from tests.small_partition import T0, SmallPartition
+
+pytestmark = pytest.mark.skipif(OFF in os.environ, reason="asked to do without it")
 
 RULES = """
 [[segment]]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+import sys
+from itertools import islice
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.seen import CHUNK, DEDUPE_EVENTS, DEDUPE_SECONDS, MOST_CHUNKS, Seen
+from state.seen import CHUNK, DEDUPE_EVENTS, DEDUPE_SECONDS, MOST_CHUNKS, PlainSeen, Seen
 
 BASE = 1_700_000_000
 
@@ -43,7 +48,7 @@ def test_saved_and_read_again_at_any_time_it_is_the_same(steps: list[tuple[int, 
         assert set(kept.chunks) == set(seen.numbers)
         back = kept.read()
         assert back == seen
-        assert (back.tail, back.tail_seconds) == (seen.tail, seen.tail_seconds)
+        assert back.pack() == seen.pack()
         if again:
             seen = back
 
@@ -84,12 +89,12 @@ def test_two_that_are_one_person_remember_the_newest_of_both(mine: int, others: 
     for number in range(others):
         other.add(10_000 + number, BASE + number + (0 if interleaved else 5_000))
     kept.save(one)
-    all_ids = {id_hash: second for seen in (one, other) for id_hash, second in seen.seconds.items()}
+    all_ids = {id_hash: second for seen in (one, other) for id_hash, second in seen.items()}
     newest = sorted(all_ids, key=lambda id_hash: all_ids[id_hash])[-DEDUPE_EVENTS:]
     one.unite(other.whole())
     kept.save(one)
     if others:
-        assert sorted(one.seconds.values()) == sorted(all_ids[id_hash] for id_hash in newest)
+        assert sorted(second for _, second in one.items()) == sorted(all_ids[id_hash] for id_hash in newest)
     assert kept.read() == one
     assert set(kept.chunks) == set(one.numbers)
     one.add(99_999, BASE + 20_000)
@@ -113,7 +118,7 @@ def test_a_lost_record_forgets_its_ids_and_nothing_else() -> None:
     kept.save(seen)
     back = Seen.unpack(list(kept.record))
     back.restore([kept.chunks[0], None, kept.chunks[2]])
-    assert {number for number in back if number >= 0} == {*range(CHUNK), *range(2 * CHUNK, 3 * CHUNK + 5)}
+    assert set(back) == {*range(CHUNK), *range(2 * CHUNK, 3 * CHUNK + 5)}
     for number in range(10_000, 10_000 + 2_000):
         back.add(number, BASE + number)
     assert set(back) >= set(range(11_000, 12_000))
@@ -125,3 +130,93 @@ def test_a_time_of_arrival_that_cannot_be_is_no_stumbling_block() -> None:
         seen.add(number, arrived)
     kept.save(seen)
     assert list(kept.read()) == [0, 1, 2, 3]
+
+
+HASHES = st.integers(0, 2**64 - 1) | st.integers(0, 300) | st.integers(0, 300).map(lambda number: number << 48)
+SECONDS = st.integers(-5, 2**33) | st.integers(BASE, BASE + 3 * DEDUPE_SECONDS)
+STEPS = st.lists(
+    st.tuples(st.just("add"), HASHES, SECONDS)
+    | st.tuples(st.just("many"), st.integers(1, 400), st.integers(0, 3 * DEDUPE_SECONDS))
+    | st.tuples(st.just("reload"), st.sets(st.integers(0, 20)), st.booleans())
+    | st.tuples(st.just("unite"), st.dictionaries(HASHES, SECONDS, max_size=150))
+    | st.tuples(st.just("replace"), st.dictionaries(HASHES, SECONDS, max_size=150))
+    | st.tuples(st.just("whole")),
+    max_size=15,
+)
+
+
+def same(one: Seen, plain: PlainSeen) -> None:
+    assert one.items() == plain.items()
+    assert list(one) == list(plain)
+    assert len(one) == len(plain)
+    assert (one.first, one.stored, one.numbers) == (plain.first, plain.stored, plain.numbers)
+    assert one.unsaved == plain.unsaved
+    assert one.pack() == plain.pack()
+
+
+@settings(deadline=None)
+@given(STEPS)
+def test_compiled_or_not_it_is_the_same_whatever_happens_to_it(steps: list[tuple[Any, ...]]) -> None:
+    one, plain = Seen(), PlainSeen()
+    chunks: dict[int, bytes] = {}
+    numbers = iter(range(2**50, 2**51, 2**13 + 1))
+    for step in steps:
+        match step:
+            case ("add", int(id_hash), int(second)):
+                one.add(id_hash, second)
+                plain.add(id_hash, second)
+                assert id_hash in one
+            case ("many", int(count), int(later)):
+                for number in islice(numbers, count):
+                    assert (number in one) == (number in plain)
+                    one.add(number, BASE + later + 0.5)
+                    plain.add(number, BASE + later + 0.5)
+            case ("reload", set(lost), bool(damaged)):
+                same(one, plain)
+                for number, chunk in plain.unsaved.items():
+                    if chunk is None:
+                        chunks.pop(number, None)
+                    else:
+                        chunks[number] = chunk
+                kept = [
+                    None if damaged and number - plain.first in lost else chunks.get(number) for number in plain.numbers
+                ]
+                one, plain = Seen.unpack(one.pack()), PlainSeen.unpack(list(plain.pack()))
+                one.restore(kept)
+                plain.restore(kept)
+            case ("unite", dict(others)):
+                one.unite(Seen(others))
+                plain.unite(PlainSeen(others))
+            case ("replace", dict(others)):
+                one.replace(others)
+                plain.replace(others)
+            case ("whole",):
+                same(one.whole(), plain.whole())
+        same(one, plain)
+        assert one == one.whole() or one.numbers
+        known = list(plain)
+        assert all(id_hash in one for id_hash in known)
+        assert not any(id_hash ^ 1 << 63 in one for id_hash in known if id_hash ^ 1 << 63 not in plain)
+
+
+@pytest.mark.parametrize("kind", [Seen, PlainSeen])
+def test_what_is_no_record_of_ids_is_refused(kind: type[Seen]) -> None:
+    broken: list[object] = [
+        None, 5, [], [0, 0], [0, 0, b"", 0], [1, 0, b""], [-1, 0, b""], [0, 0, b"x"], [0.0, 0, b""], [0, 0, "x" * 12],
+        {"a": 1}, {1: "a"}, {-1: 1}, {2**64: 1},
+    ]  # fmt: skip
+    for packed in broken:
+        with pytest.raises(ValueError, match="not the ids that a user's state has seen"):
+            kind.unpack(packed)
+    assert kind.unpack((0, 0, b"")) == kind() == kind({})
+    assert kind({5: 2**40, 6: -1}).items() == [(5, 2**32 - 1), (6, 0)]
+    assert -1 not in kind({5: 1})
+    assert 2**64 not in kind({5: 1})
+    with pytest.raises(TypeError):
+        hash(kind())
+
+
+def test_one_whose_ids_are_few_is_small() -> None:
+    seen = Seen()
+    seen.add(2**63, BASE)
+    assert sys.getsizeof(seen) <= 250

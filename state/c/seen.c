@@ -1,0 +1,296 @@
+/* Seen without Python around it: a set of ids in order of arrival, and its records. */
+#include "seen.h"
+
+#include <string.h>
+
+#define DEDUPE_SECONDS 86400
+#define MOST_CHUNKS ((DEDUPE_EVENTS + CHUNK - 1) / CHUNK)
+#define MOST_IDS 32768
+#define FEW 16 /* as many are looked through faster than looked up */
+
+/* A slot of the index: 0, or 16 bits of the id's hash, so that others are mostly known without a look at them, and a
+ * position + 1. Positions count up from the first id ever, modulo ROUND; ``base`` is the one of the oldest id. */
+#define ROUND 65535u
+
+static inline uint64_t mixed(uint64_t hash)
+{
+    return hash * 0x9E3779B97F4A7C15u; /* hashes are random, but nothing here may depend on it */
+}
+
+static inline uint32_t home_of(const Seen *seen, uint64_t mix)
+{
+    return (uint32_t)(mix >> (64 - seen->bits));
+}
+
+static inline uint32_t tag_of(uint64_t mix)
+{
+    return (uint32_t)(mix >> 32) & 0xFFFFu; /* other bits than the home's: there are at most 2**16 slots */
+}
+
+static inline uint32_t place_of(const Seen *seen, uint32_t slot)
+{
+    uint32_t position = (slot & 0xFFFFu) - 1;
+    return position >= seen->base ? position - seen->base : position + ROUND - seen->base;
+}
+
+static inline uint32_t slot_for(const Seen *seen, uint64_t mix, uint32_t place)
+{
+    uint32_t position = (seen->base + place) % ROUND;
+    return tag_of(mix) << 16 | (position + 1);
+}
+
+/* the place of an id, or -1 */
+int64_t seen_find(const Seen *seen, uint64_t hash)
+{
+    if (seen->index == NULL) {
+        for (uint32_t place = 0; place < seen->count; place++)
+            if (seen->hashes[place] == hash)
+                return place;
+        return -1;
+    }
+    uint64_t mix = mixed(hash);
+    uint32_t mask = (1u << seen->bits) - 1, tag = tag_of(mix);
+    for (uint32_t at = home_of(seen, mix); seen->index[at]; at = (at + 1) & mask)
+        if (seen->index[at] >> 16 == tag) {
+            uint32_t place = place_of(seen, seen->index[at]);
+            if (seen->hashes[place] == hash)
+                return place;
+        }
+    return -1;
+}
+
+static void enter(Seen *seen, uint32_t place)
+{
+    uint64_t mix = mixed(seen->hashes[place]);
+    uint32_t mask = (1u << seen->bits) - 1, at = home_of(seen, mix);
+    while (seen->index[at])
+        at = (at + 1) & mask;
+    seen->index[at] = slot_for(seen, mix, place);
+}
+
+int seen_is_lost(const Seen *seen, uint32_t place)
+{
+    return seen->lost && place / CHUNK < 64 && place < seen->count - seen->tail && seen->lost >> (place / CHUNK) & 1;
+}
+
+static int make_index(Seen *seen, uint8_t bits)
+{
+    uint32_t *index = PyMem_Calloc((size_t)1 << bits, sizeof(uint32_t));
+    if (index == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    PyMem_Free(seen->index);
+    seen->index = index;
+    seen->bits = bits;
+    for (uint32_t place = 0; place < seen->count; place++)
+        if (!seen_is_lost(seen, place))
+            enter(seen, place);
+    return 0;
+}
+
+/* room for so many ids, in the array and in the index */
+int seen_reserve(Seen *seen, size_t count)
+{
+    if (count > MOST_IDS) {
+        PyErr_SetString(PyExc_ValueError, "more ids than a user's state ever has seen");
+        return -1;
+    }
+    if (count > seen->capacity) {
+        uint32_t capacity = (uint32_t)(count + count / 4 + 3) & ~3u; /* so that what comes one by one is moved seldom */
+        uint64_t *hashes = PyMem_Malloc((size_t)capacity * ENTRY_BYTES);
+        if (hashes == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        uint32_t *seconds = (uint32_t *)(hashes + capacity);
+        if (seen->count) {
+            memcpy(hashes, seen->hashes, seen->count * sizeof(uint64_t));
+            memcpy(seconds, seen->seconds, seen->count * sizeof(uint32_t));
+        }
+        PyMem_Free(seen->hashes);
+        seen->hashes = hashes;
+        seen->seconds = seconds;
+        seen->capacity = capacity;
+    }
+    if (count > FEW && (seen->index == NULL || count * 5 > ((size_t)3 << seen->bits))) {
+        uint8_t bits = 5;
+        while (count * 5 > ((size_t)3 << bits))
+            bits += 1;
+        return make_index(seen, bits);
+    }
+    return 0;
+}
+
+void seen_append(Seen *seen, uint64_t hash, uint32_t second) /* there is room */
+{
+    seen->hashes[seen->count] = hash;
+    seen->seconds[seen->count] = second;
+    seen->count += 1;
+    if (seen->index != NULL)
+        enter(seen, seen->count - 1);
+}
+
+/* As a dict takes it: a known id keeps its place and gets the new second. */
+int seen_put(Seen *seen, uint64_t hash, uint32_t second)
+{
+    int64_t place = seen_find(seen, hash);
+    if (place >= 0) {
+        seen->seconds[place] = second;
+        return 0;
+    }
+    if (seen_reserve(seen, (size_t)seen->count + 1) < 0)
+        return -1;
+    seen_append(seen, hash, second);
+    return 0;
+}
+
+void seen_clear(Seen *seen)
+{
+    PyMem_Free(seen->hashes);
+    PyMem_Free(seen->index);
+    seen->hashes = NULL;
+    seen->seconds = seen->index = NULL;
+    seen->count = seen->capacity = seen->tail = 0;
+    seen->lost = 0;
+    seen->base = seen->bits = 0;
+}
+
+/* bytes: all hashes (8 bytes each, little-endian), then all seconds of arrival (4 bytes) */
+
+static void write_entries(const Seen *seen, uint32_t from, uint32_t count, unsigned char *to)
+{
+    for (uint32_t i = from; i < from + count; i++, to += 8)
+        for (int byte = 0; byte < 8; byte++)
+            to[byte] = (unsigned char)(seen->hashes[i] >> 8 * byte);
+    for (uint32_t i = from; i < from + count; i++, to += 4)
+        for (int byte = 0; byte < 4; byte++)
+            to[byte] = (unsigned char)(seen->seconds[i] >> 8 * byte);
+}
+
+uint64_t seen_read_number(const unsigned char *from, int size)
+{
+    uint64_t number = 0;
+    for (int byte = size - 1; byte >= 0; byte--)
+        number = number << 8 | from[byte];
+    return number;
+}
+
+Py_ssize_t seen_tail_size(const Seen *seen)
+{
+    return (Py_ssize_t)seen->tail * ENTRY_BYTES;
+}
+
+void seen_write_tail(const Seen *seen, unsigned char *to)
+{
+    write_entries(seen, seen->count - seen->tail, seen->tail, to);
+}
+
+/* records of CHUNK ids */
+
+int seen_change(Seen *seen, long long number, PyObject *value /* borrowed */)
+{
+    if (seen->unsaved == NULL && (seen->unsaved = PyDict_New()) == NULL)
+        return -1;
+    PyObject *key = PyLong_FromLongLong(number);
+    if (key == NULL)
+        return -1;
+    int failed = PyDict_SetItem(seen->unsaved, key, value);
+    Py_DECREF(key);
+    return failed;
+}
+
+static void leave(Seen *seen, uint32_t place)
+{
+    uint64_t mix = mixed(seen->hashes[place]);
+    uint32_t mask = (1u << seen->bits) - 1, hole = home_of(seen, mix), wanted = slot_for(seen, mix, place);
+    while (seen->index[hole] != wanted) {
+        if (!seen->index[hole])
+            return;
+        hole = (hole + 1) & mask;
+    }
+    for (uint32_t at = (hole + 1) & mask; seen->index[at]; at = (at + 1) & mask) {
+        uint32_t home = home_of(seen, mixed(seen->hashes[place_of(seen, seen->index[at])]));
+        if (((at - home) & mask) >= ((at - hole) & mask)) { /* found from its home only over the hole: it moves there */
+            seen->index[hole] = seen->index[at];
+            hole = at;
+        }
+    }
+    seen->index[hole] = 0;
+}
+
+static void forget_oldest(Seen *seen)
+{
+    uint32_t count = seen->count - seen->tail < CHUNK ? seen->count - seen->tail : CHUNK;
+    if (seen->index != NULL)
+        for (uint32_t place = 0; place < count; place++)
+            if (!seen_is_lost(seen, place))
+                leave(seen, place);
+    seen->count -= count;
+    memmove(seen->hashes, seen->hashes + count, seen->count * sizeof(uint64_t));
+    memmove(seen->seconds, seen->seconds + count, seen->count * sizeof(uint32_t));
+    seen->base = (uint16_t)((seen->base + count) % ROUND);
+    seen->lost >>= 1;
+}
+
+/* Remove the oldest records: too many, or their newest id arrived before ``horizon``. */
+static int drop(Seen *seen, int64_t horizon)
+{
+    while (seen->stored - seen->first > 1) {
+        if (seen->stored - seen->first <= MOST_CHUNKS && seen->count - seen->tail >= CHUNK
+            && (int64_t)seen->seconds[CHUNK - 1] >= horizon)
+            return 0;
+        if (seen_change(seen, seen->first, Py_None) < 0)
+            return -1;
+        forget_oldest(seen);
+        seen->first += 1;
+    }
+    return 0;
+}
+
+/* Full chunks leave the tail: one, or several of a long tail, such as another release or a merge leaves. */
+int seen_close_chunks(Seen *seen)
+{
+    while (seen->tail >= CHUNK) {
+        uint32_t from = seen->count - seen->tail;
+        PyObject *record = PyBytes_FromStringAndSize(NULL, CHUNK * ENTRY_BYTES);
+        if (record == NULL)
+            return -1;
+        write_entries(seen, from, CHUNK, (unsigned char *)PyBytes_AS_STRING(record));
+        int failed = seen_change(seen, seen->stored, record);
+        Py_DECREF(record);
+        if (failed < 0)
+            return -1;
+        seen->stored += 1;
+        seen->tail -= CHUNK;
+        if (drop(seen, (int64_t)seen->seconds[from + CHUNK - 1] - DEDUPE_SECONDS) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int seen_add(Seen *seen, uint64_t hash, uint32_t second)
+{
+    if (seen_find(seen, hash) >= 0)
+        return 0;
+    if (seen_reserve(seen, (size_t)seen->count + 1) < 0)
+        return -1;
+    seen_append(seen, hash, second);
+    seen->tail += 1;
+    return seen->tail >= CHUNK && seen_close_chunks(seen) < 0 ? -1 : 1;
+}
+
+uint32_t seen_second(double arrived)
+{
+    if (!(arrived > 0.0))
+        return 0;
+    return arrived >= (double)MAX_SECOND ? MAX_SECOND : (uint32_t)arrived;
+}
+
+uint32_t seen_ids(const Seen *self)
+{
+    uint32_t count = self->count;
+    for (uint64_t lost = self->lost; lost; lost &= lost - 1)
+        count -= CHUNK;
+    return count;
+}
