@@ -32,10 +32,11 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 
+from state.compiled import COMPILED
 from state.seen import Seen
-from state.user import PendingText, UserState
+from state.user import Membership, PendingLabel, PendingText, UserState
 from state.vectors import Neighbour, Vectors
-from state.windows import NEVER
+from state.windows import NEVER, Tally
 
 FORMAT = 1
 POSITION_KEY = b"p"
@@ -226,8 +227,45 @@ def timer_keys(users: list[bytes], values: list[bytes]) -> list[bytes]:
     return [b"t" + whole[8 * place : 8 * place + 8] + users[place][1:] for place in timed]
 
 
-def encode_user(state: UserState) -> bytes:
+def plain_encode_user(state: UserState) -> bytes:
     return _HEADER.pack(FORMAT, state.due) + _encode(state)
+
+
+def plain_put_users(
+    users: dict[str, UserState], dues: dict[str, float], puts: dict[bytes, bytes | None], timed: set[bytes]
+) -> float:
+    """Put the records of these users, and those of their ids that changed, into ``puts``; gives their earliest timer.
+
+    ``dues`` are the timers that some of them had before: ``timed`` gets the keys of those who have the same yet.
+    """
+    earliest = NEVER
+    for user, state in users.items():
+        if unsaved := state.seen.unsaved:
+            state.seen.unsaved = {}
+            puts.update(zip(seen_keys(user, unsaved), unsaved.values(), strict=True))
+        key, due = user_key(user), state.due
+        puts[key] = encode_user(state)
+        earliest = min(earliest, due)
+        if dues.get(user) == due:
+            timed.add(key)
+    return earliest
+
+
+if COMPILED is None:
+    encode_user, put_users = plain_encode_user, plain_put_users
+else:
+    COMPILED.bind_records(UserState, (Tally, Membership, PendingText, PendingLabel))
+    _pack_user, _pack_users = COMPILED.pack_user, COMPILED.pack_users
+
+    def encode_user(state: UserState) -> bytes:
+        return _pack_user(state) or plain_encode_user(state)
+
+    def put_users(
+        users: dict[str, UserState], dues: dict[str, float], puts: dict[bytes, bytes | None], timed: set[bytes]
+    ) -> float:
+        """As ``plain_put_users``."""
+        earliest: float = _pack_users(users, dues, puts, timed, plain_encode_user)
+        return earliest
 
 
 def decode_user(data: bytes) -> UserState:

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <structmember.h>
 
+#include "pack.h"
 #include "seen.h"
 
 #define MOST (1LL << 50)     /* state.windows.MOST */
@@ -919,6 +920,7 @@ static PyMethodDef methods[] = {
     {"run", (PyCFunction)(void (*)(void))run, METH_FASTCALL, "Fold events while they are quiet; (next, opened)."},
     {"read", read_records, METH_VARARGS,
      "read(records, by_user, decode, digest, plain, slow, (most bytes, from, ahead, most amount, most dwell))"},
+    PACK_METHODS,
     {NULL, NULL, 0, NULL},
 };
 

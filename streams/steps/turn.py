@@ -338,21 +338,10 @@ class Turn:
     def finish(self, positions: dict[str, int]) -> Effects:
         """Encode what was touched; ``positions`` are the next offsets by topic. The position record comes last."""
         effects = self.effects
-        encode, key_of = layout.encode_user, layout.user_key
         puts = effects.puts
-        earliest, known, timed = NEVER, self._dues.get, effects.timed
-        for user, state in self._users.items():
-            if unsaved := state.seen.unsaved:
-                state.seen.unsaved = {}
-                puts.update(zip(layout.seen_keys(user, unsaved), unsaved.values(), strict=True))
-            key, due = key_of(user), state.due
-            puts[key] = encode(state)
-            earliest = min(earliest, due)
-            if known(user) == due:
-                timed.add(key)
+        effects.earliest = layout.put_users(self._users, self._dues, puts, effects.timed)
         if effects.fired:
-            timed.clear()  # some of them are removed
-        effects.earliest = earliest
+            effects.timed.clear()  # some of them are removed
         for user in sorted(self._renewed):
             if (alias := self._aliases[user]) is not None:
                 forget_old_ids(alias)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -51,6 +53,7 @@ STATES = st.builds(
     last=st.dictionaries(NAMES, NUMBERS, max_size=3),
     texts_put=COUNTS,
     texts_taken=COUNTS,
+    aliases=st.lists(NAMES, max_size=20),
 )
 
 
@@ -63,6 +66,86 @@ def test_a_user_record_is_read_back_as_it_was(state: UserState) -> None:
     assert layout.encode_user(back) == data
     assert layout.due_of(data) == state.due
     assert layout.has_timer(data) == (state.due != NEVER)
+
+
+@given(STATES, st.integers(0, 200))
+def test_compiled_or_not_a_user_record_has_the_same_bytes(state: UserState, ids: int) -> None:
+    for number in range(ids):
+        state.seen.add(number << 32, number)
+    assert layout.encode_user(state) == layout.plain_encode_user(state)
+
+
+#: one of each length of integer, both ways, and what does not fit
+WHOLE = [sign * 2**power + off for power in (0, 5, 7, 8, 15, 16, 31, 32, 62) for sign in (1, -1) for off in (-1, 0, 1)]
+
+
+def test_numbers_and_lengths_of_all_sizes_have_the_same_bytes() -> None:
+    numbers: list[float | bool | None] = [
+        *WHOLE,
+        2**63,
+        2**64 - 1,
+        -(2**63),
+        math.nan,
+        -math.inf,
+        1e-320,
+        True,
+        False,
+        None,
+    ]
+    for number in numbers:
+        state = UserState(count=number)  # type: ignore[arg-type]
+        assert layout.encode_user(state) == layout.plain_encode_user(state)
+    for size in (0, 1, 15, 16, 31, 32, 255, 256, 65_535, 65_536, 70_000):
+        state = UserState(
+            aliases=["x" * size, "ü" * (size // 2)], edges={f"{number}": 0.5 for number in range(size)},
+            decayed={"view": [0.5] * size}, tallies={"t": Tally(1, 2, dict.fromkeys(range(size), size))},
+            seen=Seen(dict.fromkeys(range(min(size, 30000)), 1)),
+        )  # fmt: skip
+        assert layout.encode_user(state) == layout.plain_encode_user(state)
+
+
+def test_what_is_of_an_unusual_type_is_encoded_or_refused_as_in_python() -> None:
+    class Name(str):
+        __slots__ = ()
+
+    unusual: list[dict[Any, Any]] = [
+        {Name("v"): 1.0}, {"v": (1.0, 2)}, {b"v": 1.0}, {"v": b"bytes"}, {True: 1.0}, {"v": {"deep": [[[[[[[[]]]]]]]]}},
+    ]  # fmt: skip
+    for edges in unusual:
+        state = UserState(edges=edges)
+        assert layout.encode_user(state) == layout.plain_encode_user(state)
+    endless: list[object] = []
+    endless.append(endless)
+    for value in (2**64, -(2**63) - 1, object(), "\ud800", endless):
+        for encode in (layout.encode_user, layout.plain_encode_user):
+            with pytest.raises((OverflowError, TypeError, UnicodeEncodeError, RecursionError, NotImplementedError)):
+                encode(UserState(sequence=value))  # type: ignore[arg-type]
+
+
+@given(st.dictionaries(NAMES, st.tuples(STATES, st.integers(0, 150), st.booleans()), max_size=4))
+def test_compiled_or_not_the_users_of_a_turn_give_the_same_records(
+    users: dict[str, tuple[UserState, int, bool]],
+) -> None:
+    dues: dict[str, float] = {}
+    for user, (state, ids, known) in users.items():
+        for number in range(ids):
+            state.seen.add(number << 32, number)
+        if known:
+            dues[user] = state.due
+    found = []
+    for put in (layout.put_users, layout.plain_put_users):
+        states = {
+            user: msgspec.structs.replace(state, seen=Seen.unpack(state.seen.pack()))
+            for user, (state, _, _) in users.items()
+        }
+        for user, (state, _, _) in users.items():
+            states[user].seen.unsaved = dict(state.seen.unsaved)
+        puts: dict[bytes, bytes | None] = {b"first": None}
+        timed: set[bytes] = set()
+        earliest = put(states, dues, puts, timed)
+        assert not any(state.seen.unsaved for state in states.values())
+        found.append((list(puts.items()), timed, earliest))
+    assert found[0] == found[1]
 
 
 @given(
