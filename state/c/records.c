@@ -333,31 +333,9 @@ static PyObject *records_subscript(Records *self, PyObject *key)
     return records_item(self, at < 0 ? at + self->size : at);
 }
 
-/* one after the other: the numbers are copied, the bytes are not */
-static PyObject *records_concat(PyObject *one, PyObject *other)
-{
-    if (Py_TYPE(one) != &RecordsType || Py_TYPE(other) != &RecordsType || ((Records *)one)->block->objects != NULL
-        || ((Records *)other)->block->objects != NULL)
-        Py_RETURN_NOTIMPLEMENTED;
-    Records *both[2] = {(Records *)one, (Records *)other}, *records = NULL;
-    Block *block = new_block(both[0]->size + both[1]->size);
-    if (block == NULL)
-        return NULL;
-    for (int i = 0; i < 2; i++) {
-        memcpy(block->raws + block->count, both[i]->block->raws + both[i]->start, both[i]->size * sizeof(Raw));
-        block->count += both[i]->size;
-    }
-    if (PyList_Append(block->kept, (PyObject *)both[0]->block) == 0
-        && PyList_Append(block->kept, (PyObject *)both[1]->block) == 0)
-        records = view(block, 0, block->count);
-    Py_DECREF(block);
-    return (PyObject *)records;
-}
-
 static PySequenceMethods records_sequence = {
     .sq_length = (lenfunc)records_length,
     .sq_item = (ssizeargfunc)records_item,
-    .sq_concat = records_concat,
 };
 static PyMappingMethods records_mapping = {
     .mp_length = (lenfunc)records_length,
