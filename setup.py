@@ -10,7 +10,15 @@ setup(
             "state._fold",
             sorted(glob("state/c/*.c")),
             depends=sorted(glob("state/c/*.h")),
-            extra_compile_args=["-O3", "-ffp-contract=off"],
+            extra_compile_args=[
+                "-O3",
+                "-ffp-contract=off",
+                "-fvisibility=hidden",
+                "-Wall",
+                "-Wextra",
+                "-Wno-unused-parameter",
+                "-Wno-missing-field-initializers",
+            ],
             optional=True,
         )
     ]

@@ -2,21 +2,23 @@
 
 python -m benchmarks.hotpath --events 800000 --batch 80000 --json benchmarks/out/hotpath.json
 
-The records are made beforehand. All else is real: decoding, folding, rules, RocksDB. Times are of the thread, so that
-what else runs on the machine counts little.
+What a broker would send is made beforehand. All else is real: records, decoding, folding, rules, RocksDB. Times are of
+the thread, so that what else runs on the machine counts little.
 """
 
 from __future__ import annotations
 
 import argparse
+import struct
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
-import msgspec
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.structs import TopicPartition
 
 from benchmarks.harness import JOB, machine, write_json
 from benchmarks.load import Spread, load
@@ -26,6 +28,7 @@ from state.native import QuietFold
 from state.store import SharedMemory, Store
 from state.user import UserState
 from streams.app import calm_collector
+from streams.kafka.fetched import Batches, FetchedPartition
 from streams.steps import fold
 from streams.steps.effects import Place, Record
 from streams.steps.models import Models, make_models
@@ -34,15 +37,9 @@ from streams.steps.turn import Turn
 from streams.wire.decode import Limits
 from streams.wire.topics import Topics
 
-
-class Fetched(msgspec.Struct, gc=False):
-    """A record as the consumer hands it on."""
-
-    offset: int
-    timestamp: int
-    key: bytes
-    value: bytes
-    headers: tuple[tuple[str, bytes | None], ...] = ()
+#: records in a batch of the producer: about a megabyte, as the benchmarks' producers are set
+PRODUCED: Final = 8_000
+LZ4: Final = 3
 
 
 class Timed:
@@ -77,14 +74,16 @@ class Partition:
             Topics("hotpath"), partition=0, partitions=1, limits=Limits(), wall_clock=False, followees=64,
             graph_epsilon=0.0, drift_events=16,
         )  # fmt: skip
-        self.seconds = {"fold": 0.0, "finish": 0.0, "write": 0.0, "remember": 0.0}
+        self.seconds = {"records": 0.0, "fold": 0.0, "finish": 0.0, "write": 0.0, "remember": 0.0}
         self.users = 0
         self.bytes = 0
         self.changes = 0
 
-    def take(self, records: list[Record]) -> None:
-        """One turn: fold, encode the users, write them, keep them in the cache."""
+    def take(self, offset: int, data: bytes) -> int:
+        """One turn: cut the records apart, fold, encode the users, write them, keep them in the cache."""
         clock = time.thread_time
+        fetched = clock()
+        records = records_of(offset, data)
         began = clock()
         turn = Turn(self.store, self._cache, self._plan, self._models, self._place, self._meta)
         fold.receive_events(turn, records, self._place.topics.events)
@@ -97,22 +96,38 @@ class Partition:
         self.users += len(turn.touched)
         self.bytes += sum(len(key) + len(value or b"") for key, value in effects.puts.items())
         self.changes += len(effects.changes)
-        del turn, effects
-        for phase, seconds in zip(
-            self.seconds, (folded - began, finished - folded, written - finished, clock() - written), strict=True
-        ):
-            self.seconds[phase] += seconds
+        count = len(records)
+        del turn, effects, records
+        ends = (fetched, began, folded, finished, written, clock())
+        for phase, (start, end) in zip(self.seconds, pairwise(ends), strict=True):
+            self.seconds[phase] += end - start
+        return count
 
 
-def batches(events: int, batch: int, users: int, spread: Spread, seed: int) -> Iterator[list[Record]]:
+def fetches(events: int, batch: int, users: int, spread: Spread, seed: int) -> Iterator[tuple[int, bytes]]:
+    """(first offset, the bytes that the broker would send) of each turn."""
     records = load(events, users, spread, seed)
     offset = 0
     while part := list(islice(records, batch)):
-        yield [
-            Fetched(offset + number, 1_790_000_000_000 + (offset + number) // 5, key, value)
-            for number, (key, value) in enumerate(part)
-        ]
+        sent = []
+        for first in range(0, len(part), PRODUCED):
+            some = part[first : first + PRODUCED]
+            builder = DefaultRecordBatchBuilder(
+                magic=2, compression_type=LZ4, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1,
+                batch_size=sum(len(key) + len(value) + 64 for key, value in some),
+            )  # fmt: skip
+            for number, (key, value) in enumerate(some):
+                builder.append(number, 1_790_000_000_000 + (offset + first + number) // 5, key, value, [])
+            # the broker gives a batch its place
+            sent.append(struct.pack(">q", offset + first) + bytes(builder.build())[8:])
+        yield offset, b"".join(sent)
         offset += len(part)
+
+
+def records_of(offset: int, data: bytes) -> Sequence[Record]:
+    """As the consumer makes them of what was fetched."""
+    batches = FetchedPartition(TopicPartition("hotpath", 0), Batches(data), [], offset, None, None, True, 1)
+    return batches.drain()
 
 
 def run(events: int, batch: int, users: int, spread: Spread, seed: int) -> dict[str, Any]:
@@ -121,21 +136,20 @@ def run(events: int, batch: int, users: int, spread: Spread, seed: int) -> dict[
     models = make_models(load_encoders(device="cpu"), plan)
     timed = Timed(plan.quiet) if plan.quiet else None
     plan.quiet = cast("QuietFold | None", timed)
-    made = list(batches(events, batch, users, spread, seed))
+    made = list(fetches(events, batch, users, spread, seed))
     calm_collector()
     with tempfile.TemporaryDirectory(prefix="segments-hotpath-") as name:
         partition = Partition(Path(name), plan, models)
         counted = 0
-        for number, records in enumerate(made):
+        for number, (offset, data) in enumerate(made):
             if number * batch * 3 < events:
-                partition.take(records)
+                partition.take(offset, data)
                 partition.seconds = dict.fromkeys(partition.seconds, 0.0)
                 partition.users = partition.bytes = partition.changes = 0
                 if timed:
                     timed.seconds = dict.fromkeys(timed.seconds, 0.0)
                 continue
-            partition.take(records)
-            counted += len(records)
+            counted += partition.take(offset, data)
         partition.store.close()
     phases = {phase: round(1e6 * seconds / counted, 3) for phase, seconds in partition.seconds.items()}
     return {

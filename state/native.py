@@ -6,10 +6,14 @@ kinds that come in order, and stops at whatever needs more. A property test hold
 
 from __future__ import annotations
 
+import ctypes
+import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar, overload
+
+import xxhash
 
 from state.compiled import COMPILED
 from state.user import DWELL, INTEREST, PLAIN_KINDS, SPEND, UserState, category_bucket
@@ -18,6 +22,10 @@ from state.windows import SCALES, Tally, TallySpec
 _MEASURES: Final = {"count": 0, "amount": 1, "dwell": 2}
 COMPARISONS: Final = {">=": 0, ">": 1, "==": 2, "<=": 3, "<": 4}
 _MOST_CATEGORIES: Final = 65_536
+#: hashed by both to see that they agree; its hash by Python is new in each process: the seed of the compiled tables
+_PROBE: Final = b"Each of the ids is hashed alike, whoever reads the event, or it would count twice." * 4
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,19 @@ class Gate:
     segment: str
     can_end: bool
     needs: tuple[Need, ...]
+
+
+class Items(Protocol[T_co]):
+    """The events of one user in a turn, in order of arrival; each is made when it is asked for."""
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, at: int, /) -> T_co: ...
+    @overload
+    def __getitem__(self, at: slice, /) -> Items[T_co]: ...
+    def __iter__(self) -> Iterator[T_co]: ...
+    def time(self, at: int, /) -> float:
+        """An event's time; the event is not made for it."""
 
 
 class QuietFold:
@@ -71,39 +92,37 @@ class QuietFold:
         else:
             self._routes[kind] = route
 
-    def run(
-        self, state: UserState, items: list[tuple[Any, int, Any, float]], start: int, limit: float, erased: float
-    ) -> tuple[int, bool]:
-        """Fold ``items`` (event, id hash, anything, arrival in seconds) from ``start`` on while they are quiet.
+    def run(self, state: UserState, items: Items[T], start: int, limit: float, erased: float) -> tuple[int, bool]:
+        """Fold a user's events, as ``read`` gave them, from ``start`` on while they are quiet.
 
         Quiet: of a kind that was added, not older than the state and the event before, older than ``limit``, newer
         than ``erased``, no duplicate. Returns the number of the first event that was not folded, and whether the one
         before it may have changed what a rule gives: then the rules that it concerns are to be evaluated.
         """
-        if len(self._buckets) > _MOST_CATEGORIES:
-            self._buckets.clear()
-        found: tuple[int, bool] = self._run(
-            state, items, start, limit, erased, self._routes, self._special, self._buckets, category_bucket
-        )
+        found: tuple[int, bool] = self._run(state, items, start, limit, erased)
         return found
 
     def read(
         self,
-        records: list[Any],
-        by_user: dict[str, list[Any]],
+        records: Sequence[Any],
         decode: Callable[[bytes], Any],
-        digest: Callable[[bytes], int],
-        slow: Callable[[Any], None],
+        slow: Callable[[Any], T | None],
         bounds: tuple[int, float, float, float, float],
-    ) -> float:
-        """Decode records and put (event, id hash, record, arrival in seconds) into ``by_user``; the largest event time.
+    ) -> tuple[dict[str, Items[T]], float]:
+        """Each user's events in order, as (event, id hash, record, arrival in seconds), and the latest event time.
 
-        Whatever is unusual (does not decode, is out of bounds, has a text, is of another kind) goes to ``slow``, in
-        its turn. ``bounds``: most bytes of a record, least event time, most seconds that it may be ahead of its
-        arrival, most amount, most dwell.
+        Only what ``slow`` is asked about becomes such a tuple at once, in its turn: what is unusual (does not decode,
+        is out of bounds, has a text, is of another kind, is written in an uncommon way). It gives the tuple, or None
+        for a record that it refused; the times of its events are left to it. The other events are made by ``decode``
+        when somebody asks for them. ``bounds``: most bytes of a record, least event time, most seconds that it may be
+        ahead of its arrival, most amount, most dwell.
         """
-        latest: float = self._read(records, by_user, decode, digest, PLAIN_KINDS, slow, bounds)
-        return latest
+        if len(self._buckets) > _MOST_CATEGORIES:
+            self._buckets.clear()
+        found: tuple[dict[str, Items[T]], float] = self._read(
+            records, decode, slow, bounds, self._routes, self._special, self._buckets, category_bucket
+        )
+        return found
 
 
 def quiet_fold(event: type) -> QuietFold | None:
@@ -111,8 +130,16 @@ def quiet_fold(event: type) -> QuietFold | None:
     if COMPILED is None:
         return None
     try:
-        COMPILED.bind(event, UserState, Tally, SPEND, DWELL)
-    except (TypeError, AttributeError):  # of another version of the classes
+        library = ctypes.CDLL(importlib.import_module("xxhash._xxhash").__file__)
+        digest, seeded = (
+            ctypes.cast(function, ctypes.c_void_p).value
+            for function in (library.XXH3_64bits, library.XXH3_64bits_withSeed)
+        )
+        kinds = tuple(sorted(PLAIN_KINDS))
+        COMPILED.bind(event, UserState, Tally, SPEND, DWELL, kinds, digest, seeded, hash(_PROBE) % 2**64)
+        if COMPILED.digest(_PROBE) != xxhash.xxh3_64_intdigest(_PROBE):
+            return None
+    except (OSError, TypeError, AttributeError):  # of another version of the classes, or of another xxhash
         return None
     return QuietFold(COMPILED)
 

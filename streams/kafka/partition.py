@@ -8,7 +8,7 @@ import enum
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -54,7 +54,7 @@ class State(enum.StrEnum):
 @dataclass
 class _Arrival:
     topic: str
-    records: list[Record]
+    records: Sequence[Record]
     ack: Callable[[], None]
 
 
@@ -136,7 +136,7 @@ class Partition:
         if self._task is not None and self._task is not asyncio.current_task():
             await asyncio.wait([self._task])
 
-    def arrive(self, topic: str, records: list[Record], ack: Callable[[], None]) -> None:
+    def arrive(self, topic: str, records: Sequence[Record], ack: Callable[[], None]) -> None:
         """Records of one of the source topics; ``ack`` is called when they are committed."""
         self._arrivals.append(_Arrival(topic, records, ack))
         if topic in self._last_events:

@@ -9,71 +9,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import aiokafka
-from aiokafka.consumer import fetcher
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import CorruptRecordException, IllegalStateError
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 from faust.types.tuples import ack_lock
 from mode.utils.futures import notify
 
+from streams.kafka import fetched
+
 #: How long a fetch waits for data: a partition that starts again waits for the running fetch of its broker.
 FETCH_MAX_WAIT_MS = 100
 
 
-class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka is untyped
-    """Hands on the parsed records themselves, a whole batch of the producer's at once.
-
-    aiokafka makes a dataclass of each and goes through a generator, which cost a quarter of the worker's time.
-    """
-
-    def drain(self) -> list[Any]:
-        """All records that are left; ``next_fetch_offset`` is what follows them."""
-        found: list[Any] = []
-        while self._records.has_next():
-            batch = self._records.next_batch()
-            if self._check_crcs and not batch.validate_crc():
-                raise CorruptRecordException(f"a batch of {self._tp} has a wrong checksum")
-            if self._isolation_level == fetcher.READ_COMMITTED and batch.producer_id is not None:
-                self._consume_aborted_up_to(batch.base_offset)
-                if batch.is_control_batch and self._contains_abort_marker(batch):
-                    self._aborted_producers.discard(batch.producer_id)
-                if batch.is_transactional and batch.producer_id in self._aborted_producers:
-                    self.next_fetch_offset = batch.next_offset
-                    continue
-            if not batch.is_control_batch:
-                records = list(batch)
-                if records and records[0].offset < self.next_fetch_offset:  # a fetch begins with the batch's begin
-                    records = [record for record in records if record.offset >= self.next_fetch_offset]
-                found += records
-            self.next_fetch_offset = batch.next_offset
-        return found
-
-
-class _Result(fetcher.FetchResult):  # type: ignore[misc]  # aiokafka is untyped
-    """What was fetched of a partition, taken as a whole."""
-
-    _partition_records: _Records | None
-
-    def getall(self, max_records: int | None = None) -> list[Any]:
-        """``max_records`` must be None: a partition that has too much is not fetched (``Consumer.hold``)."""
-        if max_records is not None:
-            raise ValueError("fetched records are handed on as a whole")
-        if not self.check_assignment(self._topic_partition) or self._partition_records is None:
-            return []
-        records = self._partition_records.drain()
-        self._update_position()
-        self._partition_records = None
-        return records
-
-
-# the fetcher makes both from these names
-fetcher.PartitionRecords = _Records
-fetcher.FetchResult = _Result
+fetched.use()
 
 
 class RecordBatch:
@@ -81,7 +34,7 @@ class RecordBatch:
 
     __slots__ = ("acked", "generation", "partition", "records", "topic")
 
-    def __init__(self, topic: str, partition: int, records: list[Any], generation: int) -> None:
+    def __init__(self, topic: str, partition: int, records: Sequence[Any], generation: int) -> None:
         self.topic = topic
         self.partition = partition
         self.records = records
@@ -179,8 +132,8 @@ class Consumer(driver.Consumer):
                     await asyncio.sleep(0.01)
                     return {}
                 timeout = min(timeout, 0.05)  # look soon whether one of them may be fetched
-            fetched = await super()._getmany(wanted, timeout)
-            return {tp: records for tp, records in fetched.items() if tp not in self._unsought}
+            found = await super()._getmany(wanted, timeout)
+            return {tp: records for tp, records in found.items() if tp not in self._unsought}
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109 - Faust's
         """Fetch from all active partitions; one message for each that had records."""
@@ -190,14 +143,14 @@ class Consumer(driver.Consumer):
         if not self.flow_active:
             return  # a rebalance began during the fetch: after it all partitions are sought to their stored positions
         generation = self.app.consumer_generation_id
-        for tp, fetched in records.items():
+        for tp, brought in records.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 break
-            if fetched and (active is None or tp in active or tp in self._buffered_partitions):
+            if brought and (active is None or tp in active or tp in self._buffered_partitions):
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-                yield tp, self._batch_message(TP(tp.topic, tp.partition), fetched, generation)
+                yield tp, self._batch_message(TP(tp.topic, tp.partition), brought, generation)
 
-    def _batch_message(self, tp: TP, records: list[Any], generation: int) -> ConsumerMessage:
+    def _batch_message(self, tp: TP, records: Sequence[Any], generation: int) -> ConsumerMessage:
         batch = RecordBatch(tp.topic, tp.partition, records, generation)
         self._open.setdefault(tp, deque()).append(batch)
         last = records[-1]

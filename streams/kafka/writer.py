@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 
 from state import layout
@@ -43,13 +45,14 @@ log = logging.getLogger(__name__)
 
 MAX_TIMERS = 5_000
 _TIMEOUT = 30.0
+_OFFSET = attrgetter("offset")
 
 
 @dataclass
 class Work:
     """What one turn is to do."""
 
-    sources: list[tuple[str, list[Record]]] = field(default_factory=list)
+    sources: list[tuple[str, Sequence[Record]]] = field(default_factory=list)
     """(topic, records in order)."""
     jobs: list[encode.Job] = field(default_factory=list)
     """Encoded users."""
@@ -318,7 +321,7 @@ class PartitionWriter:
             position = positions.get(topic, self.meta.positions.get(topic, 0))
             records = fetched
             if fetched[0].offset < position:
-                records = [record for record in fetched if record.offset >= position]
+                records = fetched[bisect_left(fetched, position, key=_OFFSET) :]
             if not records:
                 continue
             count += len(records)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+
 import msgspec
 import xxhash
 
+from state.native import Items
 from state.user import DUPLICATE, EDGES, LATE, REMOVED, SAME, TEXT, PendingText, UserState, fold
 from state.windows import NEVER
 from streams.steps import graph, learned, merge, reroute
@@ -18,21 +21,21 @@ from streams.wire.events import SOCIAL_KINDS, Event
 from streams.wire.refused import RefusedError
 
 Item = tuple[Event, int, Record, float]
+#: of one user, in order of arrival: as Python or as the compiled part put them together
+Gathered = list[Item] | Items[Item]
 #: users scored again in one turn because a head was published; the rest follow with their next events
 MAX_RESCORED = 2_000
-#: records read by one call of the compiled part: other threads get their turn between two of them
-READ_AT_ONCE = 2_000
 
 
-def receive_events(turn: Turn, records: list[Record], topic: str) -> None:
+def receive_events(turn: Turn, records: Sequence[Record], topic: str) -> None:
     """Records of an event topic: each counts once, whatever the order."""
-    by_user: dict[str, list[Item]] = {}
     limits = turn.place.limits
     watermark, epoch = turn.meta.watermark, turn.models.epoch
     digest = xxhash.xxh3_64_intdigest
     rerouted = bool(records) and isinstance(records[0], Rerouted)
+    targets: list[str] = []
 
-    def take(record: Record) -> None:
+    def take(record: Record) -> Item | None:
         nonlocal watermark
         value = record.value
         arrived = record.timestamp / 1000.0
@@ -40,39 +43,35 @@ def receive_events(turn: Turn, records: list[Record], topic: str) -> None:
             event = decode_event(value, arrived, limits)
         except RefusedError as error:
             turn.reject(topic, record, error)
-            return
+            return None
         if rerouted and isinstance(record, Rerouted) and record.user:
             event = msgspec.structs.replace(event, user=record.user)
         watermark = max(watermark, event.time)
-        item = (event, digest(event.id.encode() if event.id else value or b""), record, arrived)
-        items = by_user.get(event.user)
-        if items is None:
-            by_user[event.user] = [item]
-        else:
-            items.append(item)
+        if event.kind in SOCIAL_KINDS:
+            targets.append(event.target)
+        return event, digest(event.id.encode() if event.id else value or b""), record, arrived
 
     quiet = None if rerouted else turn.plan.quiet
+    by_user: Mapping[str, Gathered]
     if quiet is None:
-        for record in records:
-            take(record)
+        by_user = _by_user(filter(None, map(take, records)))
     else:
-        for start in range(0, len(records), READ_AT_ONCE):
-            part = records[start : start + READ_AT_ONCE]
-            watermark = max(quiet.read(part, by_user, decode_plain, digest, take, limits.usual), watermark)
+        by_user, latest = quiet.read(records, decode_plain, take, limits.usual)
+        watermark = max(watermark, latest)
     turn.load(by_user)
     strangers = {user for user in by_user if turn.known(user) is None}
     turn.load_aliases(strangers)
-    if turn.meta.guards:
-        _load_guards(turn, by_user, strangers)
+    if turn.meta.guards:  # somebody was erased: of strangers, and of those who are followed, it must be known
+        turn.load_guards((*strangers, *targets))
     stale: list[tuple[str, UserState, Cause]] = []
     for user, items in by_user.items():
         if user in strangers and not (items := _at_home(turn, user, items, topic)):
             continue
-        last = _fold_user(turn, user, items)
+        last = _fold_user(turn, user, items, rerouted)
         if last is not None and len(stale) < MAX_RESCORED:
             state = turn.user(user)
             if state.scored != epoch:
-                stale.append((user, state, last))
+                stale.append((user, state, _cause_of(items[last])))
     turn.meta.watermark = watermark
     if stale:
         learned.score_users(turn, stale)
@@ -80,8 +79,15 @@ def receive_events(turn: Turn, records: list[Record], topic: str) -> None:
             state.due = next_due(turn.plan, state)  # a minimum stay may hold what the head would end
 
 
-def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
-    """All events of one user, in order of arrival; returns the cause to name for what follows from the last one."""
+def _by_user(items: Iterable[Item]) -> dict[str, list[Item]]:
+    found: dict[str, list[Item]] = {}
+    for item in items:
+        found.setdefault(item[0].user, []).append(item)
+    return found
+
+
+def _fold_user(turn: Turn, user: str, items: Gathered, rerouted: bool) -> int | None:
+    """All events of one user, in order of arrival; returns the number of the last one that counted."""
     state = turn.known(user)
     erased = turn.erased_until(user, state)
     plan = turn.plan
@@ -91,25 +97,25 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
     fingerprint = plan.fingerprint
     counted = 0
     encode = False
-    rerouted = isinstance(items[0][2], Rerouted)
-    quiet = None if rerouted else plan.quiet
-    last: Item | None = None
+    quiet = plan.quiet
+    read = None if isinstance(items, list) else items
+    last: int | None = None
     # what this turn's events add runs out, and what they begin to wait for is over, no sooner than this
     horizon = NEVER
     at, size = 0, len(items)
     while at < size:
-        if quiet is not None and state is not None and state.count and state.plan == fingerprint:
-            ended, opened = quiet.run(state, items, at, min(horizon, state.due), erased)
+        if read is not None and quiet is not None and state is not None and state.count and state.plan == fingerprint:
+            ended, opened = quiet.run(state, read, at, min(horizon, state.due), erased)
             if ended > at:
                 counted += ended - at
-                horizon = min(horizon, items[at][0].time + shortest)
-                last = items[ended - 1]
+                horizon = min(horizon, read.time(at) + shortest)
+                last = ended - 1
                 at = ended
-                if opened and _check_rules(turn, user, state, last):
+                if opened and _check_rules(turn, user, state, items[last]):
                     horizon = -NEVER
                 continue
         item = items[at]
-        at += 1
+        this, at = at, at + 1
         event, id_hash, record, arrived = item
         time = event.time
         if time <= erased:
@@ -136,7 +142,7 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
             turn.meta.duplicates += 1
             continue
         counted += 1
-        last = item
+        last = this
         if did:
             if did & LATE:
                 effects.late += 1
@@ -158,7 +164,7 @@ def _fold_user(turn: Turn, user: str, items: list[Item]) -> Cause | None:
     if not state.queued and (encode or (plan.needs_vectors and state.count >= state.encode_at)):
         turn.want_encoding(user, state)
     state.due = next_due(plan, state)
-    return _cause_of(last)
+    return last
 
 
 def _cause_of(item: Item) -> Cause:
@@ -186,13 +192,7 @@ def _check_rules(turn: Turn, user: str, state: UserState, item: Item) -> bool:
     return staying
 
 
-def _load_guards(turn: Turn, by_user: dict[str, list[Item]], strangers: set[str]) -> None:
-    """Somebody was erased: of strangers, and of those who are followed, it must be known."""
-    targets = [event.target for items in by_user.values() for event, *_ in items if event.kind in SOCIAL_KINDS]
-    turn.load_guards((*strangers, *targets))
-
-
-def _at_home(turn: Turn, user: str, items: list[Item], topic: str) -> list[Item]:
+def _at_home(turn: Turn, user: str, items: Gathered, topic: str) -> Gathered:
     """Of the events of somebody unknown, those that are to be counted here; the others are sent on."""
     erased = turn.erased_until(user, None)
     for at, (event, id_hash, record, _) in enumerate(items):

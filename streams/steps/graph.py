@@ -6,6 +6,7 @@ for all its local followers, and the followed user's partition keeps the set of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -132,7 +133,7 @@ def drop_edges(turn: Turn, user: str, state: UserState) -> int:
     return sum(set_follower(turn, target, user, None) for target in sorted(state.edges))
 
 
-def receive(turn: Turn, records: list[Record]) -> None:
+def receive(turn: Turn, records: Sequence[Record]) -> None:
     """Records of the graph topic that concern this partition."""
     topic = turn.place.topics.graph
     for record in records:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -96,7 +97,7 @@ def shares_of(turn: Turn, user: str, segment: Segment) -> dict[str, float]:
     return {name: round(share, 4) for name, share in evidence_shares(head, segment.id, full[0], without).items()}
 
 
-def receive_labels(turn: Turn, records: list[Record]) -> None:
+def receive_labels(turn: Turn, records: Sequence[Record]) -> None:
     """Records of the label topic: join each label with its user's vector and pass it to the group's trainer."""
     topic, limits = turn.place.topics.labels, turn.place.limits
     labels = []
@@ -177,7 +178,7 @@ def read_example(value: bytes | None) -> Example:
     return example
 
 
-def train(turn: Turn, records: list[Record], heads: Heads) -> None:
+def train(turn: Turn, records: Sequence[Record], heads: Heads) -> None:
     """Records of the example topic: predict, score, then learn (prequential), and publish the head."""
     topic = turn.place.topics.examples
     blocks: dict[str, list[Example]] = {}

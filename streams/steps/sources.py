@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from streams.steps import fold, graph, learned, merge, reroute
@@ -11,7 +12,7 @@ from streams.wire.refused import Code, RefusedError
 from streams.wire.topics import Topics
 
 
-def receive(turn: Turn, topic: str, records: list[Record], heads: learned.Heads) -> None:
+def receive(turn: Turn, topic: str, records: Sequence[Record], heads: learned.Heads) -> None:
     """Records of one source topic, in order. ``heads`` are those that this partition trains."""
     topics = turn.place.topics
     if topic == topics.events:
@@ -34,7 +35,7 @@ def arrived(topics: Topics, topic: str, record: Record) -> float:
     return record.timestamp / 1000.0
 
 
-def _receive_rerouted(turn: Turn, records: list[Record]) -> None:
+def _receive_rerouted(turn: Turn, records: Sequence[Record]) -> None:
     """In their order, because a state arrives before what is forwarded after it; together where they may be."""
     topics = turn.place.topics
     run: list[Record] = []

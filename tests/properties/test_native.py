@@ -129,21 +129,6 @@ def test_many_events_of_one_user_fill_records_of_ids_alike(count: int, batch: in
     assert normalised(native, "u") == normalised(plain, "u")
 
 
-def test_kinds_that_are_equal_but_not_the_same_object_are_one_counter() -> None:
-    partition = SmallPartition('[[segment]]\nid = "many"\nrule = \'count("view", within="1h") >= 100\'')
-    quiet = partition.plan.quiet
-    assert quiet is not None
-    partition.events({"kind": "click", "time": T0})
-    state = partition.cache["u"]
-    items = [
-        (Event("u", kind, T0 + number, f"{number}"), number, None, T0)  # type: ignore[arg-type]  # any string
-        for number, kind in enumerate(["view", "".join(["v", "iew"]), "view", str(b"view", "ascii")])
-    ]
-    assert quiet.run(state, items, 0, math.inf, 0.0) == (4, False)
-    assert math.isclose(state.decayed["view"][1], 4.0, rel_tol=1e-4)
-    assert state.tallies["view|count|3600|"].total == 4
-
-
 def test_a_bucket_that_is_full_stays_full() -> None:
     native, plain = SmallPartition(RULES), without(SmallPartition(RULES))
     for partition in (native, plain):

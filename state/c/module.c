@@ -1,0 +1,148 @@
+/* The module: its types and functions, and where the classes of Python have their fields. */
+#include "fold.h"
+#include "pack.h"
+#include "seen.h"
+#include <structmember.h>
+
+Bound bound;
+
+void set_field(PyObject *object, Py_ssize_t offset, PyObject *value /* stolen */)
+{
+    PyObject *old = FIELD(object, offset);
+    FIELD(object, offset) = value;
+    Py_XDECREF(old);
+}
+
+static Py_ssize_t offset_of(PyTypeObject *type, const char *name)
+{
+    PyObject *descriptor = PyObject_GetAttrString((PyObject *)type, name);
+    if (descriptor == NULL)
+        return -1;
+    Py_ssize_t offset = -1;
+    if (Py_IS_TYPE(descriptor, &PyMemberDescr_Type)) {
+        PyMemberDef *member = ((PyMemberDescrObject *)descriptor)->d_member;
+        if (member->type == T_OBJECT_EX && ((PyMemberDescrObject *)descriptor)->d_common.d_type == type)
+            offset = member->offset;
+    }
+    Py_DECREF(descriptor);
+    if (offset < 0)
+        PyErr_Format(PyExc_TypeError, "%s.%s is not a slot", type->tp_name, name);
+    return offset;
+}
+
+#define BIND(place, name)                                                                                              \
+    if ((place.name = offset_of(place.type, #name)) < 0)                                                               \
+    return NULL
+
+static int bind_kinds(Bound *new, PyObject *kinds)
+{
+    if (PyTuple_GET_SIZE(kinds) > KINDS) {
+        PyErr_SetString(PyExc_TypeError, "these are too many kinds");
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kinds); i++) {
+        PyObject *kind = PyTuple_GET_ITEM(kinds, i);
+        if (!PyUnicode_CheckExact(kind)) {
+            PyErr_SetString(PyExc_TypeError, "a kind is a str");
+            return -1;
+        }
+        Py_INCREF(kind);
+        PyUnicode_InternInPlace(&kind);
+        new->kinds[i] = kind;
+        new->kind_letters[i] = PyUnicode_AsUTF8AndSize(kind, &new->kind_sizes[i]);
+        if (new->kind_letters[i] == NULL)
+            return -1;
+        new->kind_count++;
+    }
+    return 0;
+}
+
+/* What is bound lives as long as the process: classes and words of modules. */
+static PyObject *bind(PyObject *module, PyObject *args)
+{
+    PyObject *kinds;
+    unsigned long long digest, seeded, seed;
+    Bound new;
+    memset(&new, 0, sizeof(new));
+    if (!PyArg_ParseTuple(args, "O!O!O!UUO!KKK", &PyType_Type, &new.event.type, &PyType_Type, &new.state.type,
+                          &PyType_Type, &new.tally.type, &new.spend, &new.dwell,
+                          &PyTuple_Type, &kinds, &digest, &seeded, &seed))
+        return NULL;
+    Py_INCREF(new.event.type);
+    Py_INCREF(new.state.type);
+    Py_INCREF(new.tally.type);
+    Py_INCREF(new.spend);
+    Py_INCREF(new.dwell);
+    BIND(new.event, user);
+    BIND(new.event, kind);
+    BIND(new.event, time);
+    BIND(new.event, category);
+    BIND(new.event, amount);
+    BIND(new.event, dwell);
+    BIND(new.state, time);
+    BIND(new.state, count);
+    BIND(new.state, decayed);
+    BIND(new.state, categories);
+    BIND(new.state, tallies);
+    BIND(new.state, seen);
+    BIND(new.state, members);
+    BIND(new.state, last);
+    BIND(new.tally, total);
+    BIND(new.tally, head);
+    BIND(new.tally, buckets);
+    if (bind_kinds(&new, kinds) < 0)
+        return NULL;
+    new.digest = (uint64_t(*)(const void *, size_t))(uintptr_t)digest;
+    new.seeded = (uint64_t(*)(const void *, size_t, uint64_t))(uintptr_t)seeded;
+    new.seed = seed;
+    if (memcmp(&bound, &new, sizeof(bound)) != 0) /* nearly always it is the same: others may read it just now */
+        bound = new;
+    Py_RETURN_NONE;
+}
+
+/* digest(bytes): so that it can be seen whether the function bound is the one that is meant */
+static PyObject *digest(PyObject *module, PyObject *value)
+{
+    if (!PyBytes_CheckExact(value) || bound.digest == NULL) {
+        PyErr_SetString(PyExc_TypeError, "digest(bytes), after bind");
+        return NULL;
+    }
+    return PyLong_FromUnsignedLongLong(bound.digest(PyBytes_AS_STRING(value), (size_t)PyBytes_GET_SIZE(value)));
+}
+
+static PyMethodDef methods[] = {
+    {"bind", bind, METH_VARARGS,
+     "bind(Event, UserState, Tally, spend, dwell, kinds, digest, digest with a seed, seed)"},
+    {"digest", digest, METH_O, "digest(bytes): as the ids of events are hashed."},
+    {"parse", parse_batches, METH_O,
+     "parse([(batch, its records where they were compressed or None, least offset), ...]): Records; None: not read."},
+    {"read", read_records, METH_VARARGS,
+     "read(records, decode, slow, (most bytes, from, ahead, most amount, most dwell), routes, special, buckets, "
+     "bucket_of): (items by user, latest time)"},
+    {"run", (PyCFunction)(void (*)(void))run, METH_FASTCALL, "Fold events while they are quiet; (next, opened)."},
+    PACK_METHODS,
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "state._fold",
+    .m_doc = "Fetched records, their events, and the quiet part of folding; see state/native.py.",
+    .m_size = -1,
+    .m_methods = methods,
+};
+
+PyMODINIT_FUNC PyInit__fold(void)
+{
+    PyTypeObject *inner[] = {&BlockType, &BatchType, &ItemsType, &RecordType};
+    for (size_t i = 0; i < sizeof(inner) / sizeof(*inner); i++)
+        if (PyType_Ready(inner[i]) < 0)
+            return NULL;
+    PyObject *module = PyModule_Create(&definition);
+    if (module == NULL || PyModule_AddType(module, &RouteType) < 0 || PyModule_AddType(module, &RecordsType) < 0
+        || seen_ready(module) < 0) {
+        Py_XDECREF(module);
+        return NULL;
+    }
+    return module;
+}

@@ -1,0 +1,108 @@
+/* One fetched record, as streams.steps.effects.Record wants it. */
+#include "fold.h"
+
+typedef struct {
+    PyObject_HEAD
+    Block *block;
+    const Raw *raw;
+} Record;
+
+/* a new reference: a view of the block's record, or the object itself */
+PyObject *record_at(const Records *records, Py_ssize_t at)
+{
+    Block *block = records->block;
+    if (block->objects != NULL) {
+        PyObject *object = PyList_GET_ITEM(block->objects, records->start + at);
+        Py_INCREF(object);
+        return object;
+    }
+    Record *record = (Record *)RecordType.tp_alloc(&RecordType, 0);
+    if (record == NULL)
+        return NULL;
+    Py_INCREF(block);
+    record->block = block;
+    record->raw = &block->raws[records->start + at];
+    return (PyObject *)record;
+}
+
+static void record_dealloc(Record *self)
+{
+    Py_XDECREF(self->block);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyObject *bytes_or_none(const char *letters, int32_t size)
+{
+    if (size < 0)
+        Py_RETURN_NONE;
+    return PyBytes_FromStringAndSize(letters, size);
+}
+
+static PyObject *record_offset(Record *self, void *closure)
+{
+    return PyLong_FromLongLong(self->raw->offset);
+}
+
+static PyObject *record_timestamp(Record *self, void *closure)
+{
+    return PyLong_FromLongLong(self->raw->timestamp);
+}
+
+static PyObject *record_timestamp_type(Record *self, void *closure)
+{
+    return PyLong_FromLong(self->raw->timestamp_type);
+}
+
+static PyObject *record_key(Record *self, void *closure)
+{
+    return bytes_or_none(self->raw->key, self->raw->key_size);
+}
+
+static PyObject *record_value(Record *self, void *closure)
+{
+    return bytes_or_none(self->raw->value, self->raw->value_size);
+}
+
+static PyObject *record_headers(Record *self, void *closure)
+{
+    PyObject *headers = PyList_New(0);
+    const char *at = self->raw->headers, *end = at + self->raw->headers_size;
+    while (headers != NULL && at < end) {
+        const char *key, *value;
+        int32_t key_size, value_size;
+        PyObject *header = NULL;
+        if (next_header(&at, end, &key, &key_size, &value, &value_size) < 0)
+            PyErr_SetString(PyExc_ValueError, "the headers were changed");
+        else
+            header = Py_BuildValue("(s#N)", key, (Py_ssize_t)key_size, bytes_or_none(value, value_size));
+        if (header == NULL || PyList_Append(headers, header) < 0)
+            Py_CLEAR(headers);
+        Py_XDECREF(header);
+    }
+    return headers;
+}
+
+static PyObject *record_repr(Record *self)
+{
+    return PyUnicode_FromFormat("<Record %lld>", (long long)self->raw->offset);
+}
+
+static PyGetSetDef record_fields[] = {
+    {"offset", (getter)record_offset, NULL, "Its place in the partition.", NULL},
+    {"timestamp", (getter)record_timestamp, NULL, "Milliseconds since the epoch.", NULL},
+    {"timestamp_type", (getter)record_timestamp_type, NULL, "0: the producer's time; 1: the broker's.", NULL},
+    {"key", (getter)record_key, NULL, NULL, NULL},
+    {"value", (getter)record_value, NULL, NULL, NULL},
+    {"headers", (getter)record_headers, NULL, "(name, value) in order.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyTypeObject RecordType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "state._fold.Record",
+    .tp_doc = "A fetched record.",
+    .tp_basicsize = sizeof(Record),
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_dealloc = (destructor)record_dealloc,
+    .tp_getset = record_fields,
+    .tp_repr = (reprfunc)record_repr,
+};

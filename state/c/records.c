@@ -1,0 +1,354 @@
+/* Records as Kafka's batches (format 2) hold them: cut apart without the GIL, and Python objects only when asked for.
+ *
+ * A block has the records of some batches and keeps the bytes alive that they lie in; a sequence of records is a view
+ * of a part of a block. Lists of record objects are put into a block, too, so that what follows is one code.
+ */
+#include "fold.h"
+
+#define HEADER 61 /* bytes of a batch before its records */
+#define LEAST 7   /* bytes that a record has at least */
+
+/* cutting */
+
+static int64_t big_endian(const char *at, int size)
+{
+    uint64_t found = (uint64_t)(int64_t)(signed char)*at; /* signed */
+    for (int i = 1; i < size; i++)
+        found = found << 8 | (unsigned char)at[i];
+    return (int64_t)found;
+}
+
+static int varint(const char **at, const char *end, int64_t *found)
+{
+    uint64_t zigzag = 0;
+    for (int shift = 0; *at < end && shift < 64; shift += 7) {
+        unsigned char byte = (unsigned char)*(*at)++;
+        zigzag |= (uint64_t)(byte & 0x7f) << shift;
+        if (byte < 0x80) {
+            if (shift == 63 && byte > 1)
+                return -1;
+            *found = (int64_t)(zigzag >> 1) ^ -(int64_t)(zigzag & 1);
+            return 0;
+        }
+    }
+    return -1;
+}
+
+/* bytes with their length before them; a negative one: null */
+static int sized(const char **at, const char *end, const char **found, int32_t *size)
+{
+    int64_t length;
+    if (varint(at, end, &length) < 0 || length > end - *at)
+        return -1;
+    *found = *at;
+    *size = length < 0 ? -1 : (int32_t)length;
+    if (length > 0)
+        *at += length;
+    return 0;
+}
+
+int next_header(const char **at, const char *end, const char **key, int32_t *key_size, const char **value,
+                int32_t *value_size)
+{
+    return sized(at, end, key, key_size) < 0 || *key_size < 0 || sized(at, end, value, value_size) < 0 ? -1 : 0;
+}
+
+typedef struct {
+    const char *header, *body;
+    Py_ssize_t size;
+    int64_t from; /* records before it are left out */
+} Part;
+
+static Py_ssize_t room_of(const Part *part)
+{
+    int64_t count = big_endian(part->header + 57, 4);
+    return count < 0 || count > part->size / LEAST || part->size > INT32_MAX ? -1 : (Py_ssize_t)count;
+}
+
+/* how many records there are from ``from`` on; -1: it is not what a batch should be */
+static Py_ssize_t cut(const Part *part, Raw *raws)
+{
+    const char *at = part->body, *end = at + part->size;
+    int64_t base = big_endian(part->header, 8), first = big_endian(part->header + 27, 8);
+    int64_t latest = big_endian(part->header + 35, 8), count = big_endian(part->header + 57, 4);
+    int appended = part->header[22] >> 3 & 1; /* the broker's time instead of the producer's */
+    Py_ssize_t found = 0;
+    for (; count > 0; count--) {
+        int64_t length, after, delta, headers;
+        if (varint(&at, end, &length) < 0 || length < 1 || length > end - at)
+            return -1;
+        const char *last = at + length;
+        if (*at & 0x80) /* attributes: none are defined */
+            return -1;
+        at++;
+        Raw *raw = &raws[found];
+        if (varint(&at, last, &after) < 0 || varint(&at, last, &delta) < 0
+            || sized(&at, last, &raw->key, &raw->key_size) < 0 || sized(&at, last, &raw->value, &raw->value_size) < 0
+            || varint(&at, last, &headers) < 0 || headers < 0 || headers > last - at)
+            return -1;
+        raw->headers = at;
+        for (; headers > 0; headers--) {
+            const char *key, *value;
+            int32_t key_size, value_size;
+            if (next_header(&at, last, &key, &key_size, &value, &value_size) < 0 || !is_utf8(key, key + key_size))
+                return -1;
+        }
+        if (at != last)
+            return -1;
+        raw->headers_size = (int32_t)(last - raw->headers);
+        raw->offset = (int64_t)((uint64_t)base + (uint64_t)delta);
+        raw->timestamp = appended ? latest : (int64_t)((uint64_t)first + (uint64_t)after);
+        raw->timestamp_type = appended;
+        if (raw->offset >= part->from)
+            found++;
+    }
+    return at == end ? found : -1;
+}
+
+/* blocks */
+
+static void block_dealloc(Block *self)
+{
+    PyMem_RawFree(self->raws);
+    Py_XDECREF(self->kept);
+    Py_XDECREF(self->objects);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+PyTypeObject BlockType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "state._fold.Block",
+    .tp_basicsize = sizeof(Block),
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_dealloc = (destructor)block_dealloc,
+};
+
+static Block *new_block(Py_ssize_t room)
+{
+    Block *block = (Block *)BlockType.tp_alloc(&BlockType, 0);
+    if (block == NULL)
+        return NULL;
+    block->raws = PyMem_RawMalloc((room ? room : 1) * sizeof(Raw));
+    block->kept = PyList_New(0);
+    if (block->raws == NULL || block->kept == NULL) {
+        if (block->raws == NULL)
+            PyErr_NoMemory();
+        Py_DECREF(block);
+        return NULL;
+    }
+    return block;
+}
+
+static Records *view(Block *block, Py_ssize_t start, Py_ssize_t size)
+{
+    Records *records = (Records *)RecordsType.tp_alloc(&RecordsType, 0);
+    if (records == NULL)
+        return NULL;
+    Py_INCREF(block);
+    records->block = block;
+    records->start = start;
+    records->size = size;
+    return records;
+}
+
+/* the bytes of a buffer that the block keeps */
+static const char *keep(Block *block, PyObject *buffer, Py_ssize_t *size)
+{
+    PyObject *memory = PyMemoryView_FromObject(buffer); /* nobody else can release this one */
+    if (memory == NULL)
+        return NULL;
+    const Py_buffer *bytes = PyMemoryView_GET_BUFFER(memory);
+    int failed = 0;
+    if (!PyBuffer_IsContiguous(bytes, 'C') || !bytes->readonly) {
+        PyErr_SetString(PyExc_ValueError, "a batch must lie in one piece that nobody changes");
+        failed = 1;
+    }
+    else
+        failed = PyList_Append(block->kept, memory) < 0;
+    const char *found = bytes->buf;
+    *size = bytes->len;
+    Py_DECREF(memory);
+    return failed ? NULL : found;
+}
+
+/* parse([(batch, its records where they were compressed or None, the least offset), ...]) -> Records, or None */
+PyObject *parse_batches(PyObject *module, PyObject *batches)
+{
+    if (!PyList_CheckExact(batches)) {
+        PyErr_SetString(PyExc_TypeError, "batches come in a list");
+        return NULL;
+    }
+    Py_ssize_t count = PyList_GET_SIZE(batches), room = 0, found = 0;
+    Records *records = NULL;
+    Block *block = new_block(0);
+    Part *parts = PyMem_Calloc(count ? count : 1, sizeof(Part));
+    if (block == NULL || parts == NULL)
+        goto done;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *batch, *body;
+        long long from;
+        Py_ssize_t size;
+        Part *part = &parts[i];
+        if (!PyArg_ParseTuple(PyList_GET_ITEM(batches, i), "OOL", &batch, &body, &from)
+            || (part->header = keep(block, batch, &size)) == NULL)
+            goto done;
+        part->from = from;
+        part->body = part->header + HEADER;
+        part->size = size - HEADER;
+        Py_ssize_t more = -1;
+        if (size >= HEADER && part->header[16] == 2 && !(part->header[22] & 0x20)) {
+            if (body != Py_None && (part->body = keep(block, body, &part->size)) == NULL)
+                goto done;
+            if (body != Py_None || !(part->header[22] & 0x07))
+                more = room_of(part);
+        }
+        if (more < 0) {
+            found = -1;
+            goto done;
+        }
+        room += more;
+    }
+    Raw *raws = PyMem_RawRealloc(block->raws, (room ? room : 1) * sizeof(Raw));
+    if (raws == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    block->raws = raws;
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t i = 0; i < count && found >= 0; i++) {
+        Py_ssize_t more = cut(&parts[i], raws + found);
+        found = more < 0 ? -1 : found + more;
+    }
+    Py_END_ALLOW_THREADS
+    if (found >= 0) {
+        block->count = found;
+        records = view(block, 0, found);
+    }
+done:
+    PyMem_Free(parts);
+    Py_XDECREF(block);
+    if (records == NULL && found < 0 && !PyErr_Occurred())
+        Py_RETURN_NONE;
+    if (records == NULL && !PyErr_Occurred())
+        PyErr_NoMemory();
+    return (PyObject *)records;
+}
+
+/* lists of record objects */
+
+static PyObject *value_name, *timestamp_name;
+
+static int put_object(Block *block, Py_ssize_t at, PyObject *record)
+{
+    Raw *raw = &block->raws[at];
+    memset(raw, 0, sizeof(*raw));
+    PyObject *number = PyObject_GetAttr(record, timestamp_name);
+    if (number == NULL)
+        return -1;
+    raw->timestamp = PyLong_AsLongLong(number);
+    Py_DECREF(number);
+    if (raw->timestamp == -1 && PyErr_Occurred())
+        return -1;
+    PyObject *value = PyObject_GetAttr(record, value_name);
+    if (value == NULL)
+        return -1;
+    raw->value_size = -1; /* whatever is no bytes is looked at by Python */
+    if (PyBytes_CheckExact(value) && PyBytes_GET_SIZE(value) <= INT32_MAX) {
+        raw->value = PyBytes_AS_STRING(value);
+        raw->value_size = (int32_t)PyBytes_GET_SIZE(value);
+    }
+    int failed = PyList_Append(block->kept, value) < 0 || PyList_Append(block->objects, record) < 0;
+    Py_DECREF(value);
+    return failed ? -1 : 0;
+}
+
+/* a new reference: records themselves, or a block of the objects in a sequence */
+Records *records_of(PyObject *sequence)
+{
+    if (Py_TYPE(sequence) == &RecordsType) {
+        Py_INCREF(sequence);
+        return (Records *)sequence;
+    }
+    if (value_name == NULL)
+        value_name = PyUnicode_InternFromString("value");
+    if (timestamp_name == NULL)
+        timestamp_name = PyUnicode_InternFromString("timestamp");
+    PyObject *list = PySequence_List(sequence);
+    if (list == NULL || value_name == NULL || timestamp_name == NULL) {
+        Py_XDECREF(list);
+        return NULL;
+    }
+    Records *records = NULL;
+    Block *block = new_block(PyList_GET_SIZE(list));
+    if (block != NULL && (block->objects = PyList_New(0)) != NULL) {
+        block->count = PyList_GET_SIZE(list);
+        int failed = 0;
+        for (Py_ssize_t i = 0; i < block->count && !failed; i++)
+            failed = put_object(block, i, PyList_GET_ITEM(list, i)) < 0;
+        if (!failed)
+            records = view(block, 0, block->count);
+    }
+    Py_XDECREF(block);
+    Py_DECREF(list);
+    return records;
+}
+
+/* a sequence of records */
+
+static void records_dealloc(Records *self)
+{
+    Py_XDECREF(self->block);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static Py_ssize_t records_length(Records *self)
+{
+    return self->size;
+}
+
+static PyObject *records_item(Records *self, Py_ssize_t at)
+{
+    if (at < 0 || at >= self->size) {
+        PyErr_SetString(PyExc_IndexError, "there is no such record");
+        return NULL;
+    }
+    return record_at(self, at);
+}
+
+static PyObject *records_subscript(Records *self, PyObject *key)
+{
+    if (PySlice_Check(key)) {
+        Py_ssize_t start, stop, step;
+        if (PySlice_Unpack(key, &start, &stop, &step) < 0)
+            return NULL;
+        Py_ssize_t size = PySlice_AdjustIndices(self->size, &start, &stop, step);
+        if (step != 1) {
+            PyErr_SetString(PyExc_ValueError, "a part of records is in one piece");
+            return NULL;
+        }
+        return (PyObject *)view(self->block, self->start + start, size);
+    }
+    Py_ssize_t at = PyNumber_AsSsize_t(key, PyExc_IndexError);
+    if (at == -1 && PyErr_Occurred())
+        return NULL;
+    return records_item(self, at < 0 ? at + self->size : at);
+}
+
+static PySequenceMethods records_sequence = {
+    .sq_length = (lenfunc)records_length,
+    .sq_item = (ssizeargfunc)records_item,
+};
+static PyMappingMethods records_mapping = {
+    .mp_length = (lenfunc)records_length,
+    .mp_subscript = (binaryfunc)records_subscript,
+};
+
+PyTypeObject RecordsType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "state._fold.Records",
+    .tp_doc = "The fetched records of one partition, in order; each becomes an object when it is asked for.",
+    .tp_basicsize = sizeof(Records),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_SEQUENCE,
+    .tp_as_sequence = &records_sequence,
+    .tp_iter = PySeqIter_New,
+    .tp_as_mapping = &records_mapping,
+    .tp_dealloc = (destructor)records_dealloc,
+};
