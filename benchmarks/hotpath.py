@@ -55,6 +55,12 @@ class Timed:
     def run(self, *arguments: Any) -> Any:
         return self._call("quiet", self._quiet.run, arguments)
 
+    def run_all(self, *arguments: Any) -> Any:
+        return self._call("quiet", self._quiet.run_all, arguments)
+
+    def next_due(self, state: UserState) -> float | None:
+        return self._quiet.next_due(state)
+
     def _call(self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         began = time.thread_time()
         found = function(*arguments)

@@ -9,14 +9,15 @@ from __future__ import annotations
 import ctypes
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar, overload
 
 import xxhash
 
+from state.absence import Absence
 from state.compiled import COMPILED
-from state.user import DWELL, INTEREST, PLAIN_KINDS, SPEND, UserState, category_bucket
+from state.user import DWELL, INTEREST, PLAIN_KINDS, SPEND, Membership, UserState, category_bucket
 from state.windows import SCALES, Tally, TallySpec
 
 _MEASURES: Final = {"count": 0, "amount": 1, "dwell": 2}
@@ -46,6 +47,18 @@ class Gate:
     needs: tuple[Need, ...]
 
 
+@dataclass(frozen=True)
+class Expected:
+    """A rule segment, and what makes it change by the mere passing of time."""
+
+    segment: str
+    windows: frozenset[TallySpec]
+    """While somebody is in it."""
+    rising: frozenset[TallySpec]
+    """While somebody is not."""
+    absences: frozenset[Absence]
+
+
 class Items(Protocol[T_co]):
     """The events of one user in a turn, in order of arrival; each is made when it is asked for."""
 
@@ -69,6 +82,8 @@ class QuietFold:
         self._routes: dict[str, Any] = {}
         self._special: dict[str, dict[str, Any]] = {}
         self._buckets: dict[str, int] = {}
+        self._due: Any = None
+        self._module = module
 
     def add(
         self, kind: str, category: str, specs: Sequence[TallySpec], watched: tuple[str, ...], gates: Sequence[Gate]
@@ -91,6 +106,40 @@ class QuietFold:
             self._special.setdefault(kind, {})[category] = route
         else:
             self._routes[kind] = route
+
+    def expect(self, rules: Sequence[Expected], may_rise: bool) -> None:
+        """All rule segments; ``may_rise``: some may begin to hold by the passing of time."""
+        self._due = self._module.Due(
+            tuple(
+                (
+                    rule.segment,
+                    tuple(_window(spec) for spec in rule.windows),
+                    tuple(_window(spec) for spec in rule.rising),
+                    tuple(_absence(absence) for absence in rule.absences),
+                )
+                for rule in rules
+            ),
+            may_rise,
+        )
+
+    def next_due(self, state: UserState) -> float | None:
+        """When a membership may next change without an event; None where that is left to Python."""
+        found: float | None = self._module.next_due(self._due, state)
+        return found
+
+    def run_all(
+        self, by_user: Mapping[str, Any], states: Mapping[str, UserState], fingerprint: int, epoch: int, encodes: bool
+    ) -> tuple[int, dict[str, tuple[int, bool]]]:
+        """``run`` for all users whose events ``read`` gave, and the next timer of those of whom no more is to be done.
+
+        More is to be done for a state of another ``fingerprint`` of definitions or ``epoch`` of heads, and, if
+        ``encodes``, for users that have to be encoded. Returns how many events those counted with whom all is done,
+        and for the others what ``run`` gave.
+        """
+        found: tuple[int, dict[str, tuple[int, bool]]] = self._module.fold_users(
+            by_user, states, self._due, fingerprint, epoch, encodes
+        )
+        return found
 
     def run(self, state: UserState, items: Items[T], start: int, limit: float, erased: float) -> tuple[int, bool]:
         """Fold a user's events, as ``read`` gave them, from ``start`` on while they are quiet.
@@ -136,7 +185,7 @@ def quiet_fold(event: type) -> QuietFold | None:
             for function in (library.XXH3_64bits, library.XXH3_64bits_withSeed)
         )
         kinds = tuple(sorted(PLAIN_KINDS))
-        COMPILED.bind(event, UserState, Tally, SPEND, DWELL, kinds, digest, seeded, hash(_PROBE) % 2**64)
+        COMPILED.bind(event, UserState, Tally, Membership, SPEND, DWELL, kinds, digest, seeded, hash(_PROBE) % 2**64)
         if COMPILED.digest(_PROBE) != xxhash.xxh3_64_intdigest(_PROBE):
             return None
     except (OSError, TypeError, AttributeError):  # of another version of the classes, or of another xxhash
@@ -147,3 +196,31 @@ def quiet_fold(event: type) -> QuietFold | None:
 def _spec(spec: TallySpec) -> tuple[str, int, int, int, float]:
     key = sys.intern(spec.key)  # the compiled part finds keys by identity
     return key, spec.width, spec.window, _MEASURES[spec.measure], float(SCALES[spec.measure])
+
+
+def _window(spec: TallySpec) -> tuple[str, int, int]:
+    return sys.intern(spec.key), spec.width, spec.window
+
+
+def _absence(absence: Absence) -> tuple[str, str, bool, float, float]:
+    covers = absence.of.covers(absence.after.kind, absence.after.category)
+    return absence.after.key, absence.of.key, covers, float(absence.wait), float(absence.within)
+
+
+def take_cached(
+    users: Mapping[str, Any], cache: dict[str, UserState], states: dict[str, UserState], dues: dict[str, float]
+) -> list[str]:
+    """Put the cached states of ``users`` into ``states``, and their timers into ``dues``; returns who is in neither."""
+    if COMPILED is not None and isinstance(users, dict):
+        missing: list[str] = COMPILED.take_cached(users, cache, states, dues)
+        return missing
+    missing = []
+    for user in users:
+        if user not in states:
+            state = cache.get(user)
+            if state is None:
+                missing.append(user)
+            else:
+                states[user] = state
+                dues[user] = state.due
+    return missing

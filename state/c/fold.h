@@ -27,17 +27,22 @@ typedef struct {
 } EventAt;
 typedef struct {
     PyTypeObject *type;
-    Py_ssize_t time, count, decayed, categories, tallies, seen, members, last;
+    Py_ssize_t time, count, decayed, categories, tallies, seen, members, last, due, erased, plan, queued, encode_at, scored;
 } StateAt;
 typedef struct {
     PyTypeObject *type;
     Py_ssize_t total, head, buckets;
 } TallyAt;
+typedef struct {
+    PyTypeObject *type;
+    Py_ssize_t leaving;
+} MemberAt;
 
 typedef struct {
     EventAt event;
     StateAt state;
     TallyAt tally;
+    MemberAt member;
     PyObject *spend, *dwell;
     PyObject *kinds[KINDS]; /* interned */
     const char *kind_letters[KINDS];
@@ -224,9 +229,11 @@ int put_back(Hand *hand);
 int add_pair(Hand *hand, int which, PyObject *key, double time, double weight);
 int add_slow(PyObject *counters, PyObject *key, double time, double weight);
 TallySlot *slot_of(Hand *hand, PyObject *key);
+int trim(TallySlot *slot, const Spec *spec, double now);
 int tally_add(Hand *hand, const Spec *spec, double time, long long amount);
 
 /* run.c */
+int fold_items(PyObject *state, const Items *items, Py_ssize_t *at, double limit, double erased, int *opened);
 PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 
 #endif

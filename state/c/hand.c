@@ -191,7 +191,7 @@ TallySlot *slot_of(Hand *hand, PyObject *key)
 }
 
 /* as total_at: buckets whose time ran out are dropped; what is in hand of the slot was put back before */
-static int trim(TallySlot *slot, const Spec *spec, double now)
+int trim(TallySlot *slot, const Spec *spec, double now)
 {
     PyObject *buckets = FIELD(slot->tally, bound.tally.buckets);
     while (PyDict_GET_SIZE(buckets) && (double)((slot->head + 1) * spec->width + spec->window) <= now) {

@@ -2,6 +2,7 @@
 #include "fold.h"
 #include "pack.h"
 #include "seen.h"
+#include "users.h"
 #include <structmember.h>
 
 Bound bound;
@@ -64,13 +65,14 @@ static PyObject *bind(PyObject *module, PyObject *args)
     unsigned long long digest, seeded, seed;
     Bound new;
     memset(&new, 0, sizeof(new));
-    if (!PyArg_ParseTuple(args, "O!O!O!UUO!KKK", &PyType_Type, &new.event.type, &PyType_Type, &new.state.type,
-                          &PyType_Type, &new.tally.type, &new.spend, &new.dwell,
+    if (!PyArg_ParseTuple(args, "O!O!O!O!UUO!KKK", &PyType_Type, &new.event.type, &PyType_Type, &new.state.type,
+                          &PyType_Type, &new.tally.type, &PyType_Type, &new.member.type, &new.spend, &new.dwell,
                           &PyTuple_Type, &kinds, &digest, &seeded, &seed))
         return NULL;
     Py_INCREF(new.event.type);
     Py_INCREF(new.state.type);
     Py_INCREF(new.tally.type);
+    Py_INCREF(new.member.type);
     Py_INCREF(new.spend);
     Py_INCREF(new.dwell);
     BIND(new.event, user);
@@ -87,6 +89,13 @@ static PyObject *bind(PyObject *module, PyObject *args)
     BIND(new.state, seen);
     BIND(new.state, members);
     BIND(new.state, last);
+    BIND(new.state, due);
+    BIND(new.state, erased);
+    BIND(new.state, plan);
+    BIND(new.state, queued);
+    BIND(new.state, encode_at);
+    BIND(new.state, scored);
+    BIND(new.member, leaving);
     BIND(new.tally, total);
     BIND(new.tally, head);
     BIND(new.tally, buckets);
@@ -112,7 +121,7 @@ static PyObject *digest(PyObject *module, PyObject *value)
 
 static PyMethodDef methods[] = {
     {"bind", bind, METH_VARARGS,
-     "bind(Event, UserState, Tally, spend, dwell, kinds, digest, digest with a seed, seed)"},
+     "bind(Event, UserState, Tally, Membership, spend, dwell, kinds, digest, digest with a seed, seed)"},
     {"digest", digest, METH_O, "digest(bytes): as the ids of events are hashed."},
     {"parse", parse_batches, METH_O,
      "parse([(batch, its records where they were compressed or None, least offset), ...]): Records; None: not read."},
@@ -121,6 +130,7 @@ static PyMethodDef methods[] = {
      "bucket_of): (items by user, latest time)"},
     {"run", (PyCFunction)(void (*)(void))run, METH_FASTCALL, "Fold events while they are quiet; (next, opened)."},
     PACK_METHODS,
+    USERS_METHODS,
     {NULL, NULL, 0, NULL},
 };
 
@@ -140,6 +150,7 @@ PyMODINIT_FUNC PyInit__fold(void)
             return NULL;
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL || PyModule_AddType(module, &RouteType) < 0 || PyModule_AddType(module, &RecordsType) < 0
+        || PyModule_AddType(module, &DueType) < 0
         || seen_ready(module) < 0) {
         Py_XDECREF(module);
         return NULL;

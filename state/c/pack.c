@@ -7,11 +7,13 @@
 #include <structmember.h>
 
 #include "seen.h"
+#include "users.h"
 
 #define FORMAT 1 /* state.layout */
 #define MOST_FIELDS 64
 #define MOST_TYPES 8
 #define DEEPEST 8
+#define AT_ONCE 128
 #define KEPT_BYTES (1 << 20) /* of the buffer, after a larger record */
 
 typedef struct {
@@ -387,6 +389,7 @@ PyObject *pack_users(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     double earliest = Py_HUGE_VAL;
     PyObject *user, *state;
     Py_ssize_t at = 0;
+    size_t done = 0;
     while (PyDict_Next(args[0], &at, &user, &state)) {
         if (!PyUnicode_CheckExact(user) || Py_TYPE(state) != layouts[0].type) {
             PyErr_SetString(PyExc_TypeError, "users are a dict of names and states");
@@ -394,6 +397,8 @@ PyObject *pack_users(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         }
         if (put_user(user, state, args, &earliest) < 0)
             return NULL;
+        if (++done % AT_ONCE == 0)
+            let_others_run();
     }
     return PyFloat_FromDouble(earliest);
 }

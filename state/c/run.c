@@ -84,19 +84,12 @@ static int note(PyObject *last, PyObject *watched, double time)
     return 0;
 }
 
-/* run(state, items, start, limit, erased) -> (next, opened) */
-PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+/* -1: an error. ``from`` becomes the number of the first event that was not folded. */
+int fold_items(PyObject *state, const Items *items, Py_ssize_t *from, double limit, double erased, int *may_open)
 {
-    if (nargs != 5 || Py_TYPE(args[0]) != bound.state.type || Py_TYPE(args[1]) != &ItemsType) {
-        PyErr_SetString(PyExc_TypeError, "run(state, items, start, limit, erased)");
-        return NULL;
-    }
-    PyObject *state = args[0];
-    const Items *items = (Items *)args[1];
     const Batch *batch = items->batch;
     const uint32_t *order = batch->order + items->start;
-    Py_ssize_t start = PyLong_AsSsize_t(args[2]), at = start;
-    double limit = PyFloat_AsDouble(args[3]), erased = PyFloat_AsDouble(args[4]);
+    Py_ssize_t start = *from, at = start;
     double latest = PyFloat_AsDouble(FIELD(state, bound.state.time));
     long long count = PyLong_AsLongLong(FIELD(state, bound.state.count));
     PyObject *decayed = FIELD(state, bound.state.decayed), *categories = FIELD(state, bound.state.categories);
@@ -104,15 +97,15 @@ PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     PyObject *last = FIELD(state, bound.state.last);
     PyObject *seen = FIELD(state, bound.state.seen);
     if (PyErr_Occurred())
-        return NULL;
+        return -1;
     if (Py_TYPE(seen) != &SeenType) {
         PyErr_SetString(PyExc_TypeError, "the state's ids are not a Seen");
-        return NULL;
+        return -1;
     }
     if (start < 0 || !PyDict_CheckExact(decayed) || !PyDict_CheckExact(categories) || !PyDict_CheckExact(tallies)
         || !PyDict_CheckExact(members) || !PyDict_CheckExact(last)) {
         PyErr_SetString(PyExc_TypeError, "a part of the state is not a dict");
-        return NULL;
+        return -1;
     }
     Hand hand;
     take_in_hand(&hand, decayed, tallies);
@@ -168,13 +161,30 @@ PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
             Py_XDECREF(error_type);
             Py_XDECREF(error);
             Py_XDECREF(trace);
-            return NULL;
+            return -1;
         }
         set_field(state, bound.state.time, new_time);
         set_field(state, bound.state.count, new_count);
         PyErr_Restore(error_type, error, trace);
     }
     if (failed || PyErr_Occurred())
+        return -1;
+    *from = at;
+    *may_open = opened;
+    return 0;
+}
+
+/* run(state, items, start, limit, erased) -> (next, opened) */
+PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs != 5 || Py_TYPE(args[0]) != bound.state.type || Py_TYPE(args[1]) != &ItemsType) {
+        PyErr_SetString(PyExc_TypeError, "run(state, items, start, limit, erased)");
+        return NULL;
+    }
+    Py_ssize_t at = PyLong_AsSsize_t(args[2]);
+    double limit = PyFloat_AsDouble(args[3]), erased = PyFloat_AsDouble(args[4]);
+    int opened = 0;
+    if (PyErr_Occurred() || fold_items(args[0], (Items *)args[1], &at, limit, erased, &opened) < 0)
         return NULL;
     return Py_BuildValue("nO", at, opened ? Py_True : Py_False);
 }

@@ -23,6 +23,8 @@ from streams.wire.refused import RefusedError
 Item = tuple[Event, int, Record, float]
 #: of one user, in order of arrival: as Python or as the compiled part put them together
 Gathered = list[Item] | Items[Item]
+#: how many of a user's events are folded already, and whether the last of them may have changed what a rule gives
+Folded = tuple[int, bool]
 #: users scored again in one turn because a head was published; the rest follow with their next events
 MAX_RESCORED = 2_000
 
@@ -59,15 +61,22 @@ def receive_events(turn: Turn, records: Sequence[Record], topic: str) -> None:
         by_user, latest = quiet.read(records, decode_plain, take, limits.usual)
         watermark = max(watermark, latest)
     turn.load(by_user)
-    strangers = {user for user in by_user if turn.known(user) is None}
+    known = turn.touched
+    strangers = {user for user in by_user if user not in known}
     turn.load_aliases(strangers)
     if turn.meta.guards:  # somebody was erased: of strangers, and of those who are followed, it must be known
         turn.load_guards((*strangers, *targets))
     stale: list[tuple[str, UserState, Cause]] = []
-    for user, items in by_user.items():
+    left: Mapping[str, Folded] = dict.fromkeys(by_user, (0, False))
+    if quiet is not None:
+        plan = turn.plan
+        counted, left = quiet.run_all(by_user, known, plan.fingerprint, epoch, plan.needs_vectors)
+        turn.meta.events += counted
+    for user, folded in left.items():
+        items = by_user[user]
         if user in strangers and not (items := _at_home(turn, user, items, topic)):
             continue
-        last = _fold_user(turn, user, items, rerouted)
+        last = _fold_user(turn, user, items, rerouted, folded)
         if last is not None and len(stale) < MAX_RESCORED:
             state = turn.user(user)
             if state.scored != epoch:
@@ -86,7 +95,7 @@ def _by_user(items: Iterable[Item]) -> dict[str, list[Item]]:
     return found
 
 
-def _fold_user(turn: Turn, user: str, items: Gathered, rerouted: bool) -> int | None:
+def _fold_user(turn: Turn, user: str, items: Gathered, rerouted: bool, folded: Folded) -> int | None:
     """All events of one user, in order of arrival; returns the number of the last one that counted."""
     state = turn.known(user)
     erased = turn.erased_until(user, state)
@@ -105,7 +114,8 @@ def _fold_user(turn: Turn, user: str, items: Gathered, rerouted: bool) -> int | 
     at, size = 0, len(items)
     while at < size:
         if read is not None and quiet is not None and state is not None and state.count and state.plan == fingerprint:
-            ended, opened = quiet.run(state, read, at, min(horizon, state.due), erased)
+            ended, opened = folded if folded[0] else quiet.run(state, read, at, min(horizon, state.due), erased)
+            folded = (0, False)
             if ended > at:
                 counted += ended - at
                 horizon = min(horizon, read.time(at) + shortest)

@@ -136,6 +136,12 @@ def fire_timers(turn: Turn, user: str, state: UserState, until: float, cause: Ca
 
 def next_due(plan: Plan, state: UserState) -> float:
     """When a membership of this user may next change without an event; NEVER when it cannot."""
+    due = plan.quiet.next_due(state) if plan.quiet is not None else None
+    return plain_next_due(plan, state) if due is None else due
+
+
+def plain_next_due(plan: Plan, state: UserState) -> float:
+    """``next_due`` without the compiled part."""
     due = NEVER
     tallies, members, now = state.tallies, state.members, state.time
     if not members and not plan.may_rise:

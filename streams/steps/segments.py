@@ -14,7 +14,7 @@ import msgspec
 import xxhash
 
 from state.absence import Watch
-from state.native import Gate, QuietFold, quiet_fold
+from state.native import Expected, Gate, QuietFold, quiet_fold
 from state.user import PLAIN_KINDS
 from state.windows import TallyPlan
 from streams.steps.rules import Rule, RuleError, duration, parse_rule
@@ -146,6 +146,10 @@ class Plan:
                     ]
                     watched = self.watch.touched(kind, category)
                     quiet.add(kind, category, self.tallies.touched(kind, category), watched, gates)
+            rules = [(segment.id, segment.rule) for segment in self.rules if segment.rule]
+            quiet.expect(
+                [Expected(segment, rule.specs, rule.rising, rule.absences) for segment, rule in rules], self.may_rise
+            )
         return quiet
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from itertools import islice
 
 from state import layout
+from state.native import take_cached
 from state.seen import forget_old_ids
 from state.user import PendingText, UserState, new_state
 from state.vectors import Neighbour, Vectors
@@ -56,17 +57,10 @@ class Turn:
 
     def load(self, users: Iterable[str]) -> None:
         """Read these users at once, before ``user`` is called for them."""
-        cache, mine, dues = self._cache, self._users, self._dues
-        missing = []
-        for user in users:
-            if user in mine or user in self._absent or user in self._gone:
-                continue  # what the store still has of somebody erased in this turn is no longer true
-            state = cache.get(user)
-            if state is None:
-                missing.append(user)
-            else:
-                mine[user] = state
-                dues[user] = state.due
+        mine, dues = self._users, self._dues
+        missing = take_cached(users if isinstance(users, dict) else dict.fromkeys(users), self._cache, mine, dues)
+        if self._absent or self._gone:  # what the store still has of somebody erased in this turn is no longer true
+            missing = [user for user in missing if user not in self._absent and user not in self._gone]
         if missing:
             values = self.reader.get_many([layout.user_key(user) for user in missing])
             found = self._read({user: value for user, value in zip(missing, values, strict=True) if value})

@@ -15,7 +15,9 @@ from state.compiled import OFF
 from state.native import quiet_fold
 from state.user import UserState
 from state.windows import MOST, total_at
+from streams.steps.membership import next_due, plain_next_due
 from streams.steps.rules import parse_rule
+from streams.steps.segments import parse_plan
 from streams.wire.events import KINDS, Event
 from tests.small_partition import T0, SmallPartition
 
@@ -110,6 +112,50 @@ def test_with_and_without_it_all_is_the_same(batches: list[list[dict[str, object
         )  # fmt: skip
         assert [str(each.error) for each in one.rejects] == [str(each.error) for each in other.rejects]
         assert native.meta == plain.meta
+    for user in ("u", "v", "用户", "w"):
+        assert normalised(native, user) == normalised(plain, user)
+
+
+@settings(deadline=None)  # the first example loads the models
+@given(BATCHES, st.floats(0.0, 1e5))
+def test_the_next_timer_of_any_state_is_the_same_at_any_time(batches: list[list[dict[str, object]]], on: float) -> None:
+    partition = without(SmallPartition(RULES))
+    for batch in batches:
+        partition.raw(*(msgspec.json.encode({k: v for k, v in event.items() if v != ""}) for event in batch))
+    compiled = parse_plan(RULES)
+    assert compiled.quiet is not None
+    for user in ("u", "v", "用户"):
+        if (state := partition.state(user)) is None:
+            continue
+        state.time += on
+        found = compiled.quiet.next_due(state)
+        stays = any(member.leaving is not None for member in state.members.values())
+        assert (found is None) == stays
+        other = partition.state(user)
+        assert other is not None
+        other.time += on
+        assert plain_next_due(partition.plan, other) == next_due(compiled, state)
+
+
+LEARNED = RULES + '[[segment]]\nid = "warm"\nlearned = "taste"\n[[segment]]\nid = "cold"\nlearned = "taste"\n'
+
+
+@settings(deadline=None)  # the first example loads the models
+@given(BATCHES, st.integers(0, 6))
+def test_who_has_to_be_encoded_waits_in_the_same_order_with_and_without_it(
+    batches: list[list[dict[str, object]]], encoded: int
+) -> None:
+    native, plain = SmallPartition(LEARNED), without(SmallPartition(LEARNED))
+    for number, batch in enumerate(batches):
+        batch.sort(key=lambda event: str(event["time"]))
+        raws = [msgspec.json.encode({k: v for k, v in event.items() if v not in ("", "words")}) for event in batch]
+        one, other = native.raw(*raws), plain.raw(*raws)
+        assert one.offers == other.offers
+        assert one.puts.keys() == other.puts.keys()
+        assert native.meta == plain.meta
+        for partition in (native, plain):
+            if number == encoded:
+                partition.encode_waiting()
     for user in ("u", "v", "用户", "w"):
         assert normalised(native, user) == normalised(plain, user)
 
