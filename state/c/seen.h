@@ -32,6 +32,15 @@ int seen_add(Seen *seen, uint64_t hash, uint32_t second);
 /* a time of arrival in seconds, as far as 32 bits tell it */
 uint32_t seen_second(double arrived);
 
+/* ask for the tail before it is needed */
+static inline void seen_fetch_tail(const Seen *seen)
+{
+    for (uint32_t at = seen->count - seen->tail; at < seen->count; at += 8)
+        __builtin_prefetch(seen->hashes + at);
+    for (uint32_t at = seen->count - seen->tail; at < seen->count; at += 16)
+        __builtin_prefetch(seen->seconds + at);
+}
+
 /* the tail as a record has it */
 Py_ssize_t seen_tail_size(const Seen *seen);
 void seen_write_tail(const Seen *seen, unsigned char *to);
