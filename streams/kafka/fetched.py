@@ -25,6 +25,7 @@ _UNCOUNTED: Final = 12
 _MAGIC: Final = 16
 _ATTRIBUTES: Final = 22
 _COMPRESSION: Final = 0x07
+_COUNT: Final = 57
 #: bytes of a batch before its records
 _HEADER: Final = 61
 _DECODERS: Final[dict[int, Callable[[Any], bytes]]] = {
@@ -68,6 +69,10 @@ class FetchedPartition(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
     """
 
     _records: Batches
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._records_iterator = None  # it is not needed, and would keep itself and all bytes for the collector
 
     def drain(self) -> Sequence[Any]:
         """All records that are left; ``next_fetch_offset`` is what follows them."""
@@ -135,4 +140,6 @@ def _decompressed(batch: memoryview) -> bytes | None:
     if len(batch) < _HEADER:
         return None
     decode = _DECODERS.get(batch[_ATTRIBUTES] & _COMPRESSION)
-    return None if decode is None else decode(batch[_HEADER:])
+    if decode is None:
+        return None
+    return decode(batch[_HEADER:]) if any(batch[_COUNT:_HEADER]) else b""
