@@ -55,6 +55,16 @@ typedef struct {
 
 extern Bound bound;
 
+/* Who gives the GIL away may wait milliseconds for it: only for work that takes about as long. */
+#define MANY 2000
+#define WITHOUT_GIL(count)                                                                                             \
+    {                                                                                                                  \
+        PyThreadState *thread = (count) >= MANY ? PyEval_SaveThread() : NULL
+#define WITH_GIL                                                                                                       \
+    if (thread != NULL)                                                                                                \
+        PyEval_RestoreThread(thread);                                                                                  \
+    }
+
 /* module.c */
 void set_field(PyObject *object, Py_ssize_t offset, PyObject *value /* stolen */);
 

@@ -232,14 +232,14 @@ PyObject *read_records(PyObject *module, PyObject *args)
     Names users = {0}, meanings = {0};
     double latest;
     int failed;
-    Py_BEGIN_ALLOW_THREADS
+    WITHOUT_GIL(batch->count);
     latest = read_usual(batch, &bounds);
-    Py_END_ALLOW_THREADS
+    WITH_GIL
     if (read_others(batch, slow) < 0)
         goto done;
-    Py_BEGIN_ALLOW_THREADS
+    WITHOUT_GIL(batch->count);
     failed = names_begin(&users) < 0 || names_begin(&meanings) < 0 || gather(batch, &users, &meanings) < 0;
-    Py_END_ALLOW_THREADS
+    WITH_GIL
     if (failed)
         PyErr_NoMemory();
     else if (find_meanings(batch, &meanings, &plan) == 0)

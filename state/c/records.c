@@ -213,12 +213,12 @@ PyObject *parse_batches(PyObject *module, PyObject *batches)
         goto done;
     }
     block->raws = raws;
-    Py_BEGIN_ALLOW_THREADS
+    WITHOUT_GIL(room);
     for (Py_ssize_t i = 0; i < count && found >= 0; i++) {
         Py_ssize_t more = cut(&parts[i], raws + found);
         found = more < 0 ? -1 : found + more;
     }
-    Py_END_ALLOW_THREADS
+    WITH_GIL
     if (found >= 0) {
         block->count = found;
         records = view(block, 0, found);
