@@ -118,6 +118,7 @@ typedef struct {
 } Event;
 
 int is_utf8(const char *at, const char *end);
+int is_known(const char *name, Py_ssize_t size);
 int read_json(const char *value, Py_ssize_t size, double arrived, const Bounds *bounds, Event *event);
 
 /* names.c: numbers for strings, in order of appearance */

@@ -295,6 +295,14 @@ def test_many_users_and_categories_find_their_own_events() -> None:
     check([*values])
 
 
+def test_a_field_that_the_reader_does_not_know_switches_it_off() -> None:
+    class Wider(Event, frozen=True):
+        shop: str = ""
+
+    assert quiet_fold(Wider) is None
+    assert quiet_fold(Event) is not None
+
+
 def test_nothing_is_compiled_when_that_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGMENTS_PURE_PYTHON", "1")
     assert compiled() is None
