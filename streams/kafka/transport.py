@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, cast
 
 import aiokafka
+from aiokafka.consumer import consumer as consumer_module
 from aiokafka.consumer import fetcher
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import CorruptRecordException, IllegalStateError
@@ -23,6 +24,9 @@ from mode.utils.futures import notify
 
 #: How long a fetch waits for data: a partition that starts again waits for the running fetch of its broker.
 FETCH_MAX_WAIT_MS = 100
+#: While data flows, a fetch collects for so long or so much: one costs worker and broker as much as dozens of events
+FETCH_PACE_MS = 5
+FETCH_PACE_BYTES = 65_536
 
 
 class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka is untyped
@@ -71,9 +75,20 @@ class _Result(fetcher.FetchResult):  # type: ignore[misc]  # aiokafka is untyped
         return records
 
 
-# the fetcher makes both from these names
+class _Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka is untyped
+    """Answers at once to the first record after a pause, and at a steady pace while data flows."""
+
+    async def _proc_fetch_request(self, *arguments: Any) -> bool:
+        found: bool = await super()._proc_fetch_request(*arguments)
+        self._fetch_min_bytes = FETCH_PACE_BYTES if found else 1
+        self._fetch_max_wait_ms = FETCH_PACE_MS if found else FETCH_MAX_WAIT_MS
+        return found
+
+
+# all are made from these names
 fetcher.PartitionRecords = _Records
 fetcher.FetchResult = _Result
+consumer_module.Fetcher = _Fetcher
 
 
 class RecordBatch:
