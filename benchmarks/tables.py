@@ -57,7 +57,8 @@ def hotpath(report: Report) -> Iterator[str]:
     phases, compiled = report["microseconds_per_event"], report["of_the_fold"] or {}
     rest = phases["fold"] - sum(compiled.values())
     rows = [
-        ("read: decode (msgspec), check, hash, group by user", compiled.get("read")),
+        ("records: checksum, decompress, cut apart", phases.get("records")),
+        ("read: parse, check, hash, group by user", compiled.get("read")),
         ("fold of quiet events", compiled.get("quiet")),
         ("the rest of the fold: rules, timers, a user at a time, in Python; freeing", rest),
         ("encode users and ids", phases["finish"]),

@@ -71,6 +71,9 @@ class Items(Protocol[T_co]):
     def time(self, at: int, /) -> float:
         """An event's time; the event is not made for it."""
 
+    def plain(self, at: int, /) -> tuple[str, str, float, float, float] | None:
+        """(kind, category, time, amount, dwell) as the compiled part folds an event; None: it leaves it to Python."""
+
 
 class QuietFold:
     """``state._fold`` for one set of definitions; see ``quiet_fold``."""

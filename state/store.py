@@ -1,4 +1,8 @@
-"""One RocksDB for each partition: a cache of the state changelog that makes restarts fast."""
+"""One RocksDB for each partition: a cache of the state changelog that makes restarts fast.
+
+It has no write-ahead log: the changelog is one. After a crash the store has all batches up to some point and none after
+it, and the changelog offset that goes with them, from where a restore goes on.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +36,8 @@ T = TypeVar("T")
 
 #: of one memtable while loading in bulk; each becomes one sorted file
 _BULK_BUFFER_BYTES = 32 * 1024 * 1024
+#: what a crash may lose of the local files, and a restart read again: seconds of writing (less where buffers are full)
+FLUSH_SECONDS = 20.0
 
 
 class SharedMemory:
@@ -54,6 +60,7 @@ class Store:
         self.path = path
         self._memory = memory
         self._cancelled = False
+        self._flushed_at = 0.0
         self._iterators: WeakSet[Generator[Any, None, None]] = WeakSet()
         self._db: Any = None  # its stubs do not know raw mode: keys and values are bytes
         if _mark(path).exists():
@@ -94,11 +101,10 @@ class Store:
             options.set_level_zero_stop_writes_trigger(64)
         try:
             self._db = Rdict(str(self.path), options)
-            if bulk:
-                written = WriteOptions()
-                # its stub says method, but it is a property
-                written.disable_wal = True  # type: ignore[method-assign, assignment]
-                self._db.set_write_options(written)
+            written = WriteOptions()
+            # its stub says method, but it is a property
+            written.disable_wal = True  # type: ignore[method-assign, assignment]
+            self._db.set_write_options(written)
         except Exception as error:
             self._fail("open", error)
 
@@ -156,6 +162,16 @@ class Store:
                 self.erasures += 1
         put(layout.OFFSET_KEY, layout.encode_offset(offset, complete_at))
         self._write(batch)
+        if not 0.0 <= complete_at - self._flushed_at < FLUSH_SECONDS:
+            self._flush(complete_at)
+
+    def _flush(self, now: float) -> None:
+        """Begin to write to the files what is in memory; RocksDB does it in a thread of its own."""
+        self._flushed_at = now
+        try:
+            self._db.flush(wait=False)
+        except Exception as error:
+            self._fail("write", error)
 
     def load(self, records: Mapping[bytes, bytes | None], offset: int, complete_at: float = 0.0) -> None:
         """As ``write``, made for many records at once, for a restore.
@@ -200,10 +216,7 @@ class Store:
 
     @contextlib.contextmanager
     def bulk(self) -> Iterator[None]:
-        """Only ``load`` within the block: several times as fast, without a write-ahead log.
-
-        A crash loses the newest batches as a whole, so that the store continues from an earlier changelog offset.
-        """
+        """Only ``load`` within the block: several times as fast."""
         self._close_db()
         self._open(bulk=True)
         yield
@@ -368,7 +381,7 @@ class Store:
         try:
             database.close()
         except Exception as error:
-            # RocksDB refuses the last flush once its background work is cancelled; the log has what was written
+            # RocksDB refuses the last flush once its background work is cancelled; the changelog has what was written
             if not self._cancelled:
                 self._fail("write", error)
 

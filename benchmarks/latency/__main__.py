@@ -10,6 +10,7 @@ import math
 import multiprocessing
 import tempfile
 import time
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,36 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from benchmarks.harness import BenchmarkError, cpu_seconds, machine, mean, worker_settings, write_json
+from benchmarks.harness import JOB, BenchmarkError, cpu_seconds, machine, mean, worker_settings, write_json
 from benchmarks.latency.reading import Arrivals, read
 from benchmarks.latency.sending import Sending, send
+from benchmarks.load import Spread
 from benchmarks.plots import Line, line_plot
 from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
 from streams.tools.child import ChildWorker, child_worker, free_port
 from streams.wire.topics import Topics
 
-SEGMENTS = Path(__file__).with_name("segments.toml")
+WORDS = Path(__file__).with_name("words.toml")
+
+
+@dataclass(frozen=True)
+class Load:
+    """Who does something, and what is decided of them."""
+
+    users: int
+    spread: Spread
+    rules: Path
+
+
+#: shop: what the throughput benchmark has; churn: each event is of somebody else, and one in ten changes a membership
+LOADS = {
+    "shop": Load(10_000, "zipf", JOB),
+    "churn": Load(50_000, "uniform", Path(__file__).with_name("churn.toml")),
+}
 RATES = (1_000.0, 10_000.0, 50_000.0)
-#: comments a second that no encoder here can do, and that any can
-SATURATING, FEW = 1_500.0, 10.0
+#: comments a second that no CPU here can encode (int8 does some 120), and that any can
+SATURATING, FEW = 300.0, 10.0
 #: events a second beside the few comments
 BESIDE_COMMENTS = 1_000.0
 _QUANTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "p999_ms": 0.999, "max_ms": 1.0}
@@ -43,10 +61,12 @@ def measure(
 ) -> dict[str, Any]:
     """One worker under one load; latencies in ms of changes by events (``ms``) and by comments (``comment_ms``)."""
     topics, bootstrap = Topics(name, f"{name}-"), broker.bootstrap
+    segments = directory / f"{name}.toml"
+    segments.write_text(LOADS[options.load].rules.read_text() + WORDS.read_text())
     create_topics({"bootstrap.servers": bootstrap}, topics.specs(options.partitions), 1)
     given = dict(each.split("=", 1) for each in options.set)
     settings = worker_settings(
-        bootstrap, topics, directory / name, SEGMENTS, **{"processing_guarantee": options.guarantee, **given}
+        bootstrap, topics, directory / name, segments, **{"processing_guarantee": options.guarantee, **given}
     )
     with child_worker(free_port(), directory / f"{name}.log", **settings) as worker:
         worker.wait_ready()
@@ -97,7 +117,10 @@ def _under_load(
     if not reading.wait(60.0):
         raise BenchmarkError("the subscriber did not begin to read")
     start = time.monotonic() + 3.0
-    sending = Sending(bootstrap, topics.events, start, seconds, rate, options.users, comment_rate, options.seed)
+    load = LOADS[options.load]
+    sending = Sending(
+        bootstrap, topics.events, start, seconds, rate, load.users, load.spread, comment_rate, options.seed
+    )  # fmt: skip
     done, there = _spawn.Pipe(duplex=False)
     sender = _spawn.Process(target=send, args=(sending, there))
     sender.start()
@@ -190,7 +213,8 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], list[Line]]:
         "runs": runs,
         **report,
         "guarantee": options.guarantee,
-        "users": options.users,
+        "load": options.load,
+        "users": LOADS[options.load].users,
         "partitions": options.partitions,
         "seconds": options.seconds,
         "warm_up_seconds": options.warm_up,
@@ -212,7 +236,7 @@ def main() -> None:
     parser.add_argument("--comments", action="store_true", help="comment to change as well, with few comments")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--warm-up", type=float, default=10.0)
-    parser.add_argument("--users", type=int, default=50_000)
+    parser.add_argument("--load", choices=tuple(LOADS), default="shop", help="whose events, and which rules")
     parser.add_argument("--partitions", type=int, default=2)
     parser.add_argument("--guarantee", choices=("exactly_once", "at_least_once"), default="exactly_once")
     parser.add_argument("--set", action="append", default=[], metavar="SETTING=VALUE", help="of the worker")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from confluent_kafka import KafkaError, Message, Producer
 
-from benchmarks.load import load
+from benchmarks.load import Spread, load
 
 #: between two looks at what is due, and for how long the producer collects (seconds)
 TICK = 0.002
@@ -39,6 +39,7 @@ class Sending:
     seconds: float
     rate: float
     users: int
+    spread: Spread
     comment_rate: float
     seed: int
 
@@ -95,7 +96,7 @@ def send(sending: Sending, report: Connection) -> None:
     producer.list_topics(sending.topic, timeout=10.0)  # connected before the first event is due
     wall = time.time() - time.monotonic() + sending.start
     events = load(
-        int(sending.rate * sending.seconds) + 1, sending.users, "uniform", sending.seed, wall, sending.rate
+        int(sending.rate * sending.seconds) + 1, sending.users, sending.spread, sending.seed, wall, sending.rate
     )  # fmt: skip
     streams = [_Stream(events, sending.rate, sending.seconds)]
     if sending.comment_rate:

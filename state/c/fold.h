@@ -55,6 +55,16 @@ typedef struct {
 
 extern Bound bound;
 
+/* Who gives the GIL away may wait milliseconds for it: only for work that takes about as long. */
+#define MANY 2000
+#define WITHOUT_GIL(count)                                                                                             \
+    {                                                                                                                  \
+        PyThreadState *thread = (count) >= MANY ? PyEval_SaveThread() : NULL
+#define WITH_GIL                                                                                                       \
+    if (thread != NULL)                                                                                                \
+        PyEval_RestoreThread(thread);                                                                                  \
+    }
+
 /* module.c */
 void set_field(PyObject *object, Py_ssize_t offset, PyObject *value /* stolen */);
 
@@ -108,6 +118,7 @@ typedef struct {
 } Event;
 
 int is_utf8(const char *at, const char *end);
+int is_known(const char *name, Py_ssize_t size);
 int read_json(const char *value, Py_ssize_t size, double arrived, const Bounds *bounds, Event *event);
 
 /* names.c: numbers for strings, in order of appearance */
@@ -177,7 +188,8 @@ typedef struct {
     PyObject_HEAD
     Records *records;
     Event *events;   /* one for each record */
-    uint32_t *order; /* numbers of events: by user, each in order of arrival */
+    uint32_t *order; /* numbers of events: by user, each in order of arrival; in the same memory, behind them */
+    size_t size;     /* of that memory */
     Py_ssize_t count;
     Meaning *meanings;
     PyObject *kept;   /* list of what the meanings point to */

@@ -73,16 +73,34 @@ static PyObject *items_subscript(Items *self, PyObject *key)
     return items_item(self, at < 0 ? at + self->size : at);
 }
 
-static PyObject *items_time(Items *self, PyObject *key)
+/* the event as it was read; NULL: there is none */
+static const Event *read_at(const Items *items, PyObject *key)
 {
     Py_ssize_t at = PyNumber_AsSsize_t(key, PyExc_IndexError);
     if (at == -1 && PyErr_Occurred())
         return NULL;
-    if (at < 0 || at >= self->size) {
+    if (at < 0 || at >= items->size) {
         PyErr_SetString(PyExc_IndexError, "there is no such event");
         return NULL;
     }
-    return PyFloat_FromDouble(self->batch->events[self->batch->order[self->start + at]].time);
+    return &items->batch->events[items->batch->order[items->start + at]];
+}
+
+static PyObject *items_time(Items *self, PyObject *key)
+{
+    const Event *event = read_at(self, key);
+    return event == NULL ? NULL : PyFloat_FromDouble(event->time);
+}
+
+static PyObject *items_plain(Items *self, PyObject *key)
+{
+    const Event *event = read_at(self, key);
+    if (event == NULL)
+        return NULL;
+    if (event->kind < 0)
+        Py_RETURN_NONE;
+    return Py_BuildValue("Os#ddd", bound.kinds[event->kind], event->category, (Py_ssize_t)event->category_size,
+                         event->time, event->amount, event->dwell);
 }
 
 static PySequenceMethods items_sequence = {
@@ -95,6 +113,8 @@ static PyMappingMethods items_mapping = {
 };
 static PyMethodDef items_methods[] = {
     {"time", (PyCFunction)items_time, METH_O, "time(number): of an event, which is not made for it."},
+    {"plain", (PyCFunction)items_plain, METH_O,
+     "plain(number): (kind, category, time, amount, dwell) as an event is folded; None: it is left to Python."},
     {NULL, NULL, 0, NULL},
 };
 

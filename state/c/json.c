@@ -218,6 +218,11 @@ static int field_of(const char *key, Py_ssize_t size)
     return FIELDS;
 }
 
+int is_known(const char *name, Py_ssize_t size)
+{
+    return field_of(name, size) != FIELDS;
+}
+
 static const char *skip_space(const char *at, const char *end)
 {
     while (at < end && (*at == ' ' || *at == '\n' || *at == '\t' || *at == '\r'))

@@ -58,6 +58,24 @@ static int bind_kinds(Bound *new, PyObject *kinds)
     return 0;
 }
 
+/* A field that the reader would pass over is an error: Python's reader checks its type. */
+static int check_fields(PyTypeObject *event)
+{
+    PyObject *fields = PyObject_GetAttrString((PyObject *)event, "__struct_fields__");
+    if (fields == NULL)
+        return -1;
+    for (Py_ssize_t i = 0; PyTuple_CheckExact(fields) && i < PyTuple_GET_SIZE(fields); i++) {
+        Py_ssize_t size;
+        const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(fields, i), &size);
+        if (name != NULL && !is_known(name, size))
+            PyErr_Format(PyExc_TypeError, "json.c does not know the field %s", name);
+        if (PyErr_Occurred())
+            break;
+    }
+    Py_DECREF(fields);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
 /* What is bound lives as long as the process: classes and words of modules. */
 static PyObject *bind(PyObject *module, PyObject *args)
 {
@@ -99,7 +117,7 @@ static PyObject *bind(PyObject *module, PyObject *args)
     BIND(new.tally, total);
     BIND(new.tally, head);
     BIND(new.tally, buckets);
-    if (bind_kinds(&new, kinds) < 0)
+    if (check_fields(new.event.type) < 0 || bind_kinds(&new, kinds) < 0)
         return NULL;
     new.digest = (uint64_t(*)(const void *, size_t))(uintptr_t)digest;
     new.seeded = (uint64_t(*)(const void *, size_t, uint64_t))(uintptr_t)seeded;

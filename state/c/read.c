@@ -1,12 +1,47 @@
 /* The records of a turn to events by user. The usual ones are read, and all are gathered, without the GIL. */
 #include "fold.h"
 
+/* The memory of two batches is kept for the next ones: the kernel would clear megabytes for each. It is of the GIL. */
+
+#define SPARES 2
+#define MOST_SPARE (16 << 20)
+
+static struct {
+    Event *events;
+    size_t size;
+} spares[SPARES];
+
+static Event *take_spare(size_t *size)
+{
+    for (int i = 0; i < SPARES; i++)
+        if (spares[i].events != NULL && spares[i].size >= *size) {
+            Event *events = spares[i].events;
+            *size = spares[i].size;
+            spares[i].events = NULL;
+            return events;
+        }
+    return PyMem_RawMalloc(*size);
+}
+
+static void keep_spare(Event *events, size_t size)
+{
+    for (int i = 0; i < SPARES && size <= MOST_SPARE; i++)
+        if (spares[i].events == NULL || spares[i].size < size) {
+            Event *smaller = spares[i].events;
+            spares[i].events = events;
+            spares[i].size = size;
+            events = smaller;
+            break;
+        }
+    PyMem_RawFree(events);
+}
+
 static void batch_dealloc(Batch *self)
 {
-    for (Py_ssize_t i = 0; self->events != NULL && i < self->count; i++)
+    for (Py_ssize_t i = 0; i < self->count; i++)
         Py_XDECREF(self->events[i].item);
-    PyMem_RawFree(self->events);
-    PyMem_RawFree(self->order);
+    if (self->events != NULL)
+        keep_spare(self->events, self->size);
     PyMem_Free(self->meanings);
     Py_XDECREF(self->records);
     Py_XDECREF(self->kept);
@@ -33,12 +68,15 @@ static Batch *new_batch(Records *records /* stolen */, PyObject *decode)
     Py_INCREF(decode);
     batch->decode = decode;
     batch->kept = PyList_New(0);
-    batch->events = PyMem_RawCalloc((size_t)(count ? count : 1), sizeof(Event));
-    batch->order = PyMem_RawMalloc((size_t)(count ? count : 1) * sizeof(uint32_t));
-    if (batch->kept == NULL || batch->events == NULL || batch->order == NULL || count > INT32_MAX) {
+    batch->size = ((size_t)count + 1) * (sizeof(Event) + sizeof(uint32_t));
+    batch->events = count < INT32_MAX ? take_spare(&batch->size) : NULL;
+    if (batch->kept == NULL || batch->events == NULL) {
         Py_DECREF(batch);
         return (Batch *)PyErr_NoMemory();
     }
+    batch->order = (uint32_t *)(batch->events + count);
+    for (Py_ssize_t i = 0; i < count; i++)
+        batch->events[i].item = NULL;
     batch->count = count;
     return batch;
 }
@@ -232,14 +270,14 @@ PyObject *read_records(PyObject *module, PyObject *args)
     Names users = {0}, meanings = {0};
     double latest;
     int failed;
-    Py_BEGIN_ALLOW_THREADS
+    WITHOUT_GIL(batch->count);
     latest = read_usual(batch, &bounds);
-    Py_END_ALLOW_THREADS
+    WITH_GIL
     if (read_others(batch, slow) < 0)
         goto done;
-    Py_BEGIN_ALLOW_THREADS
+    WITHOUT_GIL(batch->count);
     failed = names_begin(&users) < 0 || names_begin(&meanings) < 0 || gather(batch, &users, &meanings) < 0;
-    Py_END_ALLOW_THREADS
+    WITH_GIL
     if (failed)
         PyErr_NoMemory();
     else if (find_meanings(batch, &meanings, &plan) == 0)

@@ -150,7 +150,7 @@ static Records *view(Block *block, Py_ssize_t start, Py_ssize_t size)
     return records;
 }
 
-/* the bytes of a buffer that the block keeps */
+/* the bytes of a buffer that the block keeps; nobody may change them */
 static const char *keep(Block *block, PyObject *buffer, Py_ssize_t *size)
 {
     PyObject *memory = PyMemoryView_FromObject(buffer); /* nobody else can release this one */
@@ -158,8 +158,8 @@ static const char *keep(Block *block, PyObject *buffer, Py_ssize_t *size)
         return NULL;
     const Py_buffer *bytes = PyMemoryView_GET_BUFFER(memory);
     int failed = 0;
-    if (!PyBuffer_IsContiguous(bytes, 'C') || !bytes->readonly) {
-        PyErr_SetString(PyExc_ValueError, "a batch must lie in one piece that nobody changes");
+    if (!PyBuffer_IsContiguous(bytes, 'C')) {
+        PyErr_SetString(PyExc_ValueError, "a batch must lie in one piece");
         failed = 1;
     }
     else
@@ -213,12 +213,12 @@ PyObject *parse_batches(PyObject *module, PyObject *batches)
         goto done;
     }
     block->raws = raws;
-    Py_BEGIN_ALLOW_THREADS
+    WITHOUT_GIL(room);
     for (Py_ssize_t i = 0; i < count && found >= 0; i++) {
         Py_ssize_t more = cut(&parts[i], raws + found);
         found = more < 0 ? -1 : found + more;
     }
-    Py_END_ALLOW_THREADS
+    WITH_GIL
     if (found >= 0) {
         block->count = found;
         records = view(block, 0, found);

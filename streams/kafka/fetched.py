@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import cramjam
 from aiokafka import codec
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
@@ -25,13 +26,15 @@ _UNCOUNTED: Final = 12
 _MAGIC: Final = 16
 _ATTRIBUTES: Final = 22
 _COMPRESSION: Final = 0x07
+_COUNT: Final = 57
 #: bytes of a batch before its records
 _HEADER: Final = 61
-_DECODERS: Final[dict[int, Callable[[Any], bytes]]] = {
+#: as aiokafka does it, but without a copy of what comes out where that is easy
+_DECODERS: Final[dict[int, Callable[[Any], Any]]] = {
     1: codec.gzip_decode,
     2: codec.snappy_decode,
-    3: codec.lz4_decode,
-    4: codec.zstd_decode,
+    3: cramjam.lz4.decompress,
+    4: cramjam.zstd.decompress,
 }
 
 
@@ -68,6 +71,10 @@ class FetchedPartition(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
     """
 
     _records: Batches
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._records_iterator = None  # it is not needed, and would keep itself and all bytes for the collector
 
     def drain(self) -> Sequence[Any]:
         """All records that are left; ``next_fetch_offset`` is what follows them."""
@@ -130,9 +137,11 @@ def _records(batches: list[tuple[Any, memoryview, int]]) -> Sequence[Any]:
     return records
 
 
-def _decompressed(batch: memoryview) -> bytes | None:
+def _decompressed(batch: memoryview) -> Any:
     """The records of a compressed batch; None: they are as they are, or aiokafka has to say what is wrong."""
     if len(batch) < _HEADER:
         return None
     decode = _DECODERS.get(batch[_ATTRIBUTES] & _COMPRESSION)
-    return None if decode is None else decode(batch[_HEADER:])
+    if decode is None:
+        return None
+    return decode(batch[_HEADER:]) if any(batch[_COUNT:_HEADER]) else b""

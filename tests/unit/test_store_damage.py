@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,25 +124,6 @@ def test_damaged_files_are_refused_and_a_wiped_store_is_new(tmp_path: Path, dama
     again.close()
 
 
-def test_a_cut_write_ahead_log_loses_whole_batches_at_the_end_only(tmp_path: Path) -> None:
-    path, copy = tmp_path / "0", tmp_path / "copy"
-    memory = SharedMemory(16)
-    store = Store(path, memory)
-    for batch in range(1, 51):
-        store.write([(b"q%d" % batch, b"")], batch)
-    copy.mkdir()  # as a crash leaves it: the store is not closed
-    for file in path.iterdir():
-        if file.name != "LOCK":
-            (copy / file.name).write_bytes(file.read_bytes())
-    log = max(copy.glob("*.log"), key=lambda file: file.stat().st_size)
-    log.write_bytes(log.read_bytes()[: log.stat().st_size * 2 // 3])
-    store.close()
-    cut = Store(copy, memory)
-    assert 10 < cut.changelog_offset < 50
-    assert cut.count(b"q") == cut.changelog_offset
-    cut.close()
-
-
 @contextmanager
 def full_disk(most: int) -> Iterator[None]:
     """No file of this process may grow beyond ``most`` bytes."""
@@ -155,16 +137,25 @@ def full_disk(most: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, ignored)
 
 
+def wait_for_file(path: Path) -> None:
+    """Until the store has written its first sorted file."""
+    until = time.monotonic() + 60.0
+    while not list(path.glob("*.sst")):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
 def test_a_full_disk_says_so_and_leaves_a_sound_store(tmp_path: Path) -> None:
     path = tmp_path / "0"
     memory = SharedMemory(16)
     store = Store(path, memory)
-    store.write([(b"qbefore", b"")], 1)
+    store.write([(b"qbefore", b"")], 1, complete_at=1e9)
+    wait_for_file(path)
     filler = random.Random(2)
 
     def write_much() -> None:
-        for batch in range(2, 100):
-            store.write([(b"v%d" % batch, filler.randbytes(10_000))], batch)
+        for batch in range(2, 10_000):  # a full disk is noticed when what is in memory goes to the files
+            store.write([(b"v%d" % batch, filler.randbytes(10_000))], batch, complete_at=1e9)
 
     with full_disk(200_000):
         with pytest.raises(StoreFullError, match=f"cannot write the local state at {path}.*make room"):
@@ -235,6 +226,35 @@ def test_a_kill_in_a_bulk_load_leaves_whole_batches_to_go_on_from(tmp_path: Path
     store = Store(path, SharedMemory(16))
     assert 0 < store.changelog_offset <= 300  # 32 MB of the 60 were a file already
     assert store.count(b"q") == store.changelog_offset
+    store.close()
+
+
+KILLED_WRITING = """
+import os, sys, time
+from pathlib import Path
+from state.store import FLUSH_SECONDS, SharedMemory, Store
+path = Path(sys.argv[1])
+store = Store(path, SharedMemory(64))
+for batch in range(1, 201):
+    store.write([(b"qa", b"%d" % batch), (b"q%d" % batch, b"")], batch, complete_at=1e9 + batch * FLUSH_SECONDS / 50)
+    if batch == 120:  # the flush of batch 101 is done by now
+        until = time.monotonic() + 60.0
+        while len(list(path.glob("*.sst"))) < 3 and time.monotonic() < until:
+            time.sleep(0.01)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_kill_while_writing_leaves_whole_batches_up_to_the_last_flush_or_later(tmp_path: Path) -> None:
+    path = tmp_path / "0"
+    killed = subprocess.run([sys.executable, "-c", KILLED_WRITING, str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    store = Store(path, SharedMemory(64))
+    reached = store.changelog_offset
+    assert 101 <= reached <= 200
+    assert store.get(b"qa") == b"%d" % reached
+    assert store.count(b"q") == reached + 1
+    assert not list(path.glob("*.log")) or all(not log.stat().st_size for log in path.glob("*.log"))
     store.close()
 
 
