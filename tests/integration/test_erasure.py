@@ -166,6 +166,14 @@ def test_after_a_delete_and_compaction_no_file_holds_a_byte_of_the_id(tmp_path: 
             worker.wait_idle(len(life) + len(theirs), 90.0)
             worker.wait_settled(30.0, still=1.0)
 
+            def written() -> bool:
+                """Others go on living, and RocksDB writes what it has in memory to its files."""
+                send_events(
+                    bootstrap, topics, [Event(user=f"early-{n}", kind="view", time=time.time()) for n in range(8)]
+                )
+                return bool(files_with(user, local / "state"))
+
+            wait_for(written, 60.0, "the local files have the id", interval_s=0.5)
             before = " ".join(files_with(user, kafka, local))
             for topic in (topics.events, topics.labels, topics.changes, topics.memberships, topics.dead_letters,
                           topics.changelog, topics.graph):  # fmt: skip
