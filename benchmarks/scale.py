@@ -44,8 +44,6 @@ ACTIVE: Final = 10_000
 OF_ANOTHER: Final = 10
 #: records in a transaction: less than users of a partition, so that no batch meets a user twice
 BATCH: Final = 2_000
-#: up to so many users are measured in the cache as well; its default is 200,000 for each partition
-MOST_CACHED: Final = 100_000
 #: events a second of event time
 _RATE: Final = 5_000.0
 
@@ -193,7 +191,7 @@ def by_users(
         records = in_turn(range(users, users + events), users, time.time())
         cost = measure(
             place, app, partitions, events, records,
-            prepare=warm if cached else None, cached_users=None if cached else BATCH, batch_records=BATCH,
+            prepare=warm if cached else None, cached_users=users if cached else BATCH, batch_records=BATCH,
         )  # fmt: skip
         found[str(users)] = cost | {"events_before": depth, "record_bytes_mean": filled["record_bytes_mean"]}
     return found
@@ -237,8 +235,7 @@ def run(users: Sequence[int], edges: Sequence[int], events: int, load_events: in
         place = Place(broker, Path(name))
         workers = by_workers(place, load_events, partitions, seed)
         cost_by_users = by_users(place, users, events, partitions, cached=False)
-        few = [each for each in users if each <= MOST_CACHED]
-        cost_by_users_cached = by_users(place, few, events, partitions, cached=True)
+        cost_by_users_cached = by_users(place, users, events, partitions, cached=True)
         cost_by_edges = by_edges(place, edges, events, partitions)
     return {
         "speedup": workers["speedup"],

@@ -79,6 +79,9 @@ def latency(report: Report) -> Iterator[str]:
         (f"{run['rate']:,.0f}", run["encode_lane"], *(f"{run[f'{name}_ms']:,.1f}" for name in ("p50", "p90", "p99")))
         for run in report["runs"]
     ]
+    floor = report["floor"]
+    quantiles = [f"{floor[f'{name}_ms']:,.1f}" for name in ("p50", "p90", "p99")]
+    rows.append((f"{floor['rate']:,.0f}", "transactions with nothing between, by librdkafka alone", *quantiles))
     yield from table(("events a second", "encode lane", "p50, ms", "p90, ms", "p99, ms"), rows)
     yield ""
     comments = ""

@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -257,6 +258,10 @@ class Worker:
             self._stop.set()
 
 
+#: how long a thread that computes keeps the interpreter from one that has a batch to hand on (Python's own: 5 ms)
+SWITCH_SECONDS = 0.001
+
+
 def calm_collector() -> None:
     """What is there now stays; states live long, so that looking through them all again and again is wasted."""
     gc.collect()
@@ -274,6 +279,7 @@ def run_worker(settings: Settings) -> None:
         await worker.run()
 
     faulthandler.enable()  # what a crash in compiled code leaves in the log
+    sys.setswitchinterval(SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
 

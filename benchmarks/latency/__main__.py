@@ -1,5 +1,7 @@
 """Event to delivered change, exactly once, under an open-loop load with intended send times.
 
+The broker is one that has run for a while, as a shop's has: Java's second compiler is done with it before.
+
 python -m benchmarks.latency --comments --json benchmarks/out/latency.json --plot docs/latency.svg
 """
 
@@ -10,6 +12,7 @@ import math
 import multiprocessing
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,12 +23,14 @@ import numpy.typing as npt
 import psutil
 
 from benchmarks.harness import JOB, BenchmarkError, cpu_seconds, machine, mean, worker_settings, write_json
-from benchmarks.latency.reading import Arrivals, read
+from benchmarks.latency import floor
+from benchmarks.latency.reading import Arrivals, caused, read
 from benchmarks.latency.sending import Sending, send
 from benchmarks.load import Spread
 from benchmarks.plots import Line, line_plot
 from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
+from streams.settings import Settings
 from streams.tools.child import ChildWorker, child_worker, free_port
 from streams.wire.topics import Topics
 
@@ -99,23 +104,55 @@ def measure(
     }
 
 
-def _under_load(
-    worker: ChildWorker,
-    bootstrap: str,
-    topics: Topics,
-    options: argparse.Namespace,
-    seconds: float,
-    rate: float,
-    comment_rate: float,
-) -> tuple[float, dict[str, Any], dict[str, Any], Arrivals]:
-    """Start, what was sent, how far the worker was at the end, and what the subscriber saw."""
-    reading, stop = _spawn.Event(), _spawn.Event()
-    changes, there = _spawn.Pipe(duplex=False)
-    reader = _spawn.Process(target=read, args=(bootstrap, topics.changes, options.partitions, reading, stop, there))
-    reader.start()
-    there.close()
-    if not reading.wait(60.0):
-        raise BenchmarkError("the subscriber did not begin to read")
+def measure_floor(broker: EmbeddedBroker, rate: float, options: argparse.Namespace) -> dict[str, Any]:
+    """The same load answered by nothing but transactions; what it takes first makes the broker warm."""
+    topics, bootstrap = Topics("floor", "floor-"), broker.bootstrap
+    create_topics({"bootstrap.servers": bootstrap}, topics.specs(options.partitions), 1)
+    ended = _spawn.Event()
+    names = (bootstrap, topics.events, topics.changes, topics.changelog)
+    pause = Settings(app="floor").turn_interval_ms / 1e3
+    workers = [
+        _spawn.Process(target=floor.answer, args=(*names, number, pause, ended)) for number in range(options.partitions)
+    ]
+    for worker in workers:
+        worker.start()
+    subscriber = _Subscriber(bootstrap, topics.changes, options.partitions, floor.answered)
+    before = cpu_seconds(broker.pid or 0)
+    seconds = options.broker_warm_up + options.seconds
+    start, sent = _sent(bootstrap, topics, options, seconds, rate, 0.0)
+    cpu = cpu_seconds(broker.pid or 0) - before
+    ended.set()
+    for worker in workers:
+        worker.join()
+    found = quantiles(_latencies(subscriber.arrivals(), "e", rate, start, options.broker_warm_up))
+    return {"rate": rate, "broker_cores": round(cpu / sent["seconds"], 2), **found}
+
+
+class _Subscriber:
+    """The process that reads the changes; it reads from now on."""
+
+    def __init__(self, bootstrap: str, topic: str, partitions: int, causes: Callable[[bytes], list[str]]) -> None:
+        reading, self._stop = _spawn.Event(), _spawn.Event()
+        self._changes, there = _spawn.Pipe(duplex=False)
+        arguments = (bootstrap, topic, partitions, causes, reading, self._stop, there)
+        self._process = _spawn.Process(target=read, args=arguments)
+        self._process.start()
+        there.close()
+        if not reading.wait(60.0):
+            raise BenchmarkError("the subscriber did not begin to read")
+
+    def arrivals(self) -> Arrivals:
+        """All that came until nothing more comes."""
+        self._stop.set()
+        found: Arrivals = _received(self._changes, 60.0, "subscriber")
+        self._process.join()
+        return found
+
+
+def _sent(
+    bootstrap: str, topics: Topics, options: argparse.Namespace, seconds: float, rate: float, comment_rate: float
+) -> tuple[float, dict[str, Any]]:
+    """When the load began (monotonic), and what was sent; returns when all is."""
     start = time.monotonic() + 3.0
     load = LOADS[options.load]
     sending = Sending(
@@ -126,6 +163,22 @@ def _under_load(
     sender.start()
     there.close()
     sent = _received(done, seconds + 60.0, "sender")
+    sender.join()
+    return start, sent
+
+
+def _under_load(
+    worker: ChildWorker,
+    bootstrap: str,
+    topics: Topics,
+    options: argparse.Namespace,
+    seconds: float,
+    rate: float,
+    comment_rate: float,
+) -> tuple[float, dict[str, Any], dict[str, Any], Arrivals]:
+    """Start, what was sent, how far the worker was at the end, and what the subscriber saw."""
+    subscriber = _Subscriber(bootstrap, topics.changes, options.partitions, caused)
+    start, sent = _sent(bootstrap, topics, options, seconds, rate, comment_rate)
     ended = time.monotonic()
     at_end = worker.status()
     encoded = worker.metrics()["segments_encoded_texts_total"]
@@ -134,10 +187,7 @@ def _under_load(
     if rate and comment_rate == FEW:
         drained = worker.wait_idle(every, _DRAIN_SECONDS)
     after = time.monotonic() - ended
-    stop.set()
-    arrivals: Arrivals = _received(changes, 60.0, "subscriber")
-    sender.join()
-    reader.join()
+    arrivals = subscriber.arrivals()
     found = {
         "at_end": at_end["events_total"],
         "encode_queue": at_end["encode_queue_depth"],
@@ -188,8 +238,9 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], list[Line]]:
     report: dict[str, Any] = {}
     with (
         tempfile.TemporaryDirectory(prefix="segments-bench-") as where,
-        EmbeddedBroker(Path(where) / "kafka") as broker,
+        EmbeddedBroker(Path(where) / "kafka", java_options=()) as broker,
     ):
+        report["floor"] = measure_floor(broker, options.rate or 10_000.0, options)
         for saturated in states:
             for rate in rates:
                 state = "saturated" if saturated else "idle"
@@ -219,6 +270,7 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], list[Line]]:
         "seconds": options.seconds,
         "warm_up_seconds": options.warm_up,
         "seed": options.seed,
+        "broker_warm_up_seconds": options.broker_warm_up,
         "what": "from when an event was due to be sent until a read_committed consumer has its change",
         "machine": machine(),
     }, lines
@@ -236,6 +288,9 @@ def main() -> None:
     parser.add_argument("--comments", action="store_true", help="comment to change as well, with few comments")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--warm-up", type=float, default=10.0)
+    parser.add_argument(
+        "--broker-warm-up", type=float, default=90.0, metavar="SECONDS", help="of transactions before all else"
+    )
     parser.add_argument("--load", choices=tuple(LOADS), default="shop", help="whose events, and which rules")
     parser.add_argument("--partitions", type=int, default=2)
     parser.add_argument("--guarantee", choices=("exactly_once", "at_least_once"), default="exactly_once")

