@@ -124,6 +124,8 @@ def measure_floor(broker: EmbeddedBroker, rate: float, options: argparse.Namespa
     ended.set()
     for worker in workers:
         worker.join()
+        if worker.exitcode:
+            raise BenchmarkError("a process of the floor failed")
     found = quantiles(_latencies(subscriber.arrivals(), "e", rate, start, options.broker_warm_up))
     return {"rate": rate, "broker_cores": round(cpu / sent["seconds"], 2), **found}
 

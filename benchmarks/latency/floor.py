@@ -55,7 +55,7 @@ def answer(bootstrap: str, events: str, changes: str, log: str, partition: int, 
         ids = [msgspec.json.decode(message.value() or b"{}")["id"] for message in found[::_CHANGES]]
         producer.begin_transaction()
         producer.produce(changes, msgspec.json.encode(ids), partition=partition)
-        producer.produce(log, state * len(found), partition=partition)
+        producer.produce(log, state * len(found), b"state", partition)
         producer.commit_transaction(30.0)
     consumer.close()
 
