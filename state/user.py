@@ -72,7 +72,7 @@ class PendingLabel(msgspec.Struct, array_like=True, gc=False):
     weight: float
 
 
-class Membership(msgspec.Struct, array_like=True):
+class Membership(msgspec.Struct, array_like=True, gc=False):
     """The user is in a segment since a time, with the score and the definition's version of then."""
 
     since: float
@@ -83,7 +83,7 @@ class Membership(msgspec.Struct, array_like=True):
     """The score that would have ended it, were the minimum stay over."""
 
 
-class UserState(msgspec.Struct, array_like=True):
+class UserState(msgspec.Struct, array_like=True, gc=False):
     """One user's record. New fields go to the end and have defaults (msgpack arrays grow)."""
 
     time: float = 0.0

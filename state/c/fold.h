@@ -27,7 +27,8 @@ typedef struct {
 } EventAt;
 typedef struct {
     PyTypeObject *type;
-    Py_ssize_t time, count, decayed, categories, tallies, seen, members, last, due, erased, plan, queued, encode_at, scored;
+    Py_ssize_t time, count, decayed, categories, tallies, seen, members, last, due, erased, plan, queued, encode_at, scored,
+        pending, labels, aliases;
 } StateAt;
 typedef struct {
     PyTypeObject *type;

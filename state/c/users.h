@@ -13,6 +13,8 @@ PyObject *fold_users(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *next_due(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 /* take_cached(users, cache, states, dues) -> users that are in neither */
 PyObject *take_cached(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+/* keep(cache, states): to the young end of the cache; see keep.c */
+PyObject *keep(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 
 /* Other threads get their turn between two users, as they do between two instructions of Python's. */
 void let_others_run(void);
@@ -20,6 +22,7 @@ void let_others_run(void);
 #define USERS_METHODS                                                                                                  \
     {"fold_users", (PyCFunction)(void (*)(void))fold_users, METH_FASTCALL, "Fold all users' events while they are quiet."}, \
     {"next_due", (PyCFunction)(void (*)(void))next_due, METH_FASTCALL, "next_due of streams.steps.membership."},      \
-    {"take_cached", (PyCFunction)(void (*)(void))take_cached, METH_FASTCALL, "Take users' states out of the cache."}
+    {"take_cached", (PyCFunction)(void (*)(void))take_cached, METH_FASTCALL, "Take users' states out of the cache."}, \
+    {"keep", (PyCFunction)(void (*)(void))keep, METH_FASTCALL, "Put users' states into the cache."}
 
 #endif

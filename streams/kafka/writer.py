@@ -26,6 +26,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from state import layout
+from state.cache import keep
 from state.store import SharedMemory, Store, wipe
 from state.store_errors import StoreDamagedError, StoreError
 from state.user import UserState
@@ -351,9 +352,7 @@ class PartitionWriter:
     def _remember(self, turn: Turn, effects: Effects, looked_at_timers: bool) -> None:
         self._refreshes.arrived(effects.refreshes)
         cache = self._cache
-        for user, state in turn.touched.items():
-            cache.pop(user, None)  # to the young end
-            cache[user] = state
+        keep(cache, turn.touched)
         if (over := len(cache) - self._settings.cached_users) > 0:
             # the oldest, all at once: each look for the first key goes over all that were deleted before it
             for user in list(islice(cache, over)):
