@@ -106,8 +106,9 @@ def encode(report: Report) -> Iterator[str]:
     ]
     yield from table(("precision", "comments a second, whole service", "bare model in a loop", "ratio"), rows)
     yield ""
-    first, other = report["precisions"]
-    yield f"{other} encodes {report[f'{other}_speedup']:.2f} times what {first} does. {where(report)}"
+    first, *others = report["precisions"]
+    faster = [f"{other} encodes {report[f'{other}_speedup']:.2f} times what {first} does. " for other in others]
+    yield "".join(faster) + where(report)
 
 
 def workers(report: Report) -> Iterator[str]:

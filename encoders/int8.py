@@ -55,12 +55,14 @@ class Int8Linear(nn.Module):
         return product.view(*x.shape[:-1], -1)
 
 
-def quantise(model: nn.Module) -> None:
-    """Put ``Int8Linear`` in the place of every linear layer of ``model``.
+class PrecisionError(RuntimeError):
+    """The precision is not for this processor."""
 
-    Raises RuntimeError on a processor that does not add up int8 products exactly (x86 without VNNI saturates).
-    """
-    _check_exact()
+
+def quantise(model: nn.Module) -> None:
+    """Put ``Int8Linear`` in the place of every linear layer of ``model``. Raises PrecisionError unless ``exact()``."""
+    if not exact():
+        raise PrecisionError("text precision int8: this processor's int8 products saturate; take float32")
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.Linear):
@@ -68,10 +70,13 @@ def quantise(model: nn.Module) -> None:
 
 
 @torch.inference_mode()
-def _check_exact() -> None:
+def exact() -> bool:
+    """Whether this processor adds up int8 products exactly: x86 without VNNI saturates.
+
+    Seven bits of activations would fit there, but come out slower than float32 and at a cosine of 0.976 to it.
+    """
     linear = nn.Linear(64, 16, bias=False)
     linear.weight.fill_(1.0)
     x = torch.ones(4, 64)
     x[:, 0] = 0.0  # so that all others are at the highest level
-    if not torch.allclose(Int8Linear(linear)(x), linear(x), rtol=1e-4):
-        raise RuntimeError("text precision int8: this processor's int8 products saturate; take float32")
+    return torch.allclose(Int8Linear(linear)(x), linear(x), rtol=1e-4)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from encoders.artifact import load_encoders
 from encoders.base import F32, TextEncoder, WrappedText, choose_device
 from encoders.heads import PublishedHead
+from encoders.int8 import PrecisionError
 from encoders.process import TextProcess
 from state.layout import Meta
 from state.store import SharedMemory
@@ -79,14 +80,20 @@ def make_place(settings: Settings, partition: int, partitions: int) -> Place:
 
 
 def load_models(settings: Settings, plan: Plan, own_process: bool = False) -> Models:
-    """Encoders and description vectors; the text encoder in a process of its own where that is asked for."""
-    encoders = load_encoders(
-        settings.text_model,
-        settings.encoder_artifact,
-        settings.device,
-        settings.torch_threads,
-        text_precision=settings.text_precision,
-    )
+    """Encoders and description vectors; the text encoder in a process of its own where that is asked for.
+
+    Raises WorkerError where the text precision is not for this processor.
+    """
+    try:
+        encoders = load_encoders(
+            settings.text_model,
+            settings.encoder_artifact,
+            settings.device,
+            settings.torch_threads,
+            text_precision=settings.text_precision,
+        )
+    except PrecisionError as error:
+        raise WorkerError(str(error)) from None
     if own_process:
         encoders = dataclasses.replace(encoders, text=TextProcess(encoders.text))
     models = make_models(encoders, plan)
