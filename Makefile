@@ -41,7 +41,7 @@ test: check ## check, then all tests on a real Kafka
 bench: venv ## all benchmarks (about half an hour) and the tables of docs/performance.md
 	@mkdir -p $(BENCH_OUT)
 	.venv/bin/python -m benchmarks.throughput --peers --json $(BENCH_OUT)/throughput.json --plot docs/throughput.svg
-	.venv/bin/python -m benchmarks.latency --rate 10000 --saturate-encoder --comments --json $(BENCH_OUT)/latency.json
+	.venv/bin/python -m benchmarks.latency --comments --json $(BENCH_OUT)/latency.json --plot docs/latency.svg
 	.venv/bin/python -m benchmarks.encode --json $(BENCH_OUT)/encode.json
 	.venv/bin/python -m benchmarks.hotpath --batch 100000 --json $(BENCH_OUT)/hotpath.json
 	.venv/bin/python -m benchmarks.scale --json $(BENCH_OUT)/scale.json

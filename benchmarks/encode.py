@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +114,8 @@ def run(comments: int, rounds: int, threads: int, partitions: int) -> dict[str, 
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     # on a processor whose int8 products saturate the worker refuses int8
-    other = "bf16" if gpu else "int8" if exact() else None
-    precisions = ["float32", *([other] if other else [])]
+    others = ["bf16"] if gpu else ["int8"] if exact() else []
+    precisions = ["float32", *others]
     texts = real_comments(comments)
     served: dict[str, list[dict[str, Any]]] = {precision: [] for precision in precisions}
     alone: dict[str, list[dict[str, Any]]] = {precision: [] for precision in precisions}
@@ -151,9 +152,7 @@ def run(comments: int, rounds: int, threads: int, partitions: int) -> dict[str, 
     report: dict[str, Any] = {
         key: blocks["float32"][key] for key in ("comments_per_second", "bare_comments_per_second", "ratio_to_bare")
     }
-    for key, rates in (("speedup", served), ("bare_speedup", alone)):
-        if other is None:
-            break
+    for other, (key, rates) in product(others, (("speedup", served), ("bare_speedup", alone))):
         pairs = zip(rates[other], rates["float32"], strict=True)
         report[f"{other}_{key}"] = round(
             statistics.median(fast["comments_per_second"] / slow["comments_per_second"] for fast, slow in pairs), 2

@@ -46,13 +46,18 @@ class Int8Linear(nn.Module):
         levels = (rows - (least + _HALF * step)).mul_(1.0 / step).round_().to(torch.int8)
         # torch casts to int8 ten times as fast as to uint8, which oneDNN takes; the highest bit is all that differs
         levels = levels.view(torch.uint8).bitwise_xor_(_HALF)
+        product = self.product(levels)
+        # rows = levels * step + least, and W summed up takes the part of the least
+        torch.addcmul(self.bias, product, step, out=product).addcmul_(self.weight_sum, least)
+        return product.view(*x.shape[:-1], -1)
+
+    def product(self, levels: torch.Tensor) -> torch.Tensor:
+        """uint8[n, in] times the weights: float32[n, out], exact where ``exact`` says so."""
         product: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
             levels, 1.0, 0, self._packed, self.weight_scale, self.weight_zero, None,
             1.0, 0, torch.float32, "none", [], "",
         )  # fmt: skip
-        # rows = levels * step + least, and W summed up takes the part of the least
-        torch.addcmul(self.bias, product, step, out=product).addcmul_(self.weight_sum, least)
-        return product.view(*x.shape[:-1], -1)
+        return product
 
 
 class PrecisionError(RuntimeError):

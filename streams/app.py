@@ -52,6 +52,8 @@ log = logging.getLogger(__name__)
 #: seconds for an orderly end, and for that of a worker that is stuck
 STOP_SECONDS = 15.0
 STUCK_STOP_SECONDS = 2.0
+#: how long a thread that computes keeps the interpreter from one that has a batch to hand on (Python's own: 5 ms)
+SWITCH_SECONDS = 0.001
 
 
 class WorkerError(RuntimeError):
@@ -263,10 +265,6 @@ class Worker:
             log.error("the task %s ended", task.get_name(), exc_info=error)
             self.service.failure = f"the task {task.get_name()} ended: {error}"
             self._stop.set()
-
-
-#: how long a thread that computes keeps the interpreter from one that has a batch to hand on (Python's own: 5 ms)
-SWITCH_SECONDS = 0.001
 
 
 def calm_collector() -> None:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +17,9 @@ from streams.tools.child import ChildWorker, free_port
 from streams.wire.topics import Topics
 from tests.forked import ForkedWorker, ForkServer
 from tests.helpers import APP, RULES, Start
+
+if TYPE_CHECKING:
+    import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -49,6 +53,24 @@ def data_dir() -> Path:
         source = "SEGMENTS_DATA names" if named else "SEGMENTS_DATA is not set, and the default is"
         pytest.fail(f"{source} {path}, where no data sets are: set SEGMENTS_DATA to their directory")
     return path.resolve()
+
+
+@pytest.fixture(scope="module")
+def exact_int8() -> Iterator[None]:
+    """int8 on any processor: where it would saturate, oneDNN multiplies in two parts, each too small for that."""
+    from encoders.int8 import Int8Linear, exact  # noqa: PLC0415 - torch takes seconds
+
+    once = Int8Linear.product
+
+    def in_two(layer: Int8Linear, levels: torch.Tensor) -> torch.Tensor:
+        low = levels.clamp(max=127)
+        return once(layer, low).add_(once(layer, levels - low))
+
+    with pytest.MonkeyPatch.context() as patch:
+        if not exact():
+            patch.setattr(Int8Linear, "product", in_two)
+        assert exact()
+        yield
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from streams.wire.emit import Change
 
+_decode = msgspec.json.Decoder(Change).decode
+
 
 @dataclass(frozen=True)
 class Arrivals:
@@ -77,9 +79,6 @@ def caused(value: bytes) -> list[str]:
     """The event that caused a change of ours."""
     change = _decode(value)
     return [change.reason.event] if change.origin == "event" else []
-
-
-_decode = msgspec.json.Decoder(Change).decode
 
 
 def _arrivals(got: list[tuple[float, bytes]], causes: Callable[[bytes], list[str]]) -> Arrivals:

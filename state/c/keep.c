@@ -19,6 +19,7 @@ static void hide(PyObject *container)
     PyObject_GC_UnTrack(container);
 }
 
+/* dicts of numbers and words alone, as edges, groups and last are, Python does not put on the list at all */
 static void hide_state(PyObject *state)
 {
     const StateAt *at = &bound.state;

@@ -42,6 +42,7 @@ _POLL_SECONDS = 0.05
 _TAIL_LINES = 25
 _LOG_BYTES = 16 * 1024 * 1024
 _SILENT = logging.Logger("streams.kafka.broker.probe", level=logging.CRITICAL + 1)
+
 # Runs Kafka as its child and holds the read end of a pipe whose other end only the starter has: however the starter
 # dies, the pipe ends and Kafka is stopped. (PR_SET_PDEATHSIG would also fire when merely the starting thread ends.)
 _KEEPER = """
@@ -98,7 +99,7 @@ class EmbeddedBroker:
 
     @property
     def bootstrap(self) -> str:
-        """``host:port`` for clients; BrokerError before the first start chose a port."""
+        """``host:port`` for clients; :class:`BrokerError` before the first start chose a port."""
         if not self._port:
             raise BrokerError("the broker has no port before its first start")
         return f"127.0.0.1:{self._port}"
@@ -256,9 +257,8 @@ class EmbeddedBroker:
         command += ["--config", str(self.data_dir / "server.properties")]
         with self.log_path.open("ab") as log:
             try:
-                # a second's work: the quick compiler and the plain collector start soonest
                 done = subprocess.run(
-                    [java[0], "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", *java[1:], *command],
+                    [*java, *command],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

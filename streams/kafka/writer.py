@@ -26,7 +26,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from state import layout
-from state.cache import keep
+from state.native import keep
 from state.store import SharedMemory, Store, wipe
 from state.store_errors import StoreDamagedError, StoreError
 from state.user import UserState

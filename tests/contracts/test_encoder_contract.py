@@ -12,7 +12,6 @@ import pytest
 
 from encoders.artifact import ENCODERS
 from encoders.base import F32, BuildOptions, EncoderSpec, Precision, Weights
-from encoders.int8 import exact
 
 
 def _make_in(spec: EncoderSpec, precision: Precision, options: BuildOptions, weights: Weights | None) -> Any:
@@ -20,7 +19,7 @@ def _make_in(spec: EncoderSpec, precision: Precision, options: BuildOptions, wei
 
 
 _OPTIONS = BuildOptions(device="cpu")
-_OTHERS: tuple[Precision, ...] = ("int8", "bf16") if exact() else ("bf16",)
+_OTHERS: tuple[Precision, ...] = ("int8", "bf16")
 _ROWS = [pytest.param(spec, id=spec.name) for spec in ENCODERS] + [
     pytest.param(replace(spec, make=partial(_make_in, spec, precision)), id=f"{spec.name}-{precision}")
     for spec in ENCODERS
@@ -30,7 +29,7 @@ _ROWS = [pytest.param(spec, id=spec.name) for spec in ENCODERS] + [
 
 
 @pytest.fixture(scope="module", params=_ROWS)
-def row(request: pytest.FixtureRequest) -> tuple[EncoderSpec, Any]:
+def row(request: pytest.FixtureRequest, exact_int8: None) -> tuple[EncoderSpec, Any]:
     spec: EncoderSpec = request.param
     return spec, spec.make(_OPTIONS, None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 from typing import get_args
 
@@ -19,18 +20,17 @@ from streams.steps.segments import load_plan
 from streams.tools.sources.stackexchange import rows
 from tests.helpers import RULES
 
+#: before any fixture helps it
+EXACT_HERE = exact()
+
 
 @pytest.fixture(scope="module")
 def float32() -> BertTextEncoder:
     return BertTextEncoder(device="cpu")
 
 
-#: a processor may not be able to: x86 without VNNI
-needs_exact = pytest.mark.skipif(not exact(), reason="int8 products saturate on this processor, so int8 is refused")
-
-
 @pytest.fixture(scope="module")
-def int8() -> BertTextEncoder:
+def int8(exact_int8: None) -> BertTextEncoder:
     return BertTextEncoder(device="cpu", precision="int8")
 
 
@@ -42,7 +42,6 @@ def comments(data_dir: Path) -> list[str]:
     return [texts[place] for place in (774, 2113, 447, 2925, 2216)] + texts[::170]
 
 
-@needs_exact
 def test_int8_stays_within_cosine_099_of_float32_for_every_comment(
     float32: BertTextEncoder, int8: BertTextEncoder, comments: list[str]
 ) -> None:
@@ -51,7 +50,6 @@ def test_int8_stays_within_cosine_099_of_float32_for_every_comment(
     assert np.median(cosines) > 0.998
 
 
-@needs_exact
 def test_an_int8_vector_is_the_same_to_the_bit_whatever_is_in_the_batch(
     int8: BertTextEncoder, comments: list[str]
 ) -> None:
@@ -69,7 +67,6 @@ def test_bf16_is_closer_to_float32_still(float32: BertTextEncoder, comments: lis
     assert np.einsum("nd,nd->n", float32.encode(texts), bf16).min() > 0.999
 
 
-@needs_exact
 def test_the_version_names_the_precision(float32: BertTextEncoder, int8: BertTextEncoder) -> None:
     assert int8.version == f"{float32.version}-int8"
 
@@ -81,8 +78,13 @@ def test_a_precision_that_is_unknown_or_not_for_the_device_is_refused() -> None:
         BertTextEncoder(device="cuda", precision="int8")
 
 
-@pytest.mark.skipif(exact(), reason="int8 is exact on this processor")
-def test_int8_is_refused_where_products_saturate(tmp_path: Path) -> None:
+def test_int8_is_exact_on_every_processor_but_x86_without_vnni() -> None:
+    saturates = platform.machine() == "x86_64" and "vnni" not in Path("/proc/cpuinfo").read_text()
+    assert saturates is not EXACT_HERE
+
+
+def test_int8_is_refused_where_products_saturate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("encoders.int8.exact", lambda: False)
     with pytest.raises(PrecisionError, match="take float32"):
         BertTextEncoder(device="cpu", precision="int8")
     (tmp_path / "segments.toml").write_text(RULES)
@@ -95,7 +97,7 @@ def test_the_setting_takes_the_precisions_of_the_encoder() -> None:
     assert get_args(Settings.model_fields["text_precision"].annotation) == get_args(Precision)
 
 
-@needs_exact
+@pytest.mark.usefixtures("exact_int8")
 @pytest.mark.parametrize("bias", [True, False])
 def test_an_int8_layer_is_near_the_layer_also_for_rows_of_zeros_and_of_very_unlike_ranges(bias: bool) -> None:
     torch.manual_seed(1)
