@@ -83,6 +83,7 @@ class Outcome:
             "users": found.users,
             "erased": found.erased,
             "changes": found.changes,
+            "entries": found.entries,
             "members": found.members,
             "dead_letters": found.dead_letters,
             "kills": self.kills.total(),

@@ -43,7 +43,10 @@ class Findings:
     dead_letters: int = 0
     erased: int = 0
     """Users."""
+    entries: dict[str, int] = field(default_factory=dict)
+    """By segment, how often it was entered."""
     members: dict[str, int] = field(default_factory=dict)
+    """By segment, at the end."""
     differences: list[str] = field(default_factory=list)
 
     def report(self, difference: str) -> None:
@@ -70,6 +73,7 @@ def compare(source: Source, app: str, prefix: str, rules: Sequence[Rule], stoppe
     changes = written.read_changes(source, f"{prefix}segment-changes", found.report)
     letters = written.read_letters(source, f"{prefix}dead-letters")
     found.events, found.changes = counted.records, changes.count
+    found.entries = dict(sorted(changes.entries.items()))
     found.users = sum(not user.gone for user in counted.users.values())
     found.distinct_events = sum(len(user.ids) for user in counted.users.values())
     found.misrouted = sum(user.misrouted for user in counted.users.values())

@@ -61,6 +61,8 @@ class Changes:
     """What subscribers of ``segment-changes`` have seen."""
 
     count: int = 0
+    entries: Counter[str] = field(default_factory=Counter)
+    """How often each segment was entered, by anybody."""
     members: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     sequences: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
@@ -81,6 +83,7 @@ def read_changes(source: Source, topic: str, report: Report) -> Changes:
         entered = change["change"] == "entered"
         if entered == (segment in found.members[user]):
             report(f"user {user}: {change['change']} {segment} twice, at sequence {sequence}")
+        found.entries[segment] += entered
         (found.members[user].add if entered else found.members[user].discard)(segment)
         headers = {name: value.decode() for name, value in message.headers() or []}
         if headers.get("ce_id") in ids:
