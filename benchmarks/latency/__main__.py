@@ -104,21 +104,30 @@ def measure(
     }
 
 
-def measure_floor(broker: EmbeddedBroker, rate: float, options: argparse.Namespace) -> dict[str, Any]:
-    """The same load answered by nothing but transactions; what it takes first makes the broker warm."""
-    topics, bootstrap = Topics("floor", "floor-"), broker.bootstrap
+def measure_floor(
+    broker: EmbeddedBroker, rate: float, saturated: bool, warm_up: float, options: argparse.Namespace
+) -> dict[str, Any]:
+    """The same load answered by nothing but transactions."""
+    state = "saturated" if saturated else "idle"
+    topics, bootstrap = Topics("floor", f"floor-{state}-"), broker.bootstrap
     create_topics({"bootstrap.servers": bootstrap}, topics.specs(options.partitions), 1)
     ended = _spawn.Event()
     names = (bootstrap, topics.events, topics.changes, topics.changelog)
     pause = Settings(app="floor").turn_interval_ms / 1e3
     workers = [
-        _spawn.Process(target=floor.answer, args=(*names, number, pause, ended)) for number in range(options.partitions)
+        _spawn.Process(target=floor.answer, args=(*names, number, pause, ended), daemon=True)
+        for number in range(options.partitions)
     ]
+    if saturated:
+        ready = _spawn.Event()
+        workers.append(_spawn.Process(target=floor.encode, args=(ready, ended)))
     for worker in workers:
         worker.start()
+    if saturated and not ready.wait(60.0):
+        raise BenchmarkError("the text process of the floor did not begin")
     subscriber = _Subscriber(bootstrap, topics.changes, options.partitions, floor.answered)
     before = cpu_seconds(broker.pid or 0)
-    seconds = options.broker_warm_up + options.seconds
+    seconds = warm_up + options.seconds
     start, sent = _sent(bootstrap, topics, options, seconds, rate, 0.0)
     cpu = cpu_seconds(broker.pid or 0) - before
     ended.set()
@@ -126,8 +135,8 @@ def measure_floor(broker: EmbeddedBroker, rate: float, options: argparse.Namespa
         worker.join()
         if worker.exitcode:
             raise BenchmarkError("a process of the floor failed")
-    found = quantiles(_latencies(subscriber.arrivals(), "e", rate, start, options.broker_warm_up))
-    return {"rate": rate, "broker_cores": round(cpu / sent["seconds"], 2), **found}
+    found = quantiles(_latencies(subscriber.arrivals(), "e", rate, start, warm_up))
+    return {"rate": rate, "encode_lane": state, "broker_cores": round(cpu / sent["seconds"], 2), **found}
 
 
 class _Subscriber:
@@ -137,7 +146,7 @@ class _Subscriber:
         reading, self._stop = _spawn.Event(), _spawn.Event()
         self._changes, there = _spawn.Pipe(duplex=False)
         arguments = (bootstrap, topic, partitions, causes, reading, self._stop, there)
-        self._process = _spawn.Process(target=read, args=arguments)
+        self._process = _spawn.Process(target=read, args=arguments, daemon=True)
         self._process.start()
         there.close()
         if not reading.wait(60.0):
@@ -161,7 +170,7 @@ def _sent(
         bootstrap, topics.events, start, seconds, rate, load.users, load.spread, comment_rate, options.seed
     )  # fmt: skip
     done, there = _spawn.Pipe(duplex=False)
-    sender = _spawn.Process(target=send, args=(sending, there))
+    sender = _spawn.Process(target=send, args=(sending, there), daemon=True)
     sender.start()
     there.close()
     sent = _received(done, seconds + 60.0, "sender")
@@ -242,7 +251,12 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], list[Line]]:
         tempfile.TemporaryDirectory(prefix="segments-bench-") as where,
         EmbeddedBroker(Path(where) / "kafka", java_options=()) as broker,
     ):
-        report["floor"] = measure_floor(broker, options.rate or 10_000.0, options)
+        # the first one makes the broker warm
+        warm_ups = dict.fromkeys(states, options.warm_up) | {states[0]: options.broker_warm_up}
+        report["floor"] = [
+            measure_floor(broker, options.rate or 10_000.0, saturated, warm_up, options)
+            for saturated, warm_up in warm_ups.items()
+        ]
         for saturated in states:
             for rate in rates:
                 state = "saturated" if saturated else "idle"

@@ -5,14 +5,22 @@ No Python of ours or Faust's takes part: librdkafka fetches, sends and commits. 
 
 from __future__ import annotations
 
+import itertools
+import multiprocessing
 import time
 from multiprocessing.synchronize import Event
 
 import msgspec
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from encoders.artifact import load_encoders
+from encoders.process import TextProcess
+from streams.settings import Settings
+
 #: bytes of state that a worker writes for an event of this load
 _STATE_BYTES = 67
+#: events whose state goes into one record; texts encoded in one go
+_TOGETHER, _TEXTS = 1_000, 32
 #: one event in so many is answered by a change
 _CHANGES = 20
 
@@ -55,9 +63,24 @@ def answer(bootstrap: str, events: str, changes: str, log: str, partition: int, 
         ids = [msgspec.json.decode(message.value() or b"{}")["id"] for message in found[::_CHANGES]]
         producer.begin_transaction()
         producer.produce(changes, msgspec.json.encode(ids), partition=partition)
-        producer.produce(log, state * len(found), b"state", partition)
+        for start in range(0, len(found), _TOGETHER):
+            producer.produce(log, state * len(found[start : start + _TOGETHER]), b"state", partition)
         producer.commit_transaction(30.0)
     consumer.close()
+
+
+def encode(ready: Event, stop: Event) -> None:
+    """The worker's text process, with new texts without end until ``stop`` is set: what a saturated encode lane is."""
+    settings = Settings(app="floor")
+    encoders = load_encoders(settings.text_model, None, settings.device, settings.torch_threads)
+    process = TextProcess(encoders.text)
+    for number in itertools.count():
+        process.encode([f"a quiet dinner in a small restaurant, {number} times and {each}" for each in range(_TEXTS)])
+        ready.set()
+        parent = multiprocessing.parent_process()
+        if stop.is_set() or parent is None or not parent.is_alive():
+            break
+    process.close()
 
 
 def answered(value: bytes) -> list[str]:
