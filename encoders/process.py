@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from multiprocessing.connection import Connection
 
 import msgspec
 import numpy as np
+import torch
 
 from encoders.base import F32, TextEncoder, WrappedText
 
@@ -86,6 +89,27 @@ def _step_back() -> None:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
+def _stayer() -> Callable[[], AbstractContextManager[None]]:
+    """What keeps this thread on the processor where it is.
+
+    Else it is moved to each one that is idle for a moment, and leaves cold caches to whoever woke up there meanwhile.
+    """
+    where = getattr(ctypes.CDLL(None), "sched_getcpu", None)
+    if where is None or torch.get_num_threads() > 1:  # torch's own threads would stay there as well
+        return nullcontext
+    allowed = os.sched_getaffinity(0)
+
+    @contextmanager
+    def stay() -> Iterator[None]:
+        os.sched_setaffinity(0, {where()})
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, allowed)
+
+    return stay
+
+
 def _packed(texts: Sequence[str]) -> bytes:
     # a lone surrogate has no UTF-8, and the encoder makes a question mark of it
     return msgspec.msgpack.encode([text.encode("utf-8", "replace").decode() for text in texts])
@@ -99,6 +123,7 @@ def _serve(encoder: TextEncoder, connection: Connection, theirs: Connection) -> 
     for number in (signal.SIGINT, signal.SIGTERM):  # meant for the worker, which finishes its work first
         signal.signal(number, signal.SIG_IGN)
     _step_back()
+    stay = _stayer()
     unpack = msgspec.msgpack.Decoder(list[str]).decode
     while True:
         try:
@@ -106,7 +131,8 @@ def _serve(encoder: TextEncoder, connection: Connection, theirs: Connection) -> 
         except (EOFError, OSError):
             return
         try:
-            answer = _VECTORS + np.ascontiguousarray(encoder.encode(texts), dtype=np.float32).tobytes()
+            with stay():
+                answer = _VECTORS + np.ascontiguousarray(encoder.encode(texts), dtype=np.float32).tobytes()
         except Exception as error:
             answer = _FAILED + f"{type(error).__name__}: {error}".encode("utf-8", "replace")
         connection.send_bytes(answer)

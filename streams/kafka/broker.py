@@ -272,7 +272,8 @@ class EmbeddedBroker:
 
     def _launch(self, java: list[str]) -> None:
         command = [*java, "kafka.Kafka", str(self.data_dir / "server.properties")]
-        # its own session: Ctrl-C in a terminal reaches the starter, which stops the broker after its clients
+        # a process group of its own: Ctrl-C in a terminal reaches the starter, which stops the broker after its clients
+        # but no session: where a kernel groups by session, the lowest class (the text process) counts only within one
         with self.log_path.open("ab") as log:
             if self.detached:
                 self._process = subprocess.Popen(
@@ -285,7 +286,7 @@ class EmbeddedBroker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                start_new_session=True,
+                process_group=0,
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()

@@ -90,7 +90,7 @@ class WorkerProcess:
                 stdout=written,
                 stderr=written,
                 env=environment,
-                start_new_session=True,  # Ctrl-C in a terminal reaches the starter, which stops it in order
+                process_group=0,  # Ctrl-C in a terminal reaches the starter, which stops it in order
             )
 
     @property

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import psutil
 import pytest
+import torch
 
 from encoders.base import F32
 from encoders.process import NICENESS, TextProcess, TextProcessError
@@ -32,6 +33,23 @@ class Lengths:
         return np.array([(len(text), os.getpid()) for text in texts], np.float32).reshape(-1, 2)
 
 
+class Places(Lengths):
+    """On how many processors it may run while it encodes."""
+
+    def encode(self, texts: Sequence[str]) -> F32:
+        if "poison" in texts:
+            raise ValueError("poisonous")
+        return np.full((len(texts), 2), len(os.sched_getaffinity(0)), np.float32)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def process() -> Iterator[TextProcess]:
     process = TextProcess(Lengths())
@@ -48,6 +66,24 @@ def test_texts_are_encoded_by_a_child_of_lower_priority(process: TextProcess) ->
     assert vectors.flags.writeable
     assert process.encode([]).shape == (0, 2)
     assert (process.dim, process.version) == (2, "lengths-1")
+
+
+def test_while_it_encodes_the_child_stays_on_one_processor(one_thread: None) -> None:
+    process = TextProcess(Places())
+    everywhere = os.sched_getaffinity(0)
+    assert process.encode(["a"])[0, 0] == 1.0
+    assert os.sched_getaffinity(process.pid or 0) == everywhere
+    with pytest.raises(TextProcessError):
+        process.encode(["poison"])
+    assert os.sched_getaffinity(process.pid or 0) == everywhere
+    process.close()
+
+
+def test_a_child_with_several_threads_may_run_everywhere(one_thread: None) -> None:
+    torch.set_num_threads(2)
+    process = TextProcess(Places())
+    assert process.encode(["a"])[0, 0] == len(os.sched_getaffinity(0))
+    process.close()
 
 
 def test_a_lone_surrogate_passes(process: TextProcess) -> None:
