@@ -36,7 +36,7 @@ check: venv ## ruff and mypy
 	.venv/bin/mypy
 
 test: check ## check, then all tests on a real Kafka
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadgroup
 
 bench: venv ## all benchmarks (about half an hour) and the tables of docs/performance.md
 	@mkdir -p $(BENCH_OUT)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -46,6 +47,8 @@ OF_ANOTHER: Final = 10
 BATCH: Final = 2_000
 #: events a second of event time
 _RATE: Final = 5_000.0
+#: what RocksDB's log says of each compaction that ended
+_COMPACTED: Final = re.compile(r'"compaction_time_cpu_micros": (\d+)')
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,11 @@ def settle(workers: Sequence[ChildWorker], partitions: int, deadline: float = 18
         )
 
 
+def compaction_seconds(directory: Path) -> float:
+    """Processor time of all compactions that have ended in the RocksDBs under ``directory``."""
+    return sum(int(each) for log in directory.rglob("LOG*") for each in _COMPACTED.findall(log.read_text())) / 1e6
+
+
 def measure(
     place: Place,
     app: str,
@@ -132,12 +140,16 @@ def measure(
         before = sum(child.status()["events_total"] for child in children)
         release = stack.enter_context(held(place.broker.bootstrap, topic, records))
         settle(children, partitions)
+        stores = [place.settings(app, f"{app}-{number}")["data_dir"] for number in range(workers)]
+        compacted = sum(compaction_seconds(Path(store)) for store in stores)
         release()
         first, last = between(progress(children, before + count, 300.0, (pid,)), before)
+        compacted = sum(compaction_seconds(Path(store)) for store in stores) - compacted
     events = last.events - first.events
     return {
         "events_per_second": round(events / (last.time - first.time)),
         "cpu_microseconds_per_event": round(1e6 * (last.cpu - first.cpu) / events, 2),
+        "compaction_microseconds_per_event": round(1e6 * compacted / count, 2),
         "broker_cpu_microseconds_per_event": round(1e6 * (last.beside - first.beside) / events, 2),
         "events": events,
         "load_1m": round(os.getloadavg()[0], 2),
@@ -180,7 +192,7 @@ def by_users(
         topic = place.topics(app, partitions).events
         settings = Settings(app=app, bootstrap=place.broker.bootstrap, topic_prefix=f"{app}-", segments_file=JOB)
         # so deep that records are alike half-way through what is measured
-        depth = max(1, 22 - events // (2 * users))
+        depth = 2 + events // (2 * min(*sizes, 10_000)) - events // (2 * users)
         filled = fill(settings, plan, users, partitions, depth)
 
         def warm(worker: ChildWorker, users: int = users, topic: str = topic) -> None:
@@ -263,7 +275,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
     parser.add_argument("--users", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--edges", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--events", type=int, default=200_000, help="events measured at each size")
+    parser.add_argument("--events", type=int, default=600_000, help="at each size, so many that RocksDB compacts")
     parser.add_argument("--load", type=int, default=1_200_000, help="events for one worker and for two")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()

@@ -81,7 +81,9 @@ class Store:
         options = Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_write_buffer_manager(self._memory.buffers)
-        options.set_compression_type(DBCompressionType.lz4())
+        # what is flushed is soon merged into the last level: only there compression is worth its time
+        options.set_compression_type(DBCompressionType.none())
+        options.set_bottommost_compression_type(DBCompressionType.lz4())
         options.set_max_background_jobs(2)
         options.set_max_open_files(512)
         options.set_keep_log_file_num(2)
@@ -99,6 +101,9 @@ class Store:
             options.set_level_zero_file_num_compaction_trigger(16)
             options.set_level_zero_slowdown_writes_trigger(40)
             options.set_level_zero_stop_writes_trigger(64)
+        else:
+            # each merge reads and writes most of what is there; a get asks the filters of a few files more
+            options.set_level_zero_file_num_compaction_trigger(8)
         try:
             self._db = Rdict(str(self.path), options)
             written = WriteOptions()

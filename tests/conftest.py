@@ -22,13 +22,20 @@ if TYPE_CHECKING:
     import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+SERVICES = frozenset({"browser", "crash", "integration"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever uses the broker carries the mark ``kafka``, so that ``-m 'not kafka'`` is the quick run."""
+    """Whatever uses the broker carries the mark ``kafka``, so that ``-m 'not kafka'`` is the quick run.
+
+    With ``-n 2 --dist loadgroup`` one process has the tests that wait for services, one after the other, and another
+    has the rest.
+    """
     for item in items:
         if "broker" in getattr(item, "fixturenames", ()):
             item.add_marker("kafka")
+        if item.path.relative_to(REPOSITORY / "tests").parts[0] in SERVICES or item.get_closest_marker("kafka"):
+            item.add_marker(pytest.mark.xdist_group("services"))
 
 
 @pytest.fixture(scope="session")
