@@ -38,7 +38,7 @@ check: venv ## ruff and mypy
 test: check ## check, then all tests on a real Kafka
 	.venv/bin/python -m pytest -n 2 --dist loadgroup
 
-bench: venv ## all benchmarks (about half an hour) and the tables of docs/performance.md
+bench: venv ## all benchmarks (about an hour) and the tables of docs/performance.md
 	@mkdir -p $(BENCH_OUT)
 	.venv/bin/python -m benchmarks.throughput --peers --json $(BENCH_OUT)/throughput.json --plot docs/throughput.svg
 	.venv/bin/python -m benchmarks.latency --comments --json $(BENCH_OUT)/latency.json --plot docs/latency.svg

@@ -147,10 +147,15 @@ def edges(report: Report) -> Iterator[str]:
 
 def _costs(what: str, found: Report, ratio: float) -> Iterator[str]:
     rows = [
-        (f"{int(size):,}", f"{each['cpu_microseconds_per_event']:.2f}", f"{each['events_per_second']:,}")
+        (
+            f"{int(size):,}",
+            f"{each['cpu_microseconds_per_event']:.2f}",
+            f"{each['compaction_microseconds_per_event']:.2f}",
+            f"{each['events_per_second']:,}",
+        )
         for size, each in found.items()
     ]
-    yield from table((what, "CPU of the worker, µs an event", "events a second"), rows)
+    yield from table((what, "CPU of the worker, µs an event", "of it RocksDB's compactions", "events a second"), rows)
     yield ""
     yield f"The dearest takes {ratio:g} times what the cheapest takes."
 
