@@ -101,8 +101,7 @@ class Store:
             options.set_level_zero_file_num_compaction_trigger(16)
             options.set_level_zero_slowdown_writes_trigger(40)
             options.set_level_zero_stop_writes_trigger(64)
-        else:
-            # each merge reads and writes most of what is there; a get asks the filters of a few files more
+        else:  # each merge reads and writes most of what is there; a get asks the filters of a few files more
             options.set_level_zero_file_num_compaction_trigger(8)
         try:
             self._db = Rdict(str(self.path), options)

@@ -272,8 +272,8 @@ class EmbeddedBroker:
 
     def _launch(self, java: list[str]) -> None:
         command = [*java, "kafka.Kafka", str(self.data_dir / "server.properties")]
-        # a process group of its own: Ctrl-C in a terminal reaches the starter, which stops the broker after its clients
-        # but no session: where a kernel groups by session, the lowest class (the text process) counts only within one
+        # its own process group: Ctrl-C in a terminal reaches the starter, which stops the broker last. But its
+        # session: where a kernel groups by session, the lowest class (the text process) counts only within one
         with self.log_path.open("ab") as log:
             if self.detached:
                 self._process = subprocess.Popen(
@@ -283,11 +283,8 @@ class EmbeddedBroker:
                 return
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _KEEPER, *command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                process_group=0,
-            )
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, process_group=0,
+            )  # fmt: skip
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
