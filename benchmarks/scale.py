@@ -140,11 +140,11 @@ def measure(
         before = sum(child.status()["events_total"] for child in children)
         release = stack.enter_context(held(place.broker.bootstrap, topic, records))
         settle(children, partitions)
-        stores = [place.settings(app, f"{app}-{number}")["data_dir"] for number in range(workers)]
-        compacted = sum(compaction_seconds(Path(store)) for store in stores)
+        stores = [Path(place.settings(app, f"{app}-{number}")["data_dir"]) for number in range(workers)]
+        compacted = sum(map(compaction_seconds, stores))
         release()
         first, last = between(progress(children, before + count, 300.0, (pid,)), before)
-        compacted = sum(compaction_seconds(Path(store)) for store in stores) - compacted
+        compacted = sum(map(compaction_seconds, stores)) - compacted
     events = last.events - first.events
     return {
         "events_per_second": round(events / (last.time - first.time)),

@@ -37,8 +37,7 @@ class Places(Lengths):
     """On how many processors it may run while it encodes."""
 
     def encode(self, texts: Sequence[str]) -> F32:
-        if "poison" in texts:
-            raise ValueError("poisonous")
+        super().encode(texts)
         return np.full((len(texts), 2), len(os.sched_getaffinity(0)), np.float32)
 
 
