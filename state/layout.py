@@ -20,6 +20,8 @@ t      due ms 8 BE, user id       empty: derived from u, at restore as well     
 o      (nothing)                  8 changelog offset to continue from (int64 BE),  no
                                   8 when it was the end (float64 BE, seconds), or none
 s      w                          empty: something was erased since the last scrub no
+o      c                          id of the changelog's topic: a store of another one no
+                                  is foreign
 s      d                          8 when the store was last scrubbed (float64 BE)  no
 =====  =========================  ==============================================  =========
 """
@@ -41,6 +43,7 @@ from state.windows import NEVER, Tally
 FORMAT = 1
 POSITION_KEY = b"p"
 OFFSET_KEY = b"o"
+CHANGELOG_KEY = b"oc"
 SCRUB_WANTED_KEY = b"sw"
 SCRUB_DONE_KEY = b"sd"
 #: values of ``f``
@@ -58,6 +61,20 @@ _MAX_MS = 2**63
 
 class FormatError(ValueError):
     """The record was written by another version of the service."""
+
+
+class Installation(msgspec.Struct):
+    """Whose state a partition holds and what it was made from, so that a worker of another one finds that out."""
+
+    prefix: str = ""
+    app: str = ""
+    partitions: int = 0
+    """Of each topic: who lives in which partition depends on it."""
+    partitioner: str = ""
+    topics: dict[str, str] = {}
+    """Source topic → Kafka's id of it: a topic made anew has another one. Empty where the broker knows none."""
+    moving_to: int = 0
+    """So many partitions are being moved to; 0: none. Meanwhile no worker may start."""
 
 
 class Meta(msgspec.Struct):
@@ -83,6 +100,10 @@ class Meta(msgspec.Struct):
     """Users that wait for the encode lane: the ``q`` records; -1: to be counted, as an earlier release did not."""
     aliases: int = 0
     """Forwarding records of the partition: without any nobody looks for one."""
+    installation: Installation | None = None
+    """None: written by an earlier release; the next turn completes it."""
+    lost: int = 0
+    """Records of source topics that retention removed before they were read."""
 
 
 class Guard(msgspec.Struct, array_like=True):

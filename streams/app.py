@@ -155,7 +155,7 @@ class Worker:
             lambda: self._models, self._follower, self._standby,
         )  # fmt: skip
         self._watchdog = Watchdog(settings.stuck_seconds)
-        self._lag = LagMonitor(conf, settings.app, self.metrics)
+        self._lag = LagMonitor(conf, settings.installation, self.metrics)
         self.web = WebServer(build_web(self.service, self.metrics))
         self._stop = asyncio.Event()
         self._patience = STOP_SECONDS

@@ -16,9 +16,13 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SEGMENTS_", frozen=True, extra="forbid")
 
-    app: str = Field("segments", description="Consumer group, prefix of transactional ids and internal topics.")
+    app: str = Field(
+        "segments", description="Name of the service: in group, transactional ids, internal topics and directory."
+    )
     bootstrap: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, comma separated.")
-    topic_prefix: str = Field("", description="Put before every topic name; separates installations on one cluster.")
+    topic_prefix: str = Field(
+        "", description="Put before every name (topics, group, ids, directory); separates installations on one cluster."
+    )
     partitions: int = Field(4, ge=1, description="Partitions of the topics that `segments topics` creates.")
     replication: int = Field(1, ge=1, description="Replication factor of created topics.")
     retention_days: int = Field(30, ge=1, description="Days that events and changes are kept.")
@@ -121,9 +125,14 @@ class Settings(BaseSettings):
         return tuple(sources)
 
     @property
+    def installation(self) -> str:
+        """The name of what is one installation's alone: its group, transactional ids, directory, source of events."""
+        return f"{self.topic_prefix}{self.app}"
+
+    @property
     def state_dir(self) -> Path:
         """Where this worker keeps its local state."""
-        return self.data_dir / self.worker_name / self.app
+        return self.data_dir / self.worker_name / self.installation
 
     @property
     def secrets(self) -> list[str]:

@@ -31,7 +31,7 @@ def make_faust(settings: Settings) -> faust.App:
     directory = settings.state_dir / "faust"
     directory.mkdir(parents=True, exist_ok=True)
     return faust.App(
-        settings.app,
+        settings.installation,
         broker=[f"segments-batch://{server}" for server in servers],
         broker_credentials=credentials,
         autodiscover=False,

@@ -47,7 +47,7 @@ class TopicReader:
     def __init__(self, settings: Settings, topic: str, partition: int, start: int) -> None:
         conf: dict[str, str | int | float | bool] = {
             **settings.librdkafka(),
-            "group.id": f"{settings.app}-audit",
+            "group.id": f"{settings.installation}-audit",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",

@@ -49,7 +49,7 @@ class Output:
     def __init__(self, settings: Settings, place: Place) -> None:
         """Raises FencedError or AbortedError."""
         self._place = place
-        self._source = event_source(settings.app, place.partition)
+        self._source = event_source(place.topics.installation, place.partition)
         self._value: Callable[[Change], bytes] = audience_value if settings.value_format == "audience" else change_value
         self._transactional = settings.processing_guarantee == "exactly_once"
         self._failed: list[KafkaError] = []
@@ -156,7 +156,7 @@ def dead_letter(reject: Reject) -> tuple[bytes | None, bytes | None, Headers]:
 
 def _new_producer(settings: Settings, place: Place, failed: list[KafkaError]) -> Producer:
     guarantee: dict[str, Any] = {
-        "transactional.id": f"{settings.app}-{place.partition}",
+        "transactional.id": f"{place.topics.installation}-{place.partition}",
         "transaction.timeout.ms": settings.transaction_timeout_ms,
     }
     transactional = settings.processing_guarantee == "exactly_once"

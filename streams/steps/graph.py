@@ -309,7 +309,7 @@ def _give_receipt(turn: Turn, message: Gone) -> None:
         erased_at=message.time,
         processed_at=turn.processed_at,
     )
-    source = event_source(place.topics.app, place.partition)
+    source = event_source(place.topics.installation, place.partition)
     turn.effects.messages.append(
         Message(
             place.topics.receipts,

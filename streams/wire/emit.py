@@ -95,9 +95,9 @@ def change_id(change: Change) -> str:
     return f"{change.user}/{change.sequence}"
 
 
-def event_source(app: str, partition: int) -> bytes:
+def event_source(installation: str, partition: int) -> bytes:
     """Who says it: the CloudEvents source of a partition's records."""
-    return f"/live-segments/{app}/{partition}".encode()
+    return f"/live-segments/{installation}/{partition}".encode()
 
 
 def event_headers(identity: str, source: bytes, kind: str, subject: str, time: float) -> Headers:

@@ -33,6 +33,11 @@ class Topics:
     prefix: str = ""
 
     @property
+    def installation(self) -> str:
+        """As ``Settings.installation``."""
+        return f"{self.prefix}{self.app}"
+
+    @property
     def events(self) -> str:
         return f"{self.prefix}user-events"
 

@@ -79,6 +79,11 @@ GUARD = layout.Guard(1_700_000_100.5, 1_700_000_200.25, 7)
 META_2 = msgspec.structs.replace(META, guards=4, queued=1)
 USER_3 = msgspec.structs.replace(USER_2, aliases=["anonymous-1"])
 META_3 = msgspec.structs.replace(META_2, aliases=1)
+META_4 = msgspec.structs.replace(
+    META_3,
+    installation=layout.Installation("shop-", "segments", 8, "murmur2", {"shop-user-events": "4mWvSUVYQpKB4yCWBY1nbQ"}),
+    lost=5,
+)
 ALIAS = layout.Alias("用户", 1_700_000_100.5, 4, {2**64 - 1: 1_700_000_000})
 
 
@@ -90,7 +95,7 @@ def full_chunk() -> bytes:
 
 
 #: what only earlier releases wrote
-OLD = ("user", "user-new", "meta", "user-2", "user-new-2", "meta-2", "user-3", "user-new-3")
+OLD = ("user", "user-new", "meta", "user-2", "user-new-2", "meta-2", "user-3", "user-new-3", "meta-3")
 #: name → bytes of now
 RECORDS = {
     "user-4": layout.encode_user(USER_3),
@@ -100,7 +105,7 @@ RECORDS = {
     "vectors": layout.encode_vectors(VECTORS),
     "vectors-new": layout.encode_vectors(Vectors()),
     "neighbour": layout.encode_neighbour(Neighbour(2, 7, b"\x04<", b"\x05<")),
-    "meta-3": layout.encode_meta(META_3),
+    "meta-4": layout.encode_meta(META_4),
     "alias": layout.encode_alias(ALIAS),
     "guard": layout.encode_guard(GUARD),
     "moment": layout.encode_moment(1_700_000_100.5),
@@ -122,6 +127,7 @@ RECORDS = {
     "key-seen": layout.seen_keys("用户", [258])[0],
     "key-position": layout.POSITION_KEY,
     "key-offset": layout.OFFSET_KEY,
+    "key-changelog": layout.CHANGELOG_KEY,
 }
 
 
@@ -161,6 +167,7 @@ def test_old_bytes_are_read_as_they_were_meant() -> None:
     assert layout.decode_user(old["user-new-3"]) == UserState()
     assert layout.decode_user(old["user-4"]) == USER_3
     assert layout.decode_meta(old["meta-3"]) == META_3
+    assert layout.decode_meta(old["meta-4"]) == META_4
     assert layout.decode_alias(old["alias"]) == ALIAS
     assert layout.decode_offset(old["offset"]) == (1_234_567_890_123, 0.0)
     assert layout.timer_parts(old["key-timer"]) == (1_700_003_720.063, b"u")
