@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from state.user import UserState
 from state.vectors import text_direction
-from streams.steps import words
+from streams.steps import exclusive, words
 from streams.steps.membership import Cause, check_rule, leave, next_due
 from streams.steps.turn import Turn
 from streams.wire.emit import Reason
@@ -18,6 +18,7 @@ def reconcile(turn: Turn, user: str, state: UserState, now: float) -> None:
         if segment_id not in turn.plan.segments:
             reason = Reason(summary="the segment is not defined any more")
             leave(turn, user, state, segment_id, member.version, member.score, now, cause, reason)
+    exclusive.keep_one_of_each(turn, user, state, now, Cause("definition", "fold"))
     for key in state.tallies.keys() - turn.plan.tallies.specs.keys():
         del state.tallies[key]  # nobody adds to it any more, so it would be wrong if asked for again
     turn.plan.watch.change(state.last, state.time)

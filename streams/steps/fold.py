@@ -14,7 +14,8 @@ from streams.steps import graph, learned, merge, reroute
 from streams.steps.definitions import reconcile
 from streams.steps.effects import Record, Rerouted
 from streams.steps.erasure import erase
-from streams.steps.membership import Cause, check_rule, fire_timers, next_due
+from streams.steps.membership import Cause, check_rule, next_due
+from streams.steps.timers import fire_timers
 from streams.steps.turn import Turn
 from streams.wire.decode import decode_event, decode_plain
 from streams.wire.events import SOCIAL_KINDS, Event

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -10,13 +11,14 @@ import numpy as np
 import xxhash
 
 from encoders.base import FUSED, MODALITIES
-from encoders.heads import OnlineHead, evidence_shares, head_from_bytes, make_head
+from encoders.heads import OnlineHead, PublishedHead, evidence_shares, head_from_bytes, make_head
 from state import layout
 from state.user import PendingLabel, UserState
 from state.vectors import Vectors, is_packed, pack, unpack
-from streams.steps import reroute
+from streams.steps import exclusive, reroute
 from streams.steps.effects import Message, Record, Rerouted
 from streams.steps.membership import Cause, decide
+from streams.steps.models import Array
 from streams.steps.partitioner import partition_of
 from streams.steps.segments import Segment
 from streams.steps.turn import Turn
@@ -56,34 +58,57 @@ def score_users(turn: Turn, users: list[tuple[str, UserState, Cause]]) -> None:
     if not ready or not turn.models.heads:
         return
     fused, _ = turn.models.fuse([turn.vectors(user) for user, _, _ in ready])
-    for group, head in turn.models.heads.items():
-        definition = turn.plan.groups.get(group)
-        if definition is None or head.seen < definition.min_labels:
-            continue
-        segments = [(segment, head.classes.index(segment.id)) for segment in turn.plan.learned[group]
-                    if segment.id in head.classes]  # fmt: skip
-        scores = head.predict_proba_many(fused)
-        for row, (user, state, cause) in enumerate(ready):
-            # those the user is in come first: one leaves a segment before entering the next
-            for segment, column in sorted(segments, key=lambda entry: entry[0].id not in state.members):
-                _decide_learned(turn, user, state, segment, float(scores[row, column]), cause, head.version)
+    for group in turn.models.heads:
+        if (head := _deciding(turn, group)) is not None:
+            for (user, state, cause), scores in zip(ready, _scores(turn, group, head, fused), strict=True):
+                _decide_group(turn, user, state, group, scores, state.time, _with_versions(turn, cause, head))
 
 
-def _decide_learned(
-    turn: Turn, user: str, state: UserState, segment: Segment, score: float, cause: Cause, version: int
+def score_again(turn: Turn, user: str, state: UserState, group: str, now: float, cause: Cause) -> None:
+    """Decide one user's segments of one group at ``now``, by the vectors that are kept; nothing if that cannot be."""
+    head = _deciding(turn, group)
+    if head is not None and has_vectors(turn.vectors(user)):
+        fused, _ = turn.models.fuse([turn.vectors(user)])
+        (scores,) = _scores(turn, group, head, fused)
+        _decide_group(turn, user, state, group, scores, now, _with_versions(turn, cause, head))
+
+
+def _deciding(turn: Turn, group: str) -> PublishedHead | None:
+    """The published head of a group, if it has seen enough to decide."""
+    head, definition = turn.models.heads.get(group), turn.plan.groups.get(group)
+    return head if head is not None and definition is not None and head.seen >= definition.min_labels else None
+
+
+def _scores(turn: Turn, group: str, head: PublishedHead, fused: Array) -> Iterator[dict[str, float]]:
+    """For each fused vector the score of each segment of the group that the head knows."""
+    known = [segment.id for segment in turn.plan.learned[group] if segment.id in head.classes]
+    columns = [head.classes.index(name) for name in known]
+    for row in head.predict_proba_many(fused)[:, columns].tolist():
+        yield dict(zip(known, row, strict=True))
+
+
+def _with_versions(turn: Turn, cause: Cause, head: PublishedHead) -> Cause:
+    return msgspec.structs.replace(cause, encoder=turn.models.encoders.version, head=head.version)
+
+
+def _decide_group(
+    turn: Turn, user: str, state: UserState, group: str, scores: dict[str, float], now: float, cause: Cause
 ) -> None:
-    def why() -> Reason:
+    def why(segment: Segment, score: float, rival: tuple[Segment, float] | None = None) -> Reason:
         shares = shares_of(turn, user, segment)
         told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
         side = "at or above" if score >= segment.enter else "below"
-        bound = segment.enter if score >= segment.enter else segment.exit
-        return Reason(
-            summary=f"the head gives {score:.2f}, {side} {bound:g}; evidence: {told}", event=cause.event, shares=shares
-        )
+        bound = segment.enter if score >= segment.enter or rival is not None else segment.exit
+        instead = f", and {rival[1]:.2f} for {rival[0].id!r} of the same group" if rival is not None else ""
+        summary = f"the head gives {score:.2f}, {side} {bound:g}{instead}; evidence: {told}"
+        return Reason(summary=summary, event=cause.event, shares=shares)
 
-    encoder = turn.models.encoders.version
-    decide(turn, user, state, segment, score, state.time, Cause(
-        cause.origin, cause.lane, cause.event, cause.arrived, encoder, version), why)  # fmt: skip
+    if turn.plan.is_exclusive(group):
+        exclusive.decide_group(turn, user, state, group, scores, now, cause, why)
+        return
+    for segment in turn.plan.learned[group]:
+        if (score := scores.get(segment.id)) is not None:
+            decide(turn, user, state, segment, score, now, cause, partial(why, segment, score))
 
 
 def shares_of(turn: Turn, user: str, segment: Segment) -> dict[str, float]:

@@ -38,7 +38,7 @@ def decide(
     member = state.members.get(segment.id)
     if member is None:
         if score >= segment.enter:
-            _enter(turn, user, state, segment, score, now, cause, why())
+            enter(turn, user, state, segment, score, now, cause, why())
         return
     if score >= segment.exit:
         member.leaving = None
@@ -49,9 +49,10 @@ def decide(
         state.due = min(state.due, member.since + segment.min_stay)
 
 
-def _enter(
+def enter(
     turn: Turn, user: str, state: UserState, segment: Segment, score: float, now: float, cause: Cause, reason: Reason
 ) -> None:
+    """Begin a membership."""
     state.sequence += 1
     state.members[segment.id] = Membership(now, score, segment.version, state.sequence)
     _emit(turn, user, state, segment.id, segment.version, True, score, now, cause, reason)
@@ -116,22 +117,6 @@ def _rule_reason(segment: Segment, state: UserState, now: float, score: float, c
     shown = ", ".join(f"{term} is {value:g}" for term, value in values.items())
     verb = "holds" if score > 0 else "holds no longer"
     return Reason(summary=f"the rule {verb}: {shown}", event=cause.event, rule=segment.text, values=values)
-
-
-def fire_timers(turn: Turn, user: str, state: UserState, until: float, cause: Cause) -> None:
-    """Evaluate at each due time up to ``until``, in order, as if the clock had stopped there."""
-    while state.due <= until:
-        now = state.time = max(state.due, state.time)
-        for segment in turn.plan.rules:
-            check_rule(turn, user, state, segment, now, cause)
-        for segment_id, member in list(state.members.items()):
-            segment_or_none = turn.plan.segments.get(segment_id)
-            if segment_or_none is None or member.leaving is None:
-                continue
-            if now >= member.since + segment_or_none.min_stay:
-                reason = Reason(summary="the minimum stay is over and the score is below the exit threshold")
-                leave(turn, user, state, segment_id, segment_or_none.version, member.leaving, now, cause, reason)
-        state.due = next_due(turn.plan, state)
 
 
 def next_due(plan: Plan, state: UserState) -> float:

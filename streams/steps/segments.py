@@ -113,6 +113,10 @@ class Plan:
         data = msgspec.json.encode([self.definitions, sorted(self.groups.values(), key=lambda group: group.id)])
         return xxhash.xxh3_64_intdigest(data) >> 11
 
+    def is_exclusive(self, group: str) -> bool:
+        """A user is in one segment of the group at most; "" is no group."""
+        return group in self.groups and self.groups[group].exclusive
+
     def affected(self, kind: str, category: str) -> tuple[tuple[Segment, bool], ...]:
         """Rule segments that an event of ``kind`` in ``category`` concerns, each with whether that can end it.
 

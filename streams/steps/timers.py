@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from state import layout
+from state.user import UserState
+from streams.steps import learned
 from streams.steps.definitions import reconcile
-from streams.steps.membership import Cause, fire_timers, next_due
+from streams.steps.membership import Cause, check_rule, leave, next_due
 from streams.steps.turn import Turn
+from streams.wire.emit import Reason
 
 
 def receive_timers(turn: Turn, keys: list[bytes], now: float) -> None:
@@ -20,3 +23,22 @@ def receive_timers(turn: Turn, keys: list[bytes], now: float) -> None:
             fire_timers(
                 turn, user, state, now, Cause("expiry", "timer", arrived=state.due if turn.place.wall_clock else 0.0)
             )
+
+
+def fire_timers(turn: Turn, user: str, state: UserState, until: float, cause: Cause) -> None:
+    """Evaluate at each due time up to ``until``, in order, as if the clock had stopped there."""
+    while state.due <= until:
+        now = state.time = max(state.due, state.time)
+        for segment in turn.plan.rules:
+            check_rule(turn, user, state, segment, now, cause)
+        for segment_id, member in list(state.members.items()):
+            segment_or_none = turn.plan.segments.get(segment_id)
+            if segment_or_none is None or member.leaving is None:
+                continue
+            if now >= member.since + segment_or_none.min_stay:
+                if turn.plan.is_exclusive(segment_or_none.group):  # what it kept out may be entered in its place
+                    learned.score_again(turn, user, state, segment_or_none.group, now, cause)
+                if state.members.get(segment_id) is member and member.leaving is not None:
+                    reason = Reason(summary="the minimum stay is over and the score is below the exit threshold")
+                    leave(turn, user, state, segment_id, segment_or_none.version, member.leaving, now, cause, reason)
+        state.due = next_due(turn.plan, state)
