@@ -8,7 +8,7 @@ BENCH_OUT ?= benchmarks/out
 export HF_HUB_OFFLINE ?= 1
 STAMP := .venv/.installed
 
-.PHONY: help venv demo check test bench bench-restore clean
+.PHONY: help venv demo check test test-pure sanitize bench bench-restore clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,8 +35,26 @@ check: venv ## ruff and mypy
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-test: check ## check, then all tests on a real Kafka
+test: check ## check, then all tests on a real Kafka, those without a service once more in pure Python, and sanitize
 	.venv/bin/python -m pytest -n 2 --dist loadgroup
+	@$(MAKE) --no-print-directory test-pure sanitize
+
+test-pure: venv ## the tests that need no service, without the compiled module
+	SEGMENTS_PURE_PYTHON=1 .venv/bin/python -m pytest -q --durations=0 --durations-min=10 -n 2 \
+		-m 'not compiled and not kafka and not browser' tests/unit tests/properties tests/contracts tests/golden
+
+# a copy of the tree, so that the module in use stays as it is; the interpreter itself has no sanitizer, so it is preloaded
+SANITIZED := build/sanitized
+SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+sanitize: venv ## the compiled module's tests under the address and undefined-behaviour sanitizers
+	@rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
+	@git ls-files -z --cached --others --exclude-standard | xargs -0 -I{} sh -c '[ ! -e "{}" ] || cp --parents "{}" $(SANITIZED)'
+	@cd $(SANITIZED) && CFLAGS="$(SANITIZE)" LDFLAGS="-fsanitize=address,undefined" $(CURDIR)/.venv/bin/python setup.py -q build_ext --inplace
+	@grep -q __asan_report $(SANITIZED)/state/_fold*.so || { echo "the module was built without the sanitizers" >&2; exit 1; }
+	cd $(SANITIZED) && PYTHONPATH=. PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
+		LD_PRELOAD="$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so)" \
+		$(CURDIR)/.venv/bin/python -m pytest -q --durations=0 --durations-min=10 -p no:cacheprovider \
+		tests/properties/test_{seen,native,native_read,cache,layout,fetched}.py
 
 bench: venv ## all benchmarks (about an hour) and the tables of docs/performance.md
 	@mkdir -p $(BENCH_OUT)

@@ -44,8 +44,8 @@ BatchT_contra = TypeVar("BatchT_contra", contravariant=True)
 class Encoder(Protocol[BatchT_contra]):
     """One kind of input to one vector each.
 
-    ``encode`` of a batch of n items gives float32 ``[n, dim]``, finite, the same for the same item whatever else is in
-    the batch, and takes n = 0. ``weights`` are the trainable ones (none for a frozen model).
+    ``encode`` of a batch of n items gives float32 ``[n, dim]``, finite, the same (but for rounding) for the same item
+    whatever else is in the batch, and takes n = 0. ``weights`` are the trainable ones (none for a frozen model).
     """
 
     @property

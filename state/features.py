@@ -11,13 +11,30 @@ from state import edges
 from state.decay import FAST, SLOW, value_at
 from state.user import CATEGORY_BUCKETS, DWELL, SPEND, UserState
 
-#: order of the kinds in the vector; new kinds go into the spare places
-KINDS: Final = (
-    "view", "click", "purchase", "comment", "follow", "unfollow", "join", "leave", "identify", "alias", "delete",
-)  # fmt: skip
 RAW_DIM: Final = 32 + CATEGORY_BUCKETS
-_SPEND_AT = 2 * len(KINDS)
-_KIND_AT = {kind: place for place, kind in enumerate(KINDS)}
+#: kind → its two places: decayed over a day, and over thirty days. Written out, because trained weights know a number
+#: by its place: a new kind takes two of the spare places, and never moves what is there.
+PLACES: Final[dict[str, tuple[int, int]]] = {
+    "view": (0, 11),
+    "click": (1, 12),
+    "purchase": (2, 13),
+    "comment": (3, 14),
+    "follow": (4, 15),
+    "unfollow": (5, 16),
+    "join": (6, 17),
+    "leave": (7, 18),
+    "identify": (8, 19),
+    "alias": (9, 20),
+    "delete": (10, 21),
+}
+SPEND_FAST: Final = 22
+SPEND_SLOW: Final = 23
+DWELL_SLOW: Final = 24
+FOLLOWEES: Final = 25
+GROUPS: Final = 26
+TEXTS: Final = 27
+SPARE: Final = (28, 29, 30, 31)
+CATEGORIES: Final = 32
 
 
 def raw_features(state: UserState) -> npt.NDArray[np.float32]:
@@ -28,20 +45,19 @@ def raw_features(state: UserState) -> npt.NDArray[np.float32]:
     """
     out = np.zeros(RAW_DIM, dtype=np.float32)
     now = state.time
-    kinds = len(KINDS)
     for key, (since, fast, slow) in state.decayed.items():
-        place = _KIND_AT.get(key)
-        if place is not None:
-            out[place] = value_at(fast, since, now, FAST)
-            out[kinds + place] = value_at(slow, since, now, SLOW)
+        if key in PLACES:
+            fast_at, slow_at = PLACES[key]
+            out[fast_at] = value_at(fast, since, now, FAST)
+            out[slow_at] = value_at(slow, since, now, SLOW)
         elif key == SPEND:
-            out[_SPEND_AT] = value_at(fast, since, now, FAST)
-            out[_SPEND_AT + 1] = value_at(slow, since, now, SLOW)
+            out[SPEND_FAST] = value_at(fast, since, now, FAST)
+            out[SPEND_SLOW] = value_at(slow, since, now, SLOW)
         elif key == DWELL:
-            out[_SPEND_AT + 2] = value_at(slow, since, now, SLOW)
-    out[25] = len(edges.present(state.edges))
-    out[26] = len(edges.present(state.groups))
-    out[27] = state.texts
+            out[DWELL_SLOW] = value_at(slow, since, now, SLOW)
+    out[FOLLOWEES] = len(edges.present(state.edges))
+    out[GROUPS] = len(edges.present(state.groups))
+    out[TEXTS] = state.texts
     for bucket, (since, slow) in state.categories.items():
-        out[32 + bucket] = value_at(slow, since, now, SLOW)
+        out[CATEGORIES + bucket] = value_at(slow, since, now, SLOW)
     return out

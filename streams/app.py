@@ -124,7 +124,9 @@ class Worker:
         self.settings = settings
         self.plan = load_plan(settings.segments_file)
         if self.plan.quiet is None:
-            log.warning("the compiled part of the fold is not there (no C compiler at installation): half the speed")
+            log.warning(
+                "the compiled part of the fold is not there (no C compiler when installed): a tenth of the speed"
+            )
         self.topics = Topics(settings.app, settings.topic_prefix)
         conf = settings.librdkafka()
         self._partitions = partition_count(conf, self.topics.sources)

@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from state.features import KINDS as FEATURE_KINDS
-from state.features import raw_features
+from state.features import PLACES, raw_features
 from streams.steps.partitioner import partition_of
 from streams.wire import decode as decode_module
 from streams.wire.decode import Limits, decode_event
@@ -58,7 +57,7 @@ def decoded(content: dict[str, Any]) -> Event:
 def test_every_kind_is_in_this_contract_and_in_the_features() -> None:
     assert set(NEEDED) == set(KINDS)
     assert len(set(KINDS)) == len(KINDS)
-    assert set(FEATURE_KINDS) == set(KINDS)
+    assert set(PLACES) == set(KINDS)
     assert {kind: field for kind, needs in NEEDED.items() for field in needs} == decode_module.NEEDS
     assert {kind for kind, needs in NEEDED.items() if "group" in needs} == GROUP_KINDS
     assert {"follow", "unfollow"} == SOCIAL_KINDS
@@ -142,7 +141,7 @@ def test_it_is_counted_once_however_often_it_comes(kind: str) -> None:
     assert (state.count, state.decayed[kind][0]) == (2, T0 + 1)
     assert partition.members() == {"twice"}
     assert (partition.meta.events, partition.meta.duplicates, partition.meta.users) == (2, 3, 1)
-    assert raw_features(state)[FEATURE_KINDS.index(kind)] == pytest.approx(2.0, rel=1e-4)
+    assert raw_features(state)[PLACES[kind][0]] == pytest.approx(2.0, rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", COUNTED)

@@ -65,6 +65,7 @@ def test_what_is_kept_last_is_dropped_last_compiled_or_not(first: list[str], tur
     assert list(ours.items()) == list(plain.items())
 
 
+@pytest.mark.compiled
 def test_the_collector_does_not_look_at_what_is_in_the_cache() -> None:
     states = {str(number): decode_user(encode_user(full_state(number))) for number in range(3)}
     states["new"] = full_state(9)
@@ -91,6 +92,7 @@ def test_a_hidden_state_can_be_changed_copied_and_dropped() -> None:
     assert not cache
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("arguments", [(), ({},), ({}, []), (1, {})])
 def test_what_is_no_cache_is_refused(arguments: tuple[Any, ...]) -> None:
     assert COMPILED is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 
 import msgspec
@@ -11,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.compiled import OFF
 from state.native import quiet_fold
 from state.user import UserState
 from state.windows import MOST, total_at
@@ -21,7 +19,7 @@ from streams.steps.segments import parse_plan
 from streams.wire.events import KINDS, Event
 from tests.small_partition import T0, SmallPartition
 
-pytestmark = pytest.mark.skipif(OFF in os.environ, reason="asked to do without it")
+pytestmark = pytest.mark.compiled
 
 RULES = """
 [[segment]]

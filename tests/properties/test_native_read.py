@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import struct
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,12 +18,16 @@ import xxhash
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from state import compiled
+from state.compiled import OFF, CompiledError
 from state.native import Items, QuietFold, quiet_fold
 from state.user import PLAIN_KINDS
 from streams.wire.decode import Limits, decode_event, decode_plain
 from streams.wire.events import KINDS, Event
 from streams.wire.refused import RefusedError
 from tests.small_partition import T0, Sent
+
+pytestmark = pytest.mark.compiled
 
 Item = tuple[Event, int, Any, float]
 LIMITS = Limits()
@@ -298,12 +305,27 @@ def test_many_users_and_categories_find_their_own_events() -> None:
     check([*values])
 
 
-def test_a_field_that_the_reader_does_not_know_switches_it_off() -> None:
-    class Wider(Event, frozen=True):
-        shop: str = ""
-
-    assert quiet_fold(Wider) is None
+def test_a_field_that_the_reader_does_not_know_is_told_and_not_passed_over() -> None:
+    names = [field.name for field in msgspec.structs.fields(Event)]
+    wider = msgspec.defstruct("Wider", [(name, Any, None) for name in (*names, "shop")], frozen=True)
+    with pytest.raises(CompiledError, match=r"does not know the field shop"):
+        quiet_fold(wider)
     assert quiet_fold(Event) is not None
+
+
+def test_a_module_that_is_there_but_cannot_be_loaded_is_told(tmp_path: Path) -> None:
+    package = tmp_path / "state"
+    package.mkdir()
+    for name in ("__init__.py", "compiled.py"):
+        shutil.copy(Path(compiled.__file__).with_name(name), package)
+    (package / f"_fold{EXTENSION_SUFFIXES[0]}").write_bytes(b"not a library")
+    without = {key: value for key, value in os.environ.items() if key not in (OFF, "PYTHONPATH")}
+    found = subprocess.run(
+        [sys.executable, "-c", "import state.compiled"], cwd=tmp_path, env=without, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert found.returncode != 0
+    assert "state._fold is there but cannot be used" in found.stderr.splitlines()[-1]
 
 
 def test_nothing_is_compiled_when_that_is_switched_off() -> None:

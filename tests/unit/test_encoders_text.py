@@ -17,6 +17,9 @@ from transformers.utils import logging as hf_logging
 from encoders.base import E_T, F32, TEXT_DIM
 from encoders.text import BertTextEncoder, TextProjection
 
+#: what the order of a sum may change of a number in a vector of length 1
+ROUNDING = 1e-6
+
 
 @pytest.fixture(scope="module")
 def bert() -> BertTextEncoder:
@@ -42,15 +45,24 @@ def test_a_text_with_nothing_to_read_has_the_zero_vector(bert: BertTextEncoder) 
     assert bert.encode(["🙂"]).any()
 
 
-def test_a_vector_is_the_same_to_the_bit_whatever_is_in_the_batch() -> None:
+def test_a_vector_is_the_same_whatever_is_in_the_batch_but_for_rounding() -> None:
+    """To the bit it is not: the kernel, and with it the order of a sum, is chosen by processor and shape."""
     texts = _sentences(16, 1)
     single = BertTextEncoder(device="cpu", cache=0)
     alone = np.concatenate([single.encode([text]) for text in texts])
     for batch in (32, 5):
         encoder = BertTextEncoder(device="cpu", batch=batch, cache=0)
-        assert np.array_equal(encoder.encode(texts), alone)
-        assert np.array_equal(encoder.encode(texts[::-1]), alone[::-1])
-        assert np.array_equal(encoder.encode(texts[3:11]), alone[3:11])
+        for these in (slice(None), slice(None, None, -1), slice(3, 11)):
+            np.testing.assert_allclose(encoder.encode(texts[these]), alone[these], atol=ROUNDING, rtol=0)
+
+
+def test_the_same_batch_gives_the_same_vectors_to_the_bit() -> None:
+    """What two runs of the audit have in common, and so their outcome."""
+    texts = _sentences(16, 1)
+    first, second = (BertTextEncoder(device="cpu", cache=0) for _ in range(2))
+    whole = first.encode(texts)
+    assert np.array_equal(first.encode(texts), whole)
+    assert np.array_equal(second.encode(texts), whole)
 
 
 def test_padding_does_not_change_the_mean(bert: BertTextEncoder) -> None:
@@ -78,7 +90,7 @@ def test_equal_texts_are_encoded_once_and_the_cache_is_bounded() -> None:
     assert sum(forwarded) == 2
     encoder.encode(["one", "two", "three", "four"])
     assert len(encoder._cache) == 3
-    assert np.array_equal(encoder.encode(["same"]), v[:1])
+    np.testing.assert_allclose(encoder.encode(["same"]), v[:1], atol=ROUNDING, rtol=0)
     assert sum(forwarded) == 7
 
 
@@ -111,7 +123,8 @@ def test_threads_may_share_one_encoder(bert: BertTextEncoder) -> None:
     for thread in threads:
         thread.join()
     assert len(results) == 3
-    assert all(np.array_equal(r, expected) for r in results.values())
+    for found in results.values():  # whom the small cache still has is in no batch: the others' company differs
+        np.testing.assert_allclose(found, expected, atol=ROUNDING, rtol=0)
 
 
 def test_loading_is_silent_and_leaves_the_logging_as_it_was(

@@ -50,16 +50,6 @@ def test_int8_stays_within_cosine_099_of_float32_for_every_comment(
     assert np.median(cosines) > 0.998
 
 
-def test_an_int8_vector_is_the_same_to_the_bit_whatever_is_in_the_batch(
-    int8: BertTextEncoder, comments: list[str]
-) -> None:
-    texts = comments[:12]
-    whole = int8.encode(texts)
-    single = BertTextEncoder(device="cpu", cache=0, precision="int8")
-    assert np.array_equal(np.concatenate([single.encode([text]) for text in texts]), whole)
-    assert np.array_equal(single.encode(texts[::-1]), whole[::-1])
-
-
 def test_bf16_is_closer_to_float32_still(float32: BertTextEncoder, comments: list[str]) -> None:
     texts = comments[:12]
     bf16 = BertTextEncoder(device="cpu", precision="bf16").encode(texts)
