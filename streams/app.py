@@ -138,8 +138,8 @@ class Worker:
         self._models = load_models(settings, self.plan, own_process=settings.encode_process and on_cpu)
         self._memory = SharedMemory(settings.rocksdb_cache_mb)
         self._checkpoint = checkpoint
-        # one thread for each partition that may be in a turn; they wait for Kafka and RocksDB more than they compute
-        self._turns = ThreadPoolExecutor(max_workers=8, thread_name_prefix="turn")
+        self._turns = ThreadPoolExecutor(settings.turn_threads, thread_name_prefix="turn")
+        self._opening = ThreadPoolExecutor(settings.restore_threads, thread_name_prefix="restore")
         self._encoding = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
         self.faust = make_faust(settings)
         self.lane = EncodeLane(
@@ -177,6 +177,7 @@ class Worker:
             lane=self.lane,
             metrics=self.metrics,
             executor=self._turns,
+            opening=self._opening,
             batch_records=self.settings.batch_records,
             on_restored=host.restored,
             on_pressure=host.pressure,
@@ -247,6 +248,7 @@ class Worker:
                 self._standby.stop()
             self._follower.stop()
             self._lag.close()
+            self._opening.shutdown()
             self._turns.shutdown()
             self._encoding.shutdown()
         if self.service.failure:

@@ -66,6 +66,14 @@ class Settings(BaseSettings):
     standby: bool = Field(
         False, description="Follow the state of partitions that other workers own, so that taking one over is quick."
     )
+    turn_threads: int = Field(
+        8, ge=1, description="Threads for turns and lookups; they wait for Kafka and RocksDB more than they compute."
+    )
+    restore_threads: int = Field(
+        4,
+        ge=1,
+        description="Threads for restores, one for each partition, and for rewriting files; turns go on meanwhile.",
+    )
     cached_users: int = Field(200_000, ge=1, description="Decoded user states kept in memory for each partition.")
     rocksdb_cache_mb: int = Field(256, ge=8, description="Block cache and write buffers shared by all partitions.")
     followees: int = Field(64, ge=1, description="Followees kept for a user (newest first).")

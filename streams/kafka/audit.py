@@ -28,6 +28,7 @@ from streams.wire.topics import Topics
 log = logging.getLogger(__name__)
 
 _READ = 5_000
+_ALL = 2**31
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Audit:
         """From the stored positions to the present ends; returns the number of event records processed."""
         self._writer.open(lambda _count: None, lambda: False)
         self._waiting.update(dict.fromkeys(self._writer.queued_users("", self._writer.meta.queued)))
-        self._refreshes.update(dict.fromkeys(self._writer.waiting_refreshes()))
+        self._refreshes.update(dict.fromkeys(self._writer.waiting_refreshes("", _ALL)))
         number = self._writer.place.partition
         readers = {
             topic: TopicReader(self._settings, topic, number, self._writer.meta.positions.get(topic, 0))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from itertools import islice
 from typing import Protocol
 
 from streams.kafka.encoding import BatchEncoder, EncoderAwayError
+from streams.kafka.refresh_queue import RefreshQueue
+from streams.kafka.share import FairShare
 from streams.ops.metrics import Metrics
 from streams.steps import encode
 from streams.steps.models import Models
@@ -26,12 +27,16 @@ log = logging.getLogger(__name__)
 
 #: users that wait in memory, of all partitions together
 MOST_WAITING = 50_000
+#: followed users whose followers wait for a refresh in memory, of all partitions together
+MOST_REFRESHES = 20_000
 #: users read from a partition's store at once: that holds up its next turn by a few milliseconds
 READ_QUEUE = 2_000
 #: batches under way at once; the models work on one of them
 _ABREAST = 2
 #: users handed over for one turn, so that a large batch does not hold up the events of its partition
 _TURN_USERS = 32
+#: seconds that a piece of a refresh should take: so long it may hold up who waits
+_REFRESH_SECONDS = 0.1
 #: seconds before a batch that failed is tried again, by how often the lane failed since it last got on
 _AGAIN_AFTER = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
@@ -45,17 +50,9 @@ class EncodeTarget(Protocol):
     def queued_users(self) -> int: ...
     async def read_queue(self, after: str, most: int) -> list[str]: ...
     async def make_jobs(self, users: list[str], refresh: bool) -> list[encode.Job]: ...
+    async def read_refreshes(self, after: str, most: int) -> list[str]: ...
     async def followers(self, followee: str, after: str, most: int) -> list[str]: ...
     async def submit(self, jobs: list[encode.Job], refreshed: list[str]) -> None: ...
-
-
-@dataclass
-class _Refresh:
-    """Local followers of one user, in order; ``after`` is the last one that was done."""
-
-    target: EncodeTarget
-    followee: str
-    after: str = ""
 
 
 @dataclass
@@ -71,7 +68,8 @@ class _Backlog:
 
 
 class EncodeLane:
-    """Users wait here once, however often they are offered; refreshes of followers run when nobody waits."""
+    """Users wait here once, however often they are offered; refreshes of followers run when nobody waits, and have a
+    small share of the time where somebody always does."""
 
     def __init__(
         self,
@@ -81,8 +79,9 @@ class EncodeLane:
         metrics: Metrics,
         executor: Executor,
         most: int = MOST_WAITING,
+        most_refreshes: int = MOST_REFRESHES,
     ) -> None:
-        """``batch``: users encoded together; ``most``: users that wait in memory."""
+        """``batch``: users encoded together; ``most``: users that wait in memory, and ``most_refreshes`` likewise."""
         self._encoder = BatchEncoder(models, full, metrics, executor)
         self._batch = batch
         self._metrics = metrics
@@ -92,7 +91,9 @@ class EncodeLane:
         self._chunk = max(1, min(READ_QUEUE, most // 4))
         self._targets: dict[int, EncodeTarget] = {}
         self._backlogs: dict[int, _Backlog] = {}
-        self._refreshes: deque[_Refresh] = deque()
+        self._refreshes: RefreshQueue[EncodeTarget] = RefreshQueue(most_refreshes)
+        self._refresh_share = FairShare(batch, piece=_REFRESH_SECONDS)
+        self._drained = asyncio.Event()
         self._wake = asyncio.Event()
         self._choosing = asyncio.Lock()
         self._steps = 0
@@ -105,6 +106,7 @@ class EncodeLane:
         self._targets[target.number] = target
         if target.queued_users:
             self._backlogs[target.number] = _Backlog(target, time.monotonic())
+        self._refreshes.attach(target)
         self._note()
 
     def offer(self, target: EncodeTarget, users: list[str]) -> None:
@@ -129,11 +131,9 @@ class EncodeLane:
 
     def offer_refresh(self, target: EncodeTarget, followees: list[str]) -> None:
         """The vectors of ``followees`` moved: refresh their local followers when there is time."""
-        for followee in followees:
-            fresh = _Refresh(target, followee)
-            if fresh not in self._refreshes:
-                self._refreshes.append(fresh)
-        self._note()
+        if followees:
+            self._refreshes.offer(target, followees)
+            self._note()
 
     def drop(self, target: EncodeTarget) -> None:
         """The partition left this worker."""
@@ -141,7 +141,7 @@ class EncodeLane:
             del self._targets[target.number]
             self._backlogs.pop(target.number, None)
         self._waiting = {key: entry for key, entry in self._waiting.items() if entry[0] is not target}
-        self._refreshes = deque(each for each in self._refreshes if each.target is not target)
+        self._refreshes.drop(target)
         self._note()
 
     @property
@@ -208,16 +208,44 @@ class EncodeLane:
                 self._note()
 
     async def step(self) -> None:
-        """One batch: of waiting users if there are any, else, when nothing is under way, of a refresh."""
+        """One batch: of waiting users if there are any; of a refresh when nothing is under way, or its share is due."""
         async with self._choosing:
             if self._backlogs:
                 await self._read_backlogs()
-            taken = self._take_batch()
-            if not taken:
-                if self._refreshes and not self._in_flight:
-                    await self._encode_refresh()
+            await self._read_refreshes()
+            if len(self._refreshes) and await self._give_refreshes_their_share():
                 return
-        await self._encode_waiting(taken)
+            taken = self._take_batch()
+        if taken:
+            await self._encode_waiting(taken)
+
+    async def _give_refreshes_their_share(self) -> bool:
+        """Whether a piece of a refresh was done. Nobody must be in two batches: it waits for those under way."""
+        busy = bool(self._waiting or self._in_flight)
+        if self._in_flight and not self._waiting:
+            return False  # soon nothing is under way
+        if not self._refresh_share.due(time.monotonic(), not busy):
+            return False
+        while self._in_flight:
+            self._drained.clear()
+            await self._drained.wait()
+        began = time.monotonic()
+        count = await self._encode_refresh()
+        ended = time.monotonic()
+        self._refresh_share.took(ended - began, ended, count)
+        return True
+
+    async def _read_refreshes(self) -> None:
+        """Of each partition where some wait in the store alone, the next, as far as there is room."""
+        for overflow in self._refreshes.to_read():
+            if (asked := min(READ_QUEUE, self._refreshes.room)) <= 0:
+                return
+            try:
+                followees = await overflow.target.read_refreshes(overflow.after, asked)
+            except PartitionGoneError:
+                self.drop(overflow.target)
+                continue
+            self._refreshes.read(overflow, followees, asked)
 
     async def _read_backlogs(self) -> None:
         """Some users of each partition with a backlog, but for those under way: they are offered again if need be.
@@ -266,34 +294,32 @@ class EncodeLane:
         finally:
             for (_, user), (target, _) in taken:
                 del self._in_flight[target, user]
+            self._drained.set()
 
-    async def _encode_refresh(self) -> None:
-        refresh = self._refreshes[0]
+    async def _encode_refresh(self) -> int:
+        """Some local followers of one user; returns how many."""
+        if (refresh := self._refreshes.first()) is None:
+            return 0
+        most, after, refresh.begun = self._refresh_share.size, refresh.after, True
         try:
-            users = await refresh.target.followers(refresh.followee, refresh.after, self._batch)
+            users = await refresh.target.followers(refresh.followee, after, most)
         except PartitionGoneError:
             self.drop(refresh.target)
-            return
-        ended, after = len(users) < self._batch, refresh.after
-        if ended:
-            # meanwhile the partition may have left, and what is in front now is another's
-            self._refreshes = deque(each for each in self._refreshes if each is not refresh)
-        else:
-            refresh.after = users[-1]
-        again = any(each.followee == refresh.followee and each.target is refresh.target for each in self._refreshes)
-        refreshed = [refresh.followee] if ended and not again else []
+            return 0
+        ended = len(users) < most
         under_way = dict.fromkeys(((refresh.target, user) for user in users), time.monotonic())
         self._in_flight |= under_way
         try:
+            refreshed = [refresh.followee] if ended and not refresh.again else []
             await self._encode([(refresh.target, users, refreshed)], refresh=True)
-        except Exception:
-            refresh.after = after
-            if ended:
-                self._refreshes.appendleft(refresh)
-            raise
         finally:
             for key in under_way:
                 del self._in_flight[key]
+        if ended:
+            self._refreshes.done(refresh)
+        else:
+            self._refreshes.went_on(refresh, users[-1])
+        return len(users)
 
     async def _encode(self, parts: list[tuple[EncodeTarget, list[str], list[str]]], refresh: bool) -> None:
         work: list[tuple[EncodeTarget, list[encode.Job], list[str]]] = []

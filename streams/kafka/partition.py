@@ -16,6 +16,7 @@ from typing import TypeVar
 from streams.kafka.lane import EncodeLane, PartitionGoneError
 from streams.kafka.output import AbortedError, FencedError
 from streams.kafka.scrub import Scrubber
+from streams.kafka.share import FairShare
 from streams.kafka.turn_metrics import Occasionally, note_turn
 from streams.kafka.writer import Done, PartitionWriter, Work
 from streams.ops.metrics import Metrics
@@ -33,9 +34,9 @@ TIMER_PAUSE = 0.1
 QUIET = 1.0
 #: seconds since the append of the last processed event up to which a partition counts as caught up
 CAUGHT_UP = 2.0
-#: users checked in one turn after the definitions changed
+#: users checked in one turn after the definitions changed, at most
 SWEEP_USERS = 500
-#: seconds between two looks for expired guards of erased users
+#: seconds between two looks for expired guards of erased users; an idle partition then writes its position anew
 GUARDS_INTERVAL = 3_600.0
 #: after an aborted transaction, seconds before the same work is tried again
 _RETRY_AFTER = (0.1, 0.5, 2.0, 5.0)
@@ -67,6 +68,7 @@ class Partition:
         lane: EncodeLane,
         metrics: Metrics,
         executor: Executor,
+        opening: Executor,
         batch_records: int,
         on_restored: Callable[[Partition], Awaitable[None]],
         on_pressure: Callable[[Partition, bool], None],
@@ -74,7 +76,10 @@ class Partition:
         on_failed: Callable[[Partition, BaseException], None],
         turn_interval: float = 0.0,
     ) -> None:
-        """``turn_interval``: seconds from the begin of a turn to that of the next, unless a whole batch waits."""
+        """``executor`` serves turns and reads; ``opening`` what may take minutes: restores and rewriting files.
+
+        ``turn_interval``: seconds from the begin of a turn to that of the next, unless a whole batch waits.
+        """
         self.writer = writer
         self.state = State.RESTORING
         self.restored = 0
@@ -83,6 +88,7 @@ class Partition:
         self._lane = lane
         self._metrics = metrics
         self._executor = executor
+        self._opening = opening
         self._batch_records = batch_records
         self._on_restored = on_restored
         self._on_pressure = on_pressure
@@ -97,7 +103,8 @@ class Partition:
         self._encoded: deque[tuple[list[encode.Job], list[str], asyncio.Future[None]]] = deque()
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
-        self._scrubber = Scrubber(writer, executor, self._turn)
+        self._scrubber = Scrubber(writer, executor, opening, self._turn)
+        self._background = FairShare(SWEEP_USERS)
         self._guards_seen = b""
         self._guards_at = time.monotonic()
         self._swept = ""
@@ -160,6 +167,9 @@ class Partition:
     async def make_jobs(self, users: list[str], refresh: bool) -> list[encode.Job]:
         return await self._reading(lambda: self.writer.make_jobs(users, refresh))
 
+    async def read_refreshes(self, after: str, most: int) -> list[str]:
+        return await self._reading(lambda: self.writer.waiting_refreshes(after, most))
+
     async def followers(self, followee: str, after: str, most: int) -> list[str]:
         return await self._reading(lambda: self.writer.followers(followee, after, most))
 
@@ -193,21 +203,16 @@ class Partition:
             while not self._stopping:
                 await self._pace()
                 work, acks, waiters = self._gather()
-                if not work and self.writer.definitions_changed:
-                    work = await self._next_sweep()
-                if not work and time.monotonic() - self._guards_at >= GUARDS_INTERVAL:
-                    work = await self._next_guards()
-                if not work:
-                    self._scrubber.poll()
+                if work:
+                    done = await self._commit(loop, work)
+                    for ack in acks:
+                        ack()
+                    for waiter in waiters:
+                        if not waiter.done():
+                            waiter.set_result(None)
+                    self._after(done)
+                if not await self._work_in_background(loop, idle=not work) and not work:
                     await self._sleep()
-                    continue
-                done = await self._commit(loop, work)
-                for ack in acks:
-                    ack()
-                for waiter in waiters:
-                    if not waiter.done():
-                        waiter.set_result(None)
-                self._after(done)
             self.state = State.STOPPED
         except FencedError as error:
             self.state = State.FENCED
@@ -234,8 +239,12 @@ class Partition:
             self.restored += count
             self._metrics.restore_records.inc(count)
 
-        count = await loop.run_in_executor(self._executor, self.writer.open, progress, lambda: self._stopping)
-        followees = await loop.run_in_executor(self._executor, self.writer.waiting_refreshes)
+        def restore() -> int:
+            if self._stopping:  # it waited for a thread: nobody needs to be fenced any more
+                raise PartitionGoneError
+            return self.writer.open(progress, lambda: self._stopping)
+
+        count = await loop.run_in_executor(self._opening, restore)
         log.info(
             "partition %d: %d changelog records restored in %.2f s, %d users wait for encoding",
             self.number, count, time.perf_counter() - started, self.queued_users,
@@ -244,7 +253,6 @@ class Partition:
         # what waits in the topics has yet to be fetched
         self._last_events = dict.fromkeys(self._last_events, time.monotonic())
         self._lane.attach(self)
-        self._lane.offer_refresh(self, followees)
         await self._on_restored(self)
 
     def _gather(self) -> tuple[Work, list[Callable[[], None]], list[asyncio.Future[None]]]:
@@ -297,9 +305,27 @@ class Partition:
             return False
         return time.time() - self.writer.arrived_until[topic] > CAUGHT_UP
 
+    async def _work_in_background(self, loop: asyncio.AbstractEventLoop, idle: bool) -> bool:
+        """A piece of what can wait: all the time when nothing else is to do, and a fair share of it else."""
+        self._scrubber.poll()
+        began = time.monotonic()
+        if not self._background.due(began, idle):
+            return False
+        work = Work()
+        if self.writer.definitions_changed:
+            work = await self._next_sweep()
+        elif began - self._guards_at >= GUARDS_INTERVAL:
+            work = await self._next_guards()
+        if not work:
+            return False
+        self._after(await self._commit(loop, work))
+        ended = time.monotonic()
+        self._background.took(ended - began, ended, len(work.sweep or work.guards))
+        return True
+
     async def _next_sweep(self) -> Work:
-        """When nothing else is to do, the next users to check against changed definitions."""
-        users = await self.read(lambda writer: writer.some_users(self._swept, SWEEP_USERS))
+        """The next users to check against changed definitions."""
+        users = await self.read(lambda writer: writer.some_users(self._swept, self._background.size))
         self._swept = users[-1] if users else ""
         return Work(sweep=users)
 
@@ -307,11 +333,11 @@ class Partition:
         """Some guards of erased users, to see whether they expired; all of them once in an interval."""
         keys = []
         if self.writer.meta.guards:
-            keys = await self.read(lambda writer: writer.guards(self._guards_seen, SWEEP_USERS))
+            keys = await self.read(lambda writer: writer.guards(self._guards_seen, self._background.size))
         self._guards_seen = keys[-1] if keys else b""
         if not keys:
             self._guards_at = time.monotonic()
-        return Work(guards=keys)
+        return Work(guards=keys, complete=not keys)
 
     async def _pace(self) -> None:
         """A transaction costs the broker the same for one record as for many: what comes soon goes in the same one."""

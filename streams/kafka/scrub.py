@@ -15,21 +15,25 @@ from functools import partial
 from typing import TypeVar
 
 from state.store_errors import StoreError
+from streams.kafka.share import FairShare
 from streams.kafka.writer import PartitionWriter
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: timer keys looked at between two turns
+#: timer keys looked at between two turns, at most
 PURGE_TIMERS = 2_000
+#: seconds that turns have between two such looks, at most
+_MOST_PAUSE = 1.0
 
 
 class Scrubber:
-    """Of one partition. ``turn`` is held by whoever uses the writer."""
+    """Of one partition. ``turn`` is held by whoever uses the writer; ``slow`` is for what may take minutes."""
 
-    def __init__(self, writer: PartitionWriter, executor: Executor, turn: asyncio.Lock) -> None:
+    def __init__(self, writer: PartitionWriter, executor: Executor, slow: Executor, turn: asyncio.Lock) -> None:
         self._writer = writer
         self._executor = executor
+        self._slow = slow
         self._turn = turn
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -59,9 +63,12 @@ class Scrubber:
         erasures = store.erasures
         try:
             start: bytes | None = b"t"
+            share = FairShare(PURGE_TIMERS)
             while start is not None:
-                start = await self._between_turns(partial(store.purge_timers, start, PURGE_TIMERS))
-            await asyncio.get_running_loop().run_in_executor(self._executor, store.compact)
+                start, took = await self._between_turns(partial(_timed, partial(store.purge_timers, start, share.size)))
+                share.took(took, time.monotonic(), share.size)
+                await asyncio.sleep(min(share.pause(took), _MOST_PAUSE))
+            await asyncio.get_running_loop().run_in_executor(self._slow, store.compact)
             await self._between_turns(partial(self._writer.end_scrub, erasures))
         except _StoppedError:
             return
@@ -79,6 +86,11 @@ class Scrubber:
             if self._stopping:
                 raise _StoppedError
             return await asyncio.get_running_loop().run_in_executor(self._executor, do)
+
+
+def _timed(do: Callable[[], T]) -> tuple[T, float]:
+    began = time.monotonic()
+    return do(), time.monotonic() - began
 
 
 class _StoppedError(Exception):

@@ -29,6 +29,7 @@ from streams.kafka.changelog import (
     gather,
     restore,
 )
+from streams.kafka.complete import Complete
 from streams.kafka.reading import take
 from streams.ops.metrics import Metrics
 
@@ -37,6 +38,10 @@ log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
 #: after an error, seconds until a partition is tried again
 _RETRY_SECONDS = 5.0
+#: seconds between two questions where a changelog ends: what is known of a store's age is as old as that
+_ASK_SECONDS = 60.0
+#: seconds for an answer
+_ASK_TIMEOUT = 10.0
 #: timers looked at in one go after a store was filled in bulk
 _PURGE = 5_000
 
@@ -74,6 +79,7 @@ class Standby:
         self._later: dict[int, float] = {}  # partition → when to try it again
         self._lags: dict[int, int] = {}
         self._positions: dict[int, int] = {}
+        self._complete: dict[int, Complete] = {}
         self._assigned: set[int] = set()
         self._consumer: Consumer | None = None
         self._stopping = False
@@ -93,7 +99,6 @@ class Standby:
         if self._thread.ident is not None:
             self._thread.join()
         for partition in list(self._stores):
-            self._note_complete(partition)
             self._close(partition)
 
     def follow(self, partitions: Iterable[int]) -> None:
@@ -101,7 +106,6 @@ class Standby:
         with self._lock:
             self._wanted = frozenset(partitions)
             for partition in self._lags.keys() - self._wanted:
-                self._note_complete(partition)
                 self._forget_lag(partition)
             self._lock.notify_all()
 
@@ -112,20 +116,9 @@ class Standby:
             if self._busy == partition and self._scrubbing is not None:
                 self._scrubbing.stop_compacting()
             self._lock.wait_for(lambda: self._busy != partition)
-            self._note_complete(partition)
             self._unclean.pop(partition, None)
             self._forget_lag(partition)
             return self._stores.pop(partition, None)
-
-    def _note_complete(self, partition: int) -> None:
-        """Where nothing was written for long, the last record's time does not tell that nothing was missed."""
-        store = self._stores.get(partition)
-        if store is not None and self._lags.get(partition) == 0:
-            try:
-                store.write((), store.changelog_offset, complete_at=self._clock())
-            except StoreError as error:
-                log.warning("standby of partition %d: %s", partition, error)
-                self._close(partition)
 
     @property
     def lags(self) -> dict[int, int]:
@@ -160,6 +153,7 @@ class Standby:
             self._fill(missing)
         elif self._assign():
             self._tail()
+            self._ask_end()
             self._purge_some()
             self._scrub_one()
         else:
@@ -264,9 +258,35 @@ class Standby:
         offset = max(offset, known)
         lag = self._lag(partition, offset)
         if offset > known:
-            store.follow(records, offset, store.complete_at if lag else self._clock())
+            complete = self._complete_of(partition)
+            complete.reached(offset)
+            store.follow(records, offset, complete.at)
         self._lags[partition], self._positions[partition] = lag, offset
         self._metrics.standby_lag.labels(partition=str(partition)).set(lag)
+
+    def _ask_end(self) -> None:
+        """Ask where one of the changelogs ends, so that it is known when its store has had all up to there."""
+        now = self._clock()
+        with self._lock:
+            due = [
+                partition
+                for partition in sorted(self._assigned & self._wanted & self._stores.keys())
+                if self._complete_of(partition).due(now, _ASK_SECONDS)
+            ]
+        if not due or self._consumer is None:
+            return
+        place = TopicPartition(self._changelog, due[0])
+        _, end = self._consumer.get_watermark_offsets(place, timeout=_ASK_TIMEOUT, cached=False)
+        self._with_store(due[0], partial(self._note_end, due[0], end, now))
+
+    def _complete_of(self, partition: int) -> Complete:
+        return self._complete.setdefault(partition, Complete(self._stores[partition].complete_at))
+
+    def _note_end(self, partition: int, end: int, asked_at: float, store: Store) -> None:
+        complete, offset = self._complete_of(partition), store.changelog_offset
+        complete.asked(end, asked_at)
+        if complete.reached(offset):  # nothing was written meanwhile
+            store.write((), offset, complete_at=complete.at)
 
     def _lag(self, partition: int, offset: int) -> int:
         if self._consumer is None:  # dropped for the sake of another partition
@@ -275,6 +295,7 @@ class Standby:
         return max(0, high - offset)
 
     def _forget_lag(self, partition: int) -> None:
+        self._complete.pop(partition, None)
         self._positions.pop(partition, None)
         if self._lags.pop(partition, None) is not None:
             self._metrics.standby_lag.remove(str(partition))

@@ -64,6 +64,8 @@ class Work:
     """Users to check against changed definitions; empty: all were checked."""
     guards: list[bytes] = field(default_factory=list)
     """Keys of guards that may have expired."""
+    complete: bool = False
+    """Write the position although nothing is to do: it shows that the local store has missed nothing."""
 
     def lanes(self, topics: Topics) -> list[str]:
         """Names of what is in it: fold, labels, graph, training, reroute, encode, refresh, timers, sweep."""
@@ -84,7 +86,8 @@ class Work:
         return found + [name for name, work in others.items() if work]
 
     def __bool__(self) -> bool:
-        return bool(self.sources or self.jobs or self.refreshed or self.timers or self.guards or self.sweep is not None)
+        others = self.guards or self.complete or self.sweep is not None
+        return bool(self.sources or self.jobs or self.refreshed or self.timers or others)
 
 
 @dataclass(frozen=True)
@@ -200,9 +203,9 @@ class PartitionWriter:
             raise StoreError("the partition is not open")
         return self._store
 
-    def waiting_refreshes(self) -> list[str]:
-        """Followed users whose local followers wait for a refresh."""
-        return [key[1:].decode() for key in self.store.keys(b"r")]
+    def waiting_refreshes(self, after: str, most: int) -> list[str]:
+        """Followed users whose local followers wait for a refresh, in key order after ``after``, at most ``most``."""
+        return self._names(b"r", after, most)
 
     def queued_users(self, after: str, most: int) -> list[str]:
         """Users that wait for the encode lane, in key order after ``after``, at most ``most``."""

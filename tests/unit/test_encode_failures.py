@@ -57,6 +57,9 @@ class Target:
         states: list[tuple[str, UserState | None]] = [(user, self.partition.state(user)) for user in users]
         return encode.make_jobs(self.partition.memory, states, "neighbour" if refresh else "event")
 
+    async def read_refreshes(self, _after: str, _most: int) -> list[str]:
+        return []
+
     async def followers(self, _followee: str, _after: str, _most: int) -> list[str]:
         return []
 

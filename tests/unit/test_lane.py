@@ -46,6 +46,10 @@ class Target:
         self.batches.append(users)
         return encode.make_jobs(self.partition.memory, [(user, self.partition.state(user)) for user in users], "event")
 
+    async def read_refreshes(self, after: str, most: int) -> list[str]:
+        del after, most
+        return []
+
     async def followers(self, followee: str, after: str, most: int) -> list[str]:
         del followee, after, most
         return []

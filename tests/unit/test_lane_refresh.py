@@ -30,6 +30,10 @@ class Followers:
     async def make_jobs(self, users: list[str], refresh: bool) -> list[encode.Job]:
         return []
 
+    async def read_refreshes(self, after: str, most: int) -> list[str]:
+        del after, most
+        return []
+
     async def followers(self, followee: str, after: str, most: int) -> list[str]:
         self._asked()
         return []

@@ -36,6 +36,7 @@ class Bench:
             lane=EncodeLane(lambda: models, False, 32, metrics, executor),
             metrics=metrics,
             executor=executor,
+            opening=executor,
             batch_records=BATCH,
             on_restored=self._restored,
             on_pressure=lambda _partition, high: self.held.append(high),

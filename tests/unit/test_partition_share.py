@@ -1,0 +1,139 @@
+"""A partition's turns beside what takes long: restores of others, sweeps and reads under constant load."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import cast
+
+from state.layout import Meta
+from state.windows import NEVER
+from streams.kafka.lane import EncodeLane
+from streams.kafka.partition import Partition, State
+from streams.kafka.writer import Done, PartitionWriter, Work
+from streams.ops.metrics import Metrics
+from streams.steps.effects import Effects
+from tests.small_partition import PLACE, Sent, models_of
+
+USERS = 3_000
+
+
+class Writer:
+    """What a partition needs of its writer. Opening waits for ``opened``; a turn takes a millisecond."""
+
+    def __init__(self, number: int, opened: threading.Event) -> None:
+        self.place = SimpleNamespace(partition=number, topics=PLACE.topics, wall_clock=True)
+        self.meta = Meta(queued=0)
+        self.arrived_until = {PLACE.topics.events: time.time()}
+        self.behind: set[str] = set()
+        self.next_timer = NEVER
+        self.timers_left = self.scrub_due = False
+        self.definitions_changed = True
+        self.users = [f"u{number:05}" for number in range(USERS)]
+        self.swept: list[str] = []
+        self.turns: list[Work] = []
+        self._opened = opened
+
+    def open(self, _progress: Callable[[int], None], stopping: Callable[[], bool]) -> int:
+        while not self._opened.wait(0.01) and not stopping():
+            pass
+        return 0
+
+    def close(self) -> None: ...
+
+    def timer_clock(self) -> float:
+        return time.time()
+
+    def some_users(self, after: str, most: int) -> list[str]:
+        return [user for user in self.users if user > after][:most]
+
+    def waiting_refreshes(self, _after: str, _most: int) -> list[str]:
+        return []
+
+    def process(self, work: Work) -> Done:
+        time.sleep(0.001)
+        self.turns.append(work)
+        if work.sweep is not None:
+            self.swept += work.sweep
+            self.definitions_changed = bool(work.sweep)
+        return Done(Effects(), sum(len(records) for _, records in work.sources), [], 0.0)
+
+
+@asynccontextmanager
+async def partitions(*opened: threading.Event) -> AsyncIterator[list[tuple[Partition, Writer]]]:
+    """One for each of ``opened``, all started, with one thread for turns, and one for each restore but one."""
+    models, metrics = models_of(""), Metrics()
+    failed: list[BaseException] = []
+
+    async def restored(_partition: Partition) -> None: ...
+
+    with ThreadPoolExecutor(1) as turns, ThreadPoolExecutor(max(1, len(opened) - 1)) as opening:
+        lane = EncodeLane(lambda: models, False, 8, metrics, turns)
+        writers = [Writer(number, event) for number, event in enumerate(opened)]
+        made = [
+            Partition(
+                cast(PartitionWriter, writer), lane, metrics, turns, opening, 100, restored,
+                lambda _partition, _high: None, lambda _changes: None, lambda _partition, error: failed.append(error),
+            )
+            for writer in writers
+        ]  # fmt: skip
+        for partition in made:
+            partition.start()
+        try:
+            yield list(zip(made, writers, strict=True))
+        finally:
+            await asyncio.gather(*(partition.stop() for partition in made))
+    assert failed == []
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    deadline = asyncio.get_running_loop().time() + 30.0
+    while not reached():
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.001)
+
+
+def test_a_restored_partition_takes_turns_and_is_read_while_all_threads_for_restores_are_busy() -> None:
+    async def run() -> None:
+        ready, never = threading.Event(), threading.Event()
+        ready.set()
+        async with partitions(ready, never, never, never) as made:
+            first, writer = made[0]
+            await until(lambda: first.state is State.RUNNING)
+            acked: list[int] = []
+            first.arrive(PLACE.topics.events, [Sent(0, b"{}")], lambda: acked.append(0))
+            await until(lambda: acked == [0])
+            assert await first.read(lambda _writer: 7) == 7
+            assert [each.state for each, _ in made[1:]] == [State.RESTORING] * 3
+            assert writer.turns
+
+    asyncio.run(run())
+
+
+def test_a_sweep_ends_under_constant_load_and_takes_a_small_share_of_the_turns() -> None:
+    async def run() -> None:
+        ready = threading.Event()
+        ready.set()
+        async with partitions(ready) as made:
+            partition, writer = made[0]
+            sent = 0
+
+            def again() -> None:
+                nonlocal sent
+                if writer.definitions_changed:
+                    sent += 1
+                    partition.arrive(PLACE.topics.events, [Sent(sent, b"{}")], again)
+
+            again()  # before the first turn, so that the partition is never idle while it sweeps
+            again()
+            await until(lambda: not writer.definitions_changed)
+            assert writer.swept == writer.users
+            sweeps = sum(work.sweep is not None for work in writer.turns)
+            assert sweeps < len(writer.turns) / 5
+
+    asyncio.run(run())
