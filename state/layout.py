@@ -254,22 +254,24 @@ def plain_encode_user(state: UserState) -> bytes:
 
 def plain_put_users(
     users: dict[str, UserState], dues: dict[str, float], puts: dict[bytes, bytes | None], timed: set[bytes]
-) -> float:
-    """Put the records of these users, and those of their ids that changed, into ``puts``; gives their earliest timer.
+) -> tuple[float, int]:
+    """Put the records of these users, and those of their ids that changed, into ``puts``; gives their earliest timer,
+    and how many ids were forgotten early.
 
     ``dues`` are the timers that some of them had before: ``timed`` gets the keys of those who have the same yet.
     """
-    earliest = NEVER
+    earliest, cut = NEVER, 0
     for user, state in users.items():
         if unsaved := state.seen.unsaved:
-            state.seen.unsaved = {}
+            cut += state.seen.cut
+            state.seen.unsaved, state.seen.cut = {}, 0
             puts.update(zip(seen_keys(user, unsaved), unsaved.values(), strict=True))
         key, due = user_key(user), state.due
         puts[key] = encode_user(state)
         earliest = min(earliest, due)
         if dues.get(user) == due:
             timed.add(key)
-    return earliest
+    return earliest, cut
 
 
 if COMPILED is None:
@@ -283,10 +285,10 @@ else:
 
     def put_users(
         users: dict[str, UserState], dues: dict[str, float], puts: dict[bytes, bytes | None], timed: set[bytes]
-    ) -> float:
+    ) -> tuple[float, int]:
         """As ``plain_put_users``."""
-        earliest: float = _pack_users(users, dues, puts, timed, plain_encode_user)
-        return earliest
+        found: tuple[float, int] = _pack_users(users, dues, puts, timed, plain_encode_user)
+        return found
 
 
 def decode_user(data: bytes) -> UserState:

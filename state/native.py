@@ -233,14 +233,19 @@ def take_cached(
     return missing
 
 
-def keep(cache: dict[str, UserState], states: dict[str, UserState]) -> None:
-    """Put states at the young end of the cache. Compiled, it also hides what they consist of from Python's collector.
+def keep(cache: dict[str, UserState], states: dict[str, UserState]) -> int:
+    """Put states at the young end of the cache; returns how many more ids of events it has in memory by that.
 
-    None of it can be part of a cycle, and a look at a million users would hold the worker up for seconds.
+    Compiled, it also hides what they consist of from Python's collector: none of it can be part of a cycle, and a look
+    at a million users would hold the worker up for seconds.
     """
     if COMPILED is not None:
-        COMPILED.keep(cache, states)
-        return
+        added: int = COMPILED.keep(cache, states)
+        return added
+    more = 0
     for user, state in states.items():
         cache.pop(user, None)
         cache[user] = state
+        more += state.seen.places - state.seen.accounted
+        state.seen.accounted = state.seen.places
+    return more

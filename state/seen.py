@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final, Protocol
@@ -20,8 +21,13 @@ DEDUPE_SECONDS: Final = 86_400
 DEDUPE_EVENTS: Final = 1_000
 #: ids in a record of their own
 CHUNK: Final = 64
-#: such records of a user: with what is not full yet they hold the last DEDUPE_EVENTS at least
-MOST_CHUNKS: Final = -(-DEDUPE_EVENTS // CHUNK)
+#: such records hold the last DEDUPE_EVENTS at least, with what is not full yet
+LAST_CHUNKS: Final = -(-DEDUPE_EVENTS // CHUNK)
+#: ids of a user in such records, whatever their age: 768 KiB
+MOST_IDS: Final = 65_536
+MOST_CHUNKS: Final = MOST_IDS // CHUNK
+#: more than any two users have who become one
+_ROOM: Final = 262_142
 _SLACK: Final = 256
 _ENTRY_BYTES: Final = 12
 _MAX_SECOND: Final = 2**32 - 1
@@ -35,7 +41,7 @@ class PlainSeen:
     which goes with the user's own record. What changed about the records since they were last saved is in ``unsaved``.
     """
 
-    __slots__ = ("_seconds", "_tail", "_tail_seconds", "first", "stored", "unsaved")
+    __slots__ = ("_seconds", "_tail", "_tail_seconds", "accounted", "cut", "first", "stored", "unsaved")
 
     def __init__(self, seconds: dict[int, int] | None = None) -> None:
         """All of ``seconds`` is the tail. A second is clipped to what 32 bits tell."""
@@ -44,6 +50,10 @@ class PlainSeen:
         self.stored = 0
         self.unsaved: dict[int, bytes | None] = {}
         """Record number → its bytes; None: it is no longer wanted."""
+        self.cut = 0
+        """Ids forgotten since the last save though they were younger than DEDUPE_SECONDS."""
+        self.accounted = 0
+        """Of ``places``, what the cache has added up: see ``state.native.keep``."""
 
     def _hold(self, seconds: dict[int, int]) -> None:
         self._seconds = {id_hash: _clipped(second) for id_hash, second in seconds.items()}
@@ -71,7 +81,8 @@ class PlainSeen:
     __hash__ = None  # type: ignore[assignment]  # it changes
 
     def add(self, id_hash: int, arrived: float) -> None:
-        """Remember an id; the oldest go with the record that they are in: beyond MOST_CHUNKS, or after DEDUPE_SECONDS.
+        """Remember an id; the oldest go with the record that they are in, when they are neither of the last
+        DEDUPE_EVENTS nor younger than DEDUPE_SECONDS, or when there are more than MOST_IDS.
 
         An id that is known keeps its place.
         """
@@ -93,16 +104,23 @@ class PlainSeen:
             self._drop(horizon)
 
     def _drop(self, horizon: int) -> None:
-        """Remove the oldest chunks: too many, or their newest id arrived before ``horizon``."""
+        """Remove the oldest chunks: not of the last ids and older than ``horizon``, or too many."""
         seconds = self._seconds
-        while self.stored - self.first > 1:
+        while (left := self.stored - self.first) > LAST_CHUNKS:
             oldest = list(islice(seconds.items(), CHUNK))
-            if self.stored - self.first <= MOST_CHUNKS and oldest[-1][1] >= horizon:
-                return
+            if max(second for _, second in oldest) >= horizon:
+                if left <= MOST_CHUNKS:
+                    return
+                self.cut += CHUNK
             for id_hash, _ in oldest:
                 del seconds[id_hash]
             self.unsaved[self.first] = None
             self.first += 1
+
+    @property
+    def places(self) -> int:
+        """Of ids in memory."""
+        return len(self._seconds)
 
     @property
     def numbers(self) -> range:
@@ -125,11 +143,14 @@ class PlainSeen:
         return PlainSeen(dict(self.items()))
 
     def unite(self, other: PlainSeen) -> None:
-        """Take another's ids as well: in order of arrival, the newest DEDUPE_EVENTS of both."""
+        """Take another's ids as well: in order of arrival, the newest of both, as many as ``add`` keeps."""
         if not len(other):
             return
         both = sorted((dict(self.items()) | dict(other.items())).items(), key=lambda entry: entry[1])
-        self.replace(dict(both[-DEDUPE_EVENTS:]))
+        begin = min(max(0, len(both) - DEDUPE_EVENTS), bisect_left(both, both[-1][1] - DEDUPE_SECONDS, key=_second))
+        least = len(both) - MOST_IDS
+        self.cut += max(0, least - begin)
+        self.replace(dict(both[max(begin, least) :]))
 
     def replace(self, seconds: dict[int, int]) -> None:
         """These instead of all that was remembered."""
@@ -150,11 +171,13 @@ class PlainSeen:
         Raises ValueError for anything else.
         """
         match packed:
-            case [int(first), int(stored), bytes(tail)] if 0 <= first <= stored and len(tail) % _ENTRY_BYTES == 0:
+            case [int(first), int(stored), bytes(tail)] if (
+                0 <= first <= stored and len(tail) % _ENTRY_BYTES == 0 and len(tail) // _ENTRY_BYTES <= _ROOM
+            ):
                 seen = cls(_unpack(tail))
                 seen.first, seen.stored = first, stored
                 return seen
-            case dict() if all(
+            case dict() if len(packed) <= _ROOM and all(
                 isinstance(id_hash, int) and 0 <= id_hash <= _MAX_HASH and isinstance(second, int)
                 for id_hash, second in packed.items()
             ):
@@ -165,6 +188,10 @@ class PlainSeen:
 Seen = PlainSeen
 if not TYPE_CHECKING and COMPILED is not None:
     Seen = COMPILED.Seen
+
+
+def _second(entry: tuple[int, int]) -> int:
+    return entry[1]
 
 
 def _clipped(second: int) -> int:

@@ -160,7 +160,7 @@ def fold(
 ) -> int:
     """Fold one event into ``state``; returns the bits DUPLICATE, LATE, TEXT, EDGES, REMOVED, SAME.
 
-    All counts are commutative. A duplicate (same id hash within 24 h of arrival and the last 1,000 events) changes
+    All counts are commutative. A duplicate (same id hash within 24 h of arrival or the last 1,000 events) changes
     nothing. EDGES: the neighbourhood changed; REMOVED: an unfollow is remembered that changed nothing. ``arrived`` is
     when the broker took the record, in seconds. The caller keeps the text (TEXT). ``fresh``: it is known to be no
     duplicate.

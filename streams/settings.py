@@ -75,6 +75,11 @@ class Settings(BaseSettings):
         description="Threads for restores, one for each partition, and for rewriting files; turns go on meanwhile.",
     )
     cached_users: int = Field(200_000, ge=1, description="Decoded user states kept in memory for each partition.")
+    cached_ids: int = Field(
+        32_000_000,
+        ge=1,
+        description="Ids of events that cached users may have in memory, for each partition (24 bytes).",
+    )
     rocksdb_cache_mb: int = Field(256, ge=8, description="Block cache and write buffers shared by all partitions.")
     followees: int = Field(64, ge=1, description="Followees kept for a user (newest first).")
     graph_epsilon: float = Field(0.02, ge=0.0, description="A vector that moved less than this is not sent again.")

@@ -1,6 +1,7 @@
 /* States go back to the cache, and out of the sight of Python's collector: what is in them can be in no cycle, and a look
  * at the twenty containers of each of a million users would hold the worker up for seconds. */
 #include "fold.h"
+#include "seen.h"
 #include "users.h"
 
 #define AT_ONCE 1000
@@ -37,14 +38,21 @@ PyObject *keep(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     }
     PyObject *cache = args[0], *user, *state;
     Py_ssize_t at = 0;
+    long long more = 0; /* places for ids than were added up before */
     for (Py_ssize_t count = 1; PyDict_Next(args[1], &at, &user, &state); count++) {
         int known = PyDict_Contains(cache, user);
         if (known < 0 || (known && PyDict_DelItem(cache, user) < 0) || PyDict_SetItem(cache, user, state) < 0)
             return NULL;
-        if (Py_TYPE(state) == bound.state.type)
+        if (Py_TYPE(state) == bound.state.type) {
             hide_state(state);
+            Seen *seen = (Seen *)FIELD(state, bound.state.seen);
+            if (Py_TYPE(seen) == &SeenType) {
+                more += (long long)seen->count - seen->accounted;
+                seen->accounted = seen->count;
+            }
+        }
         if (count % AT_ONCE == 0)
             let_others_run();
     }
-    Py_RETURN_NONE;
+    return PyLong_FromLongLong(more);
 }

@@ -379,13 +379,16 @@ static PyObject *key_of(PyObject *user)
     return key;
 }
 
-/* one user; ``earliest`` is brought up to date */
-static int put_user(PyObject *user, PyObject *state, PyObject *const *args, double *earliest)
+/* one user; ``earliest`` and ``cut`` are brought up to date */
+static int put_user(PyObject *user, PyObject *state, PyObject *const *args, double *earliest, long long *cut)
 {
     PyObject *dues = args[1], *puts = args[2], *timed = args[3], *seen = FIELD(state, seen_at);
-    if (seen != NULL && Py_TYPE(seen) == &SeenType && ((Seen *)seen)->unsaved != NULL
-        && put_unsaved(user, (Seen *)seen, puts) < 0)
-        return -1;
+    if (seen != NULL && Py_TYPE(seen) == &SeenType && ((Seen *)seen)->unsaved != NULL) {
+        *cut += ((Seen *)seen)->cut;
+        ((Seen *)seen)->cut = 0;
+        if (put_unsaved(user, (Seen *)seen, puts) < 0)
+            return -1;
+    }
     PyObject *key = key_of(user), *record = key == NULL ? NULL : record_of(state);
     if (record == NULL && key != NULL && !PyErr_Occurred())
         record = PyObject_CallOneArg(args[4], state);
@@ -433,6 +436,7 @@ PyObject *pack_users(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     double earliest = Py_HUGE_VAL;
+    long long cut = 0;
     PyObject *users[AT_ONCE], *states[AT_ONCE];
     Py_ssize_t at = 0;
     int count;
@@ -447,10 +451,10 @@ PyObject *pack_users(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
                 fetch_fields(states[i + 2]);
             if (i + 1 < count)
                 fetch_parts(states[i + 1]);
-            if (put_user(users[i], states[i], args, &earliest) < 0)
+            if (put_user(users[i], states[i], args, &earliest, &cut) < 0)
                 return NULL;
         }
         let_others_run();
     } while (count == AT_ONCE);
-    return PyFloat_FromDouble(earliest);
+    return Py_BuildValue("dL", earliest, cut);
 }

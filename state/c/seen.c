@@ -3,14 +3,15 @@
 
 #include <string.h>
 
-#define DEDUPE_SECONDS 86400
-#define MOST_CHUNKS ((DEDUPE_EVENTS + CHUNK - 1) / CHUNK)
-#define MOST_IDS 32768
+#define LAST_CHUNKS ((DEDUPE_EVENTS + CHUNK - 1) / CHUNK)
+#define MOST_CHUNKS (MOST_IDS / CHUNK)
+#define ROOM 262142 /* for two that become one, and what an index of ROUND positions can tell apart */
 #define FEW 16 /* as many are looked through faster than looked up */
 
-/* A slot of the index: 0, or 16 bits of the id's hash, so that others are mostly known without a look at them, and a
+/* A slot of the index: 0, or 14 bits of the id's hash, so that others are mostly known without a look at them, and a
  * position + 1. Positions count up from the first id ever, modulo ROUND; ``base`` is the one of the oldest id. */
-#define ROUND 65535u
+#define PLACE_BITS 18
+#define ROUND ((1u << PLACE_BITS) - 1)
 
 static inline uint64_t mixed(uint64_t hash)
 {
@@ -24,19 +25,19 @@ static inline uint32_t home_of(const Seen *seen, uint64_t mix)
 
 static inline uint32_t tag_of(uint64_t mix)
 {
-    return (uint32_t)(mix >> 32) & 0xFFFFu; /* other bits than the home's: there are at most 2**16 slots */
+    return (uint32_t)(mix >> 24) & ((1u << (32 - PLACE_BITS)) - 1); /* other bits than the home's: those are above 2**45 */
 }
 
 static inline uint32_t place_of(const Seen *seen, uint32_t slot)
 {
-    uint32_t position = (slot & 0xFFFFu) - 1;
+    uint32_t position = (slot & ROUND) - 1;
     return position >= seen->base ? position - seen->base : position + ROUND - seen->base;
 }
 
 static inline uint32_t slot_for(const Seen *seen, uint64_t mix, uint32_t place)
 {
     uint32_t position = (seen->base + place) % ROUND;
-    return tag_of(mix) << 16 | (position + 1);
+    return tag_of(mix) << PLACE_BITS | (position + 1);
 }
 
 /* the place of an id, or -1 */
@@ -51,7 +52,7 @@ int64_t seen_find(const Seen *seen, uint64_t hash)
     uint64_t mix = mixed(hash);
     uint32_t mask = (1u << seen->bits) - 1, tag = tag_of(mix);
     for (uint32_t at = home_of(seen, mix); seen->index[at]; at = (at + 1) & mask)
-        if (seen->index[at] >> 16 == tag) {
+        if (seen->index[at] >> PLACE_BITS == tag) {
             uint32_t place = place_of(seen, seen->index[at]);
             if (seen->hashes[place] == hash)
                 return place;
@@ -70,7 +71,7 @@ static void enter(Seen *seen, uint32_t place)
 
 int seen_is_lost(const Seen *seen, uint32_t place)
 {
-    return seen->lost && place / CHUNK < 64 && place < seen->count - seen->tail && seen->lost >> (place / CHUNK) & 1;
+    return seen->lost != NULL && place / CHUNK < seen->lost_count && seen->lost[place / CHUNK];
 }
 
 static int make_index(Seen *seen, uint8_t bits)
@@ -92,7 +93,7 @@ static int make_index(Seen *seen, uint8_t bits)
 /* room for so many ids, in the array and in the index */
 int seen_reserve(Seen *seen, size_t count)
 {
-    if (count > MOST_IDS) {
+    if (count > ROOM) {
         PyErr_SetString(PyExc_ValueError, "more ids than a user's state ever has seen");
         return -1;
     }
@@ -151,8 +152,9 @@ void seen_clear(Seen *seen)
     PyMem_Free(seen->index);
     seen->hashes = NULL;
     seen->seconds = seen->index = NULL;
-    seen->count = seen->capacity = seen->tail = 0;
-    seen->lost = 0;
+    PyMem_Free(seen->lost);
+    seen->lost = NULL;
+    seen->count = seen->capacity = seen->tail = seen->lost_count = 0;
     seen->base = seen->bits = 0;
 }
 
@@ -219,9 +221,10 @@ static void leave(Seen *seen, uint32_t place)
     seen->index[hole] = 0;
 }
 
-static void forget_oldest(Seen *seen)
+/* of the oldest records */
+static void forget(Seen *seen, uint32_t records)
 {
-    uint32_t count = seen->count - seen->tail < CHUNK ? seen->count - seen->tail : CHUNK;
+    uint32_t kept = seen->count - seen->tail, count = records * CHUNK < kept ? records * CHUNK : kept;
     if (seen->index != NULL)
         for (uint32_t place = 0; place < count; place++)
             if (!seen_is_lost(seen, place))
@@ -229,23 +232,53 @@ static void forget_oldest(Seen *seen)
     seen->count -= count;
     memmove(seen->hashes, seen->hashes + count, seen->count * sizeof(uint64_t));
     memmove(seen->seconds, seen->seconds + count, seen->count * sizeof(uint32_t));
-    seen->base = (uint16_t)((seen->base + count) % ROUND);
-    seen->lost >>= 1;
+    seen->base = (seen->base + count) % ROUND;
+    if (seen->lost != NULL) {
+        seen->lost_count -= records < seen->lost_count ? records : seen->lost_count;
+        memmove(seen->lost, seen->lost + records, seen->lost_count);
+    }
 }
 
-/* Remove the oldest records: too many, or their newest id arrived before ``horizon``. */
+/* whether a record of ids holds one that arrived at ``horizon`` or later */
+static int is_young(const Seen *seen, uint32_t record, int64_t horizon)
+{
+    if ((record + 1) * CHUNK > seen->count - seen->tail)
+        return 0;
+    for (uint32_t place = record * CHUNK; place < (record + 1) * CHUNK; place++)
+        if ((int64_t)seen->seconds[place] >= horizon)
+            return 1;
+    return 0;
+}
+
+/* Remove the oldest records: they are not of the last ids, and older than ``horizon``, or there are too many. */
 static int drop(Seen *seen, int64_t horizon)
 {
-    while (seen->stored - seen->first > 1) {
-        if (seen->stored - seen->first <= MOST_CHUNKS && seen->count - seen->tail >= CHUNK
-            && (int64_t)seen->seconds[CHUNK - 1] >= horizon)
-            return 0;
-        if (seen_change(seen, seen->first, Py_None) < 0)
+    uint32_t records = 0;
+    for (long long left = seen->stored - seen->first; left > LAST_CHUNKS; left--, records++) {
+        if (is_young(seen, records, horizon)) {
+            if (left <= MOST_CHUNKS)
+                break;
+            seen->cut += CHUNK;
+        }
+        if (seen_change(seen, seen->first + records, Py_None) < 0)
             return -1;
-        forget_oldest(seen);
-        seen->first += 1;
+    }
+    if (records) {
+        forget(seen, records);
+        seen->first += records;
     }
     return 0;
+}
+
+/* Of ids in order of arrival, the place of the first that is remembered; those that are forgotten too early are cut. */
+uint32_t seen_begin(const Seen *seen, uint32_t *cut)
+{
+    uint32_t begin = seen->count > DEDUPE_EVENTS ? seen->count - DEDUPE_EVENTS : 0;
+    while (begin > 0 && (int64_t)seen->seconds[begin - 1] >= (int64_t)seen->seconds[seen->count - 1] - DEDUPE_SECONDS)
+        begin -= 1;
+    uint32_t least = seen->count > MOST_IDS ? seen->count - MOST_IDS : 0;
+    *cut = least > begin ? least - begin : 0;
+    return least > begin ? least : begin;
 }
 
 /* Full chunks leave the tail: one, or several of a long tail, such as another release or a merge leaves. */
@@ -290,7 +323,7 @@ uint32_t seen_second(double arrived)
 uint32_t seen_ids(const Seen *self)
 {
     uint32_t count = self->count;
-    for (uint64_t lost = self->lost; lost; lost &= lost - 1)
-        count -= CHUNK;
+    for (uint32_t record = 0; self->lost != NULL && record < self->lost_count; record++)
+        count -= self->lost[record] ? CHUNK : 0;
     return count;
 }

@@ -8,6 +8,8 @@
 
 #define CHUNK 64 /* state.seen */
 #define DEDUPE_EVENTS 1000
+#define DEDUPE_SECONDS 86400
+#define MOST_IDS 65536
 #define ENTRY_BYTES 12
 #define MAX_SECOND 4294967295u
 
@@ -18,9 +20,12 @@ typedef struct {
     uint32_t *index;   /* open addressing, once there are more than a few: see seen.c */
     PyObject *unsaved; /* dict: record number -> bytes or None; NULL while there is none */
     long long first, stored;
-    uint64_t lost; /* a bit for each record from ``first`` on that was missing: its places hold no ids */
+    unsigned char *lost; /* for each record from ``first`` on, whether it was missing: its places hold no ids; or NULL */
+    uint32_t lost_count;
     uint32_t count, capacity, tail;
-    uint16_t base; /* of the positions in the index, which need not move when the oldest go */
+    uint32_t cut;       /* ids forgotten since the last save though they were younger than DEDUPE_SECONDS */
+    uint32_t accounted; /* of ``count``, what the cache has added up: see keep.c */
+    uint32_t base; /* of the positions in the index, which need not move when the oldest go */
     uint8_t bits;  /* the index has 2**bits slots */
 } Seen;
 
@@ -52,6 +57,7 @@ uint32_t seen_ids(const Seen *seen);                                     /* how 
 int seen_reserve(Seen *seen, size_t count);                              /* room for so many */
 void seen_append(Seen *seen, uint64_t hash, uint32_t second);            /* where there is room */
 int seen_put(Seen *seen, uint64_t hash, uint32_t second);                /* as a dict takes it */
+uint32_t seen_begin(const Seen *seen, uint32_t *cut);                    /* the first place that is remembered of all */
 int seen_close_chunks(Seen *seen);                                       /* full ones leave the tail */
 int seen_change(Seen *seen, long long number, PyObject *value);          /* of a record: it is to be saved */
 void seen_clear(Seen *seen);                                             /* free what it holds of ids */

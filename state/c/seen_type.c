@@ -1,6 +1,8 @@
 /* The Python type of seen.c, with the methods of state.seen.PlainSeen. */
 #include "seen.h"
 
+#include <structmember.h>
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,8 +82,7 @@ static PyObject *seen_new(PyTypeObject *type, PyObject *args, PyObject *kwds)
 
 static void seen_dealloc(Seen *self)
 {
-    PyMem_Free(self->hashes);
-    PyMem_Free(self->index);
+    seen_clear(self);
     Py_XDECREF(self->unsaved);
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
@@ -174,12 +175,19 @@ static PyObject *seen_restore(Seen *self, PyObject *chunks)
         return NULL;
     Py_ssize_t count = PySequence_Fast_GET_SIZE(list);
     Seen whole = {.first = self->first, .stored = self->stored};
-    if (count > 64 || count != self->stored - self->first || self->count != self->tail) {
+    if (count != self->stored - self->first || self->count != self->tail) {
         PyErr_SetString(PyExc_ValueError, "not the records of the ids that a user's state has seen");
         goto fail;
     }
     if (seen_reserve(&whole, (size_t)count * CHUNK + self->count) < 0)
         goto fail;
+    whole.lost = PyMem_Calloc((size_t)count + 1, 1);
+    if (whole.lost == NULL) {
+        PyErr_NoMemory();
+        goto fail;
+    }
+    whole.lost_count = (uint32_t)count;
+    int missing = 0;
     for (Py_ssize_t number = 0; number < count; number++) {
         PyObject *chunk = PySequence_Fast_GET_ITEM(list, number);
         if (chunk == Py_None || (PyBytes_Check(chunk) && PyBytes_GET_SIZE(chunk) == 0)) {
@@ -187,7 +195,8 @@ static PyObject *seen_restore(Seen *self, PyObject *chunks)
             memset(whole.hashes + whole.count, 0, CHUNK * sizeof(uint64_t));
             memset(whole.seconds + whole.count, 0, CHUNK * sizeof(uint32_t));
             whole.count += CHUNK;
-            whole.lost |= (uint64_t)1 << number;
+            whole.lost[number] = 1;
+            missing = 1;
             continue;
         }
         if (!PyBytes_Check(chunk) || PyBytes_GET_SIZE(chunk) != CHUNK * ENTRY_BYTES) {
@@ -200,14 +209,20 @@ static PyObject *seen_restore(Seen *self, PyObject *chunks)
     }
     for (uint32_t place = 0; place < self->count; place++)
         seen_append(&whole, self->hashes[place], self->seconds[place]);
-    whole.tail = self->count;
-    PyMem_Free(self->hashes);
-    PyMem_Free(self->index);
+    if (!missing) {
+        PyMem_Free(whole.lost);
+        whole.lost = NULL;
+        whole.lost_count = 0;
+    }
+    uint32_t tail = self->count;
+    seen_clear(self);
     self->hashes = whole.hashes;
     self->seconds = whole.seconds;
     self->index = whole.index;
     self->lost = whole.lost;
+    self->lost_count = whole.lost_count;
     self->count = whole.count;
+    self->tail = tail;
     self->capacity = whole.capacity;
     self->base = whole.base;
     self->bits = whole.bits;
@@ -215,8 +230,7 @@ static PyObject *seen_restore(Seen *self, PyObject *chunks)
     Py_RETURN_NONE;
 fail:
     Py_DECREF(list);
-    PyMem_Free(whole.hashes);
-    PyMem_Free(whole.index);
+    seen_clear(&whole);
     return NULL;
 }
 
@@ -306,9 +320,12 @@ static PyObject *seen_unite(Seen *self, PyObject *other)
         for (uint32_t i = 0; i < both.count; i++)
             entries[i] = (Entry){both.hashes[i], both.seconds[i], i};
         qsort(entries, both.count, sizeof(Entry), by_arrival);
-        uint32_t count = both.count < DEDUPE_EVENTS ? both.count : DEDUPE_EVENTS;
-        failed = seen_reserve(&newest, count) < 0;
-        for (uint32_t i = both.count - count; !failed && i < both.count; i++)
+        for (uint32_t i = 0; i < both.count; i++)
+            both.seconds[i] = entries[i].second;
+        uint32_t cut, begin = seen_begin(&both, &cut);
+        self->cut += cut;
+        failed = seen_reserve(&newest, both.count - begin) < 0;
+        for (uint32_t i = begin; !failed && i < both.count; i++)
             seen_append(&newest, entries[i].hash, entries[i].second);
         failed = failed || replace_by(self, &newest) < 0;
     }
@@ -372,6 +389,11 @@ static PyObject *seen_stored(Seen *self, void *nothing)
     return PyLong_FromLongLong(self->stored);
 }
 
+static PyObject *seen_places(Seen *self, void *nothing)
+{
+    return PyLong_FromUnsignedLong(self->count);
+}
+
 static PyObject *seen_numbers(Seen *self, void *nothing)
 {
     return PyObject_CallFunction((PyObject *)&PyRange_Type, "LL", self->first, self->stored);
@@ -402,6 +424,12 @@ static PyObject *seen_sizeof(Seen *self, PyObject *nothing)
     return PyLong_FromSize_t(sizeof(Seen) + (size_t)self->capacity * ENTRY_BYTES + index);
 }
 
+static PyMemberDef members[] = {
+    {"cut", T_UINT, offsetof(Seen, cut), 0, "ids forgotten since the last save though they were young"},
+    {"accounted", T_UINT, offsetof(Seen, accounted), 0, "of places, what the cache has added up"},
+    {NULL, 0, 0, 0, NULL},
+};
+
 static PyMethodDef methods[] = {
     {"add", (PyCFunction)(void (*)(void))seen_add_method, METH_FASTCALL, "add(id_hash, arrived)"},
     {"items", (PyCFunction)seen_items, METH_NOARGS, "[(id hash, second of arrival)], in order of arrival"},
@@ -418,6 +446,7 @@ static PyMethodDef methods[] = {
 static PyGetSetDef attributes[] = {
     {"first", (getter)seen_first, NULL, "number of the oldest record", NULL},
     {"stored", (getter)seen_stored, NULL, "number of the next record", NULL},
+    {"places", (getter)seen_places, NULL, "of ids in memory", NULL},
     {"numbers", (getter)seen_numbers, NULL, "of the records that there are", NULL},
     {"unsaved", (getter)seen_unsaved, (setter)seen_set_unsaved, "record number -> its bytes, or None", NULL},
     {NULL, NULL, NULL, NULL, NULL},
@@ -440,6 +469,7 @@ PyTypeObject SeenType = {
     .tp_iter = (getiterfunc)seen_iter,
     .tp_as_sequence = &sequence,
     .tp_methods = methods,
+    .tp_members = members,
     .tp_getset = attributes,
 };
 

@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeVar
 
+from state.seen import MOST_IDS
 from streams.kafka.lane import EncodeLane, PartitionGoneError
 from streams.kafka.output import AbortedError, FencedError
 from streams.kafka.scrub import Scrubber
@@ -110,6 +111,7 @@ class Partition:
         self._swept = ""
         self._last_events = dict.fromkeys(writer.arrived_until, 0.0)
         self._misrouted = Occasionally()
+        self._forgotten = Occasionally()
         self._stopping = False
         self._turn_began = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -386,6 +388,12 @@ class Partition:
                 "partition %d: %d records since the last such line belong to users of other partitions and were sent "
                 "on there; let their producer partition by murmur2 (librdkafka: partitioner=murmur2_random)",
                 self.number, count,
+            )  # fmt: skip
+        if effects.forgotten_ids and (count := self._forgotten.add(effects.forgotten_ids, time.monotonic())):
+            log.warning(
+                "partition %d: %d ids of events were forgotten within a day since the last such line, because their "
+                "users have more than %d: such an event counts again if it is sent again (docs/events.md)",
+                self.number, count, MOST_IDS,
             )  # fmt: skip
         if effects.changes:
             self._on_changes(effects.changes)

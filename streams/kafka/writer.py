@@ -26,7 +26,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from state import layout
-from state.native import keep
+from state.cache import UserCache
 from state.store import SharedMemory, Store, wipe
 from state.store_errors import StoreDamagedError, StoreError
 from state.user import UserState
@@ -125,7 +125,7 @@ class PartitionWriter:
         self._checkpoint = checkpoint
         self._standby = standby
         self._path: Path = settings.state_dir / str(place.partition)
-        self._cache: dict[str, UserState] = {}
+        self._cache = UserCache(settings.cached_users, settings.cached_ids)
         self._heads: learned.Heads = {}
         self._refreshes = Refreshes()
         self._store: Store | None = None
@@ -195,7 +195,7 @@ class PartitionWriter:
     @property
     def cached(self) -> int:
         """Decoded user states in memory."""
-        return len(self._cache)
+        return len(self._cache.states)
 
     @property
     def store(self) -> Store:
@@ -213,7 +213,7 @@ class PartitionWriter:
 
     def state_of(self, user: str) -> UserState | None:
         """The committed state of a user."""
-        state = self._cache.get(user)
+        state = self._cache.states.get(user)
         if state is None and (value := self.store.get(layout.user_key(user))):
             state = layout.decode_user(value)
         return state
@@ -289,7 +289,7 @@ class PartitionWriter:
     def process(self, work: Work) -> Done:
         """Steps 1 to 4. Raises FencedError (stop) or AbortedError (try again); then nothing has changed."""
         meta = layout.decode_meta(layout.encode_meta(self.meta))
-        turn = Turn(self.store, self._cache, self._plan, self._models(), self.place, meta)
+        turn = Turn(self.store, self._cache.states, self._plan, self._models(), self.place, meta)
         turn.processed_at = self._clock()
         lanes = work.lanes(self.place.topics)
 
@@ -354,12 +354,7 @@ class PartitionWriter:
 
     def _remember(self, turn: Turn, effects: Effects, looked_at_timers: bool) -> None:
         self._refreshes.arrived(effects.refreshes)
-        cache = self._cache
-        keep(cache, turn.touched)
-        if (over := len(cache) - self._settings.cached_users) > 0:
-            # the oldest, all at once: each look for the first key goes over all that were deleted before it
-            for user in list(islice(cache, over)):
-                del cache[user]
+        self._cache.keep(turn.touched, effects.uncached_ids)
         if looked_at_timers:
             first = self.store.first_timer(min(self._fired_until, effects.earliest))
             self.next_timer = self._fired_until = first

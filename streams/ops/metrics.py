@@ -50,6 +50,9 @@ class Metrics:
 
         self.events = self._counter("segments_events_total", "Records consumed from source topics.", "topic")
         self.duplicates = self._counter("segments_duplicates_total", "Events dropped: their id was seen before.")
+        self.forgotten_ids = self._counter(
+            "segments_forgotten_ids_total", "Ids of events forgotten within a day: their user has too many."
+        )
         self.late_events = self._counter("segments_late_events_total", "Events that arrived late, by event time.")
         self.misrouted = self._counter("segments_misrouted_total", "Records met outside their user's partition.")
         self.merged = self._counter("segments_merged_total", "Ids that turned out to be another user's.")

@@ -128,7 +128,11 @@ class Effects:
     """Users to put into the encode queue."""
     refreshes: list[str] = field(default_factory=list)
     """Followed users whose local followers are to be refreshed."""
+    uncached_ids: int = 0
+    """Ids of events that users had in the cache who are no longer there."""
     duplicates: int = 0
+    forgotten_ids: int = 0
+    """Ids of events forgotten within a day, because their user had too many."""
     late: int = 0
     misrouted: int = 0
     """Records whose producer partitions by something else than murmur2."""

@@ -316,7 +316,8 @@ class Turn:
                 self.effects.fired.append(layout.timer_key(state.due, user.encode()))
         self._users.pop(user, None)
         self._dues.pop(user, None)
-        self._cache.pop(user, None)
+        if (cached := self._cache.pop(user, None)) is not None:
+            self.effects.uncached_ids += cached.seen.accounted
         self._gone.add(user)
         self._changed.discard(user)
         self.drop_vectors(user)
@@ -333,7 +334,7 @@ class Turn:
         """Encode what was touched; ``positions`` are the next offsets by topic. The position record comes last."""
         effects = self.effects
         puts = effects.puts
-        effects.earliest = layout.put_users(self._users, self._dues, puts, effects.timed)
+        effects.earliest, effects.forgotten_ids = layout.put_users(self._users, self._dues, puts, effects.timed)
         if effects.fired:
             effects.timed.clear()  # some of them are removed
         for user in sorted(self._renewed):

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from state import native
+from state.cache import UserCache
 from state.compiled import COMPILED
 from state.layout import decode_user, encode_user
 from state.native import keep, quiet_fold
@@ -98,3 +99,32 @@ def test_what_is_no_cache_is_refused(arguments: tuple[Any, ...]) -> None:
     assert COMPILED is not None
     with pytest.raises(TypeError):
         COMPILED.keep(*arguments)
+
+
+def users_of(cache: UserCache) -> str:
+    return "".join(cache.states)
+
+
+def test_users_whose_ids_take_too_much_leave_the_cache_the_oldest_first() -> None:
+    cache = UserCache(4, 1_000)
+    states = {user: full_state(1) for user in "abcdef"}
+    cache.keep(states, 0)
+    assert users_of(cache) == "cdef"
+    for user, count in (("d", 400), ("e", 500), ("c", 99)):
+        for number in range(count):
+            states[user].seen.add(number, 1.0)
+        cache.keep({user: states[user]}, 0)
+    assert users_of(cache) == "fdec"
+    states["c"].seen.add(1_000, 1.0)
+    states["c"].seen.add(1_001, 1.0)
+    cache.keep({"c": states["c"]}, 0)
+    assert users_of(cache) == "ec"
+    taken = cache.states.pop("e")
+    cache.keep({user: states[user] for user in "ab"}, taken.seen.accounted)
+    for number in range(850):
+        states["a"].seen.add(number, 1.0)
+    cache.keep({"a": states["a"]}, 0)
+    assert users_of(cache) == "cba"
+    cache.clear()
+    cache.keep({"d": full_state(1)}, 0)
+    assert users_of(cache) == "d"

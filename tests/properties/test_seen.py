@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.seen import CHUNK, DEDUPE_EVENTS, DEDUPE_SECONDS, MOST_CHUNKS, PlainSeen, Seen
+from state.seen import CHUNK, DEDUPE_EVENTS, DEDUPE_SECONDS, LAST_CHUNKS, MOST_CHUNKS, MOST_IDS, PlainSeen, Seen
 
 BASE = 1_700_000_000
 
@@ -53,25 +53,52 @@ def test_saved_and_read_again_at_any_time_it_is_the_same(steps: list[tuple[int, 
             seen = back
 
 
-def test_at_least_the_last_thousand_ids_are_remembered_and_not_many_more() -> None:
-    seen = Seen()
+@pytest.mark.parametrize("kind", [Seen, PlainSeen])
+def test_at_least_the_last_thousand_ids_are_remembered_however_old_and_not_many_more(kind: type[Seen]) -> None:
+    seen = kind()
     for number in range(3 * DEDUPE_EVENTS):
-        seen.add(number, BASE + number)
+        seen.add(number, BASE + number * 3_600)
         if number % 50 == 0:
             assert set(seen) >= set(range(max(0, number + 1 - DEDUPE_EVENTS), number + 1))
-        assert len(seen) <= (MOST_CHUNKS + 1) * CHUNK
-    assert len(seen.numbers) == MOST_CHUNKS
+        assert len(seen) <= (LAST_CHUNKS + 2) * CHUNK
+    assert len(seen.numbers) == LAST_CHUNKS
+    assert seen.cut == 0
 
 
-def test_ids_are_forgotten_a_day_after_their_arrival_by_whole_records() -> None:
-    seen = Seen()
-    for number in range(2 * CHUNK):
-        seen.add(number, BASE + number)
-    later = BASE + DEDUPE_SECONDS + CHUNK  # the first record is a day old by then, the second not quite
-    for number in range(2 * CHUNK, 3 * CHUNK):
-        seen.add(number, later)
-    assert set(seen) == set(range(CHUNK, 3 * CHUNK))
+@pytest.mark.parametrize("kind", [Seen, PlainSeen])
+def test_all_ids_of_the_last_day_are_remembered_and_then_forgotten_by_whole_records(kind: type[Seen]) -> None:
+    seen = kind()
+    pace = DEDUPE_SECONDS // 20_000
+    for number in range(40_000):
+        seen.add(number, BASE + number * pace)
+        if number % 5_000 == 4_999:
+            least = max(0, number - DEDUPE_SECONDS // pace)
+            assert all(known in seen for known in range(least, number + 1, 97))
+            assert len(seen) <= number - least + 1 + 2 * CHUNK
+    assert seen.cut == 0
     assert seen.unsaved[0] is None
+    assert 0 not in seen
+
+
+@pytest.mark.parametrize("kind", [Seen, PlainSeen])
+def test_beyond_the_bound_the_oldest_are_forgotten_and_that_is_counted(kind: type[Seen]) -> None:
+    seen = kind()
+    for number in range(MOST_IDS + 10 * CHUNK):
+        seen.add(number, BASE + number // 100)
+    assert len(seen.numbers) == MOST_CHUNKS
+    assert seen.cut == 10 * CHUNK
+    assert 10 * CHUNK in seen
+    assert 10 * CHUNK - 1 not in seen
+
+
+@pytest.mark.parametrize("kind", [Seen, PlainSeen])
+def test_of_a_record_the_youngest_id_says_how_old_it_is(kind: type[Seen]) -> None:
+    seen = kind()
+    for number in range(40 * CHUNK):  # each record has one that arrived later than the others: it was rerouted
+        seen.add(number, BASE + (2 * DEDUPE_SECONDS if number % CHUNK == 5 else 0))
+    for number in range(40 * CHUNK, 41 * CHUNK):
+        seen.add(number, BASE + 2 * DEDUPE_SECONDS)
+    assert 5 in seen
 
 
 def test_what_is_known_keeps_its_place_and_is_not_kept_twice() -> None:
@@ -81,20 +108,23 @@ def test_what_is_known_keeps_its_place_and_is_not_kept_twice() -> None:
     assert list(seen) == [1, 2, 3]
 
 
-@given(st.integers(0, 1_300), st.integers(0, 1_300), st.booleans())
-def test_two_that_are_one_person_remember_the_newest_of_both(mine: int, others: int, interleaved: bool) -> None:
+@given(st.integers(0, 1_300), st.integers(0, 1_300), st.booleans(), st.sampled_from([1, 100, 5_000]))
+def test_two_that_are_one_person_remember_the_newest_of_both(
+    mine: int, others: int, interleaved: bool, pace: int
+) -> None:
     one, other, kept = Seen(), Seen(), Kept()
     for number in range(mine):
-        one.add(number, BASE + number)
+        one.add(number, BASE + number * pace)
     for number in range(others):
-        other.add(10_000 + number, BASE + number + (0 if interleaved else 5_000))
+        other.add(10_000 + number, BASE + (number + (0 if interleaved else 5_000)) * pace)
     kept.save(one)
     all_ids = {id_hash: second for seen in (one, other) for id_hash, second in seen.items()}
-    newest = sorted(all_ids, key=lambda id_hash: all_ids[id_hash])[-DEDUPE_EVENTS:]
+    order = sorted(all_ids.values(), reverse=True)
+    needed = [second for at, second in enumerate(order) if at < DEDUPE_EVENTS or second >= order[0] - DEDUPE_SECONDS]
     one.unite(other.whole())
     kept.save(one)
     if others:
-        assert sorted(second for _, second in one.items()) == sorted(all_ids[id_hash] for id_hash in newest)
+        assert sorted((second for _, second in one.items()), reverse=True) == needed
     assert kept.read() == one
     assert set(kept.chunks) == set(one.numbers)
     one.add(99_999, BASE + 20_000)
@@ -136,8 +166,8 @@ HASHES = st.integers(0, 2**64 - 1) | st.integers(0, 300) | st.integers(0, 300).m
 SECONDS = st.integers(-5, 2**33) | st.integers(BASE, BASE + 3 * DEDUPE_SECONDS)
 STEPS = st.lists(
     st.tuples(st.just("add"), HASHES, SECONDS)
-    | st.tuples(st.just("many"), st.integers(1, 400), st.integers(0, 3 * DEDUPE_SECONDS))
-    | st.tuples(st.just("reload"), st.sets(st.integers(0, 20)), st.booleans())
+    | st.tuples(st.just("many"), st.integers(1, 400) | st.integers(1_000, 5_000), st.integers(0, 3 * DEDUPE_SECONDS))
+    | st.tuples(st.just("reload"), st.sets(st.integers(0, 90)), st.booleans())
     | st.tuples(st.just("unite"), st.dictionaries(HASHES, SECONDS, max_size=150))
     | st.tuples(st.just("replace"), st.dictionaries(HASHES, SECONDS, max_size=150))
     | st.tuples(st.just("whole")),
@@ -152,6 +182,7 @@ def same(one: Seen, plain: PlainSeen) -> None:
     assert (one.first, one.stored, one.numbers) == (plain.first, plain.stored, plain.numbers)
     assert one.unsaved == plain.unsaved
     assert one.pack() == plain.pack()
+    assert (one.cut, one.places) == (plain.cut, plain.places)
 
 
 @settings(deadline=None)
