@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import logging
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: the process takes what processor time the others leave
 NICENESS = 10
+#: seconds that the child has to end by itself
+_CLOSE_SECONDS = 2.0
 _fork = multiprocessing.get_context("fork")
 _VECTORS, _FAILED = b"v", b"f"
 
@@ -48,6 +51,9 @@ class TextProcess(WrappedText):
         )
         self._process.start()
         theirs.close()
+        self._closing = False
+        # multiprocessing waits for its children at the end of the interpreter, without a limit
+        atexit.register(self.close)
 
     @property
     def pid(self) -> int | None:
@@ -64,10 +70,12 @@ class TextProcess(WrappedText):
                 except (EOFError, OSError):
                     self._connection.close()
                     self._process.join(1.0)
-                    log.warning(
-                        "the text encoder's process ended (exit status %s); texts are encoded in the worker itself now",
-                        self._process.exitcode,
-                    )
+                    if not self._closing:
+                        log.warning(
+                            "the text encoder's process ended (exit status %s); "
+                            "texts are encoded in the worker itself now",
+                            self._process.exitcode,
+                        )
                 else:
                     if answer[:1] == _FAILED:
                         raise TextProcessError(answer[1:].decode())
@@ -76,10 +84,20 @@ class TextProcess(WrappedText):
         return self._encoder.encode(texts)
 
     def close(self) -> None:
-        """End the child."""
-        with self._lock:
+        """End the child, by force where it does not end within a moment (a batch takes too long, or it hangs)."""
+        atexit.unregister(self.close)
+        self._closing = True
+        if not self._lock.acquire(timeout=_CLOSE_SECONDS):
+            self._process.kill()  # whoever waits for its answer is told that there is none
+            self._lock.acquire()
+        try:
             self._connection.close()
-            self._process.join()
+            self._process.join(_CLOSE_SECONDS)
+            if self._process.is_alive():
+                self._process.kill()
+                self._process.join()
+        finally:
+            self._lock.release()
 
 
 def _step_back() -> None:

@@ -16,16 +16,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from encoders.artifact import load_encoders
 from encoders.base import F32, TextEncoder, WrappedText, choose_device
 from encoders.heads import PublishedHead
-from encoders.int8 import PrecisionError
 from encoders.process import TextProcess
 from state.layout import Meta
 from state.store import SharedMemory
 from streams.kafka.admin import partition_count
-from streams.kafka.agents import Host, make_faust
+from streams.kafka.agents import Host, make_faust, start_faust, until_stopped
 from streams.kafka.audit import Audit, ModelsCell
 from streams.kafka.heads import HeadsFollower
 from streams.kafka.lane import EncodeLane
@@ -34,6 +34,7 @@ from streams.kafka.partition import Partition
 from streams.kafka.standby import Standby
 from streams.kafka.writer import PartitionWriter
 from streams.ops.lag import LagMonitor, PartitionLag
+from streams.ops.lifetime import Lifetime
 from streams.ops.metrics import Metrics
 from streams.ops.server import WebServer, build_web
 from streams.ops.watchdog import Watchdog
@@ -81,10 +82,10 @@ def make_place(settings: Settings, partition: int, partitions: int) -> Place:
     )
 
 
-def load_models(settings: Settings, plan: Plan, own_process: bool = False) -> Models:
-    """Encoders and description vectors; the text encoder in a process of its own where that is asked for.
+def load_models(settings: Settings, plan: Plan, life: Lifetime | None = None) -> Models:
+    """Encoders and description vectors; for the life of a worker, the text encoder may have a process of its own.
 
-    Raises WorkerError where the text precision is not for this processor.
+    Raises WorkerError where the models cannot be used.
     """
     try:
         encoders = load_encoders(
@@ -94,11 +95,15 @@ def load_models(settings: Settings, plan: Plan, own_process: bool = False) -> Mo
             settings.torch_threads,
             text_precision=settings.text_precision,
         )
-    except PrecisionError as error:
-        raise WorkerError(str(error)) from None
-    if own_process:
-        encoders = dataclasses.replace(encoders, text=TextProcess(encoders.text))
-    models = make_models(encoders, plan)
+        # on a graphics card a model takes no processor time from anybody, and a process that has one cannot be forked
+        if life is not None and settings.encode_process and choose_device(settings.device) == "cpu":
+            process = TextProcess(encoders.text)
+            life.opened("text encoder's process", process.close)
+            encoders = dataclasses.replace(encoders, text=process)
+        models = make_models(encoders, plan)
+    except Exception as error:  # whatever the libraries raise for files that are no model, or for a device
+        log.debug("the models cannot be used", exc_info=True)
+        raise WorkerError(f"the models cannot be used: {' '.join(str(error).split())}") from error
     if pause := float(os.environ.get("SEGMENTS_TEST_SLOW_ENCODER", "0")):
         return dataclasses.replace(models, encoders=dataclasses.replace(encoders, text=SlowText(encoders.text, pause)))
     return models
@@ -119,9 +124,15 @@ class SlowText(WrappedText):
 class Worker:
     """One process of the service. Built whole, then run; nothing is wired anywhere else."""
 
-    def __init__(self, settings: Settings, checkpoint: Callable[[str], None] = lambda _step: None) -> None:
-        """Loads the models and asks the broker for the topics' partitions. Raises DefinitionError, WorkerError."""
+    def __init__(
+        self, settings: Settings, life: Lifetime, checkpoint: Callable[[str], None] = lambda _step: None
+    ) -> None:
+        """Loads the models and asks the broker for the topics' partitions. Raises DefinitionError, WorkerError.
+
+        What it opens is closed by ``life``.
+        """
         self.settings = settings
+        self._life = life
         self.plan = load_plan(settings.segments_file)
         if self.plan.quiet is None:
             log.warning(
@@ -133,14 +144,15 @@ class Worker:
         if not settings.erasure_secret.get_secret_value():
             log.warning("SEGMENTS_ERASURE_SECRET is not set: whoever guesses the id of an erased user can check it")
         self.metrics = Metrics()
-        # on a graphics card a model takes no processor time from anybody, and a process that has one cannot be forked
-        on_cpu = choose_device(settings.device) == "cpu"
-        self._models = load_models(settings, self.plan, own_process=settings.encode_process and on_cpu)
+        self._models = load_models(settings, self.plan, life)
         self._memory = SharedMemory(settings.rocksdb_cache_mb)
         self._checkpoint = checkpoint
         self._turns = ThreadPoolExecutor(settings.turn_threads, thread_name_prefix="turn")
         self._opening = ThreadPoolExecutor(settings.restore_threads, thread_name_prefix="restore")
         self._encoding = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
+        life.opened("thread of the encoders", self._encoding.shutdown)
+        life.opened("threads of the turns", self._turns.shutdown)
+        life.opened("threads of the restores", self._opening.shutdown)
         self.faust = make_faust(settings)
         self.lane = EncodeLane(
             lambda: self._models, self.plan.needs_vectors, settings.encode_batch, self.metrics, self._encoding
@@ -160,7 +172,7 @@ class Worker:
         self._lag = LagMonitor(conf, settings.installation, self.metrics)
         self.web = WebServer(build_web(self.service, self.metrics))
         self._stop = asyncio.Event()
-        self._patience = STOP_SECONDS
+        self._hangs = False
 
     def _make_partition(self, number: int, host: Host) -> Partition:
         writer = PartitionWriter(
@@ -209,15 +221,17 @@ class Worker:
         self._stop.set()
 
     async def run(self) -> None:
-        """Serve until stopped. Raises WorkerError when a partition failed."""
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, self.stop)
+        """Serve until stopped. Raises WorkerError when a partition failed, or when the start does."""
+        life, loop = self._life, asyncio.get_running_loop()
+        life.on_signal(lambda: loop.call_soon_threadsafe(self.stop))
+        life.opened("lag monitor", self._lag.close)
+        life.opened("follower of the heads", self._follower.stop)
         self._follower.start()
         if self._standby is not None:
+            life.opened("standby", self._standby.stop)
             self._standby.start()
-        await self.web.start(self.settings.web_host, self.settings.web_port)
-        log.info("page, metrics and health at http://%s:%d", self.settings.web_host, self.web.port)
+        life.opened("page", self.web.stop)
+        await self._listen()
         tasks = [
             asyncio.create_task(self.lane.run(), name="encode-lane"),
             asyncio.create_task(
@@ -226,33 +240,28 @@ class Worker:
         ]
         for task in tasks:
             task.add_done_callback(self._task_ended)
-        try:
-            await self.faust.start()
-            await self._stop.wait()
-        finally:
-            log.info("stopping")
-            for task in tasks:
-                task.cancel()
-            try:
-                async with asyncio.timeout(self._patience):
-                    await self.host.stop()
-                    await self.faust.stop()
-                    await asyncio.gather(*tasks, return_exceptions=True)
-                    await self.web.stop()
-            except TimeoutError:
-                # without Kafka an orderly end takes for ever; what is not committed is read again by the next owner
-                log.warning("not stopped in order within %.0f s; ending as it is", self._patience)
-                logging.shutdown()
-                os._exit(1)
-            if self._standby is not None:
-                self._standby.stop()
-            self._follower.stop()
-            self._lag.close()
-            self._opening.shutdown()
-            self._turns.shutdown()
-            self._encoding.shutdown()
+        life.opened("tasks of the worker", partial(_end_tasks, tasks))
+        life.opened("consumer", self.faust.stop)
+        life.opened("partitions", self.host.stop)
+        await start_faust(self.faust, self._stop)
+        life.patience = STOP_SECONDS
+        await until_stopped(self.faust, self._stop)
+        log.info("stopping")
+        if self._hangs:
+            life.patience = STUCK_STOP_SECONDS
         if self.service.failure:
             raise WorkerError(self.service.failure)
+
+    async def _listen(self) -> None:
+        host, port = self.settings.web_host, self.settings.web_port
+        try:
+            await self.web.start(host, port)
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+            raise WorkerError(
+                f"the page cannot listen at {host}:{port} ({why.lower()}): let SEGMENTS_WEB_PORT name another port"
+            ) from error
+        log.info("page, metrics and health at http://%s:%d", host, self.web.port)
 
     def _look(self) -> list[PartitionLag]:
         return self._lag.observe(self.service.positions(), time.time())
@@ -261,7 +270,7 @@ class Worker:
         if not self._stop.is_set():
             log.error("%s; ending, so that another worker takes over", what)
             self.service.failure = what
-            self._patience = STUCK_STOP_SECONDS
+            self._hangs = True
             self._stop.set()
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
@@ -278,14 +287,21 @@ def calm_collector() -> None:
     gc.set_threshold(1_000_000, 10, 100)
 
 
-def run_worker(settings: Settings) -> None:
-    """Run one worker until SIGTERM or SIGINT. Raises WorkerError, DefinitionError."""
+async def _end_tasks(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def run_worker(settings: Settings, life: Lifetime) -> None:
+    """Run one worker until SIGTERM or SIGINT. Raises WorkerError, DefinitionError, when all is closed."""
     import uvloop  # noqa: PLC0415 - only a worker needs it
 
     async def main() -> None:
-        worker = Worker(settings, checkpoint=checkpoint_of_tests())
-        calm_collector()
-        await worker.run()
+        async with life:
+            worker = Worker(settings, life, checkpoint=checkpoint_of_tests())
+            calm_collector()
+            await worker.run()
 
     faulthandler.enable()  # what a crash in compiled code leaves in the log
     sys.setswitchinterval(SWITCH_SECONDS)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.types import TP, StreamT
 
 from streams.kafka.partition import Partition
@@ -57,6 +58,33 @@ def make_faust(settings: Settings) -> faust.App:
         # stand still until the next look
         consumer_metadata_max_age_ms=METADATA_MS,
     )
+
+
+class ConsumerLostError(RuntimeError):
+    """The consumer could not start, or ended by itself; the message says so."""
+
+
+async def start_faust(app: faust.App, stop: asyncio.Event) -> None:
+    """Start the consumer, or leave it when ``stop`` is set meanwhile. Raises ConsumerLostError."""
+    starting = asyncio.ensure_future(app.start())
+    stopped = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not starting.done():
+        starting.cancel()
+        return
+    try:
+        await starting
+    except (KafkaError, OSError) as error:
+        raise ConsumerLostError(
+            f"Kafka was lost while the worker started ({error}); start it again when Kafka answers"
+        ) from error
+
+
+async def until_stopped(app: faust.App, stop: asyncio.Event) -> None:
+    """Until ``stop`` is set. Raises ConsumerLostError when the consumer ended by itself: nothing would be read."""
+    if (await app.wait(stop.wait())).stopped:
+        raise ConsumerLostError(f"the consumer ended by itself: {app.crash_reason or 'Faust does not say why'}")
 
 
 def _credentials(settings: Settings) -> Any:

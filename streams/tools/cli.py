@@ -86,8 +86,7 @@ def worker(
     from streams.tools.workers import serve  # noqa: PLC0415
 
     set_up_logging(settings.log_level, settings.secrets)
-    with kafka_at(settings, patience=30.0):  # where all is started at once, Kafka takes longest
-        serve(settings, stop_with_stdin=stop_with_stdin)
+    serve(settings, stop_with_stdin=stop_with_stdin)
 
 
 @app.command(epilog="Example: segments broker --port 9092")

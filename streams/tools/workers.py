@@ -13,42 +13,49 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, NoReturn, Protocol
 
+from streams.ops.lifetime import Lifetime
 from streams.settings import Settings
-from streams.tools.terminal import CommandError, explain, print_error
+from streams.tools.terminal import CommandError, explain, kafka_at, print_error
 
 log = logging.getLogger(__name__)
 
+#: a worker that is started without Kafka says so after a moment, and waits; then whoever runs it starts it anew
+_KAFKA_FIRST_SECONDS = 3.0
+_KAFKA_SECONDS = 30.0
 _STOP_SECONDS = 20.0
 _ORPHAN_SECONDS = 10.0
 
 
-def serve(settings: Settings, *, stop_with_stdin: bool) -> None:
-    """Run a worker here until it is stopped. ``stop_with_stdin``: also when stdin ends, which a parent's death does.
+def serve(settings: Settings, *, stop_with_stdin: bool) -> NoReturn:
+    """Run a worker here until it is stopped; the process ends with it, and says at last what went wrong.
 
-    Raises what ends the worker, as CommandError after an error that nobody foresaw (its traceback is in the log).
+    ``stop_with_stdin``: stop also when stdin ends, which a parent's death does.
     """
+    life = Lifetime(explain, print_error)
+    life.hear_signals()
     if stop_with_stdin:
         threading.Thread(target=_stop_when_orphaned, name="parent", daemon=True).start()
-    from streams.app import WorkerError, run_worker  # noqa: PLC0415 - torch and Faust take seconds
-
     try:
-        run_worker(settings)
-    except WorkerError as error:
-        print_error(explain(error))
-        _end(1)
+        _wait_for_kafka(settings)
+        from streams.app import run_worker  # noqa: PLC0415 - torch and Faust take seconds
+
+        run_worker(settings, life)
     except Exception as error:
-        words = explain(error)
-        if words.startswith("unexpected"):
+        if explain(error).startswith("unexpected"):
             log.exception("the worker ended")
-        raise CommandError(words) from error
-    _end(0)
+        life.end(error)
+    life.end()
 
 
-def _end(status: int) -> NoReturn:
-    """All is closed; an orderly end of the interpreter would only make libraries report what they leak."""
-    logging.shutdown()
-    sys.stdout.flush()
-    os._exit(status)
+def _wait_for_kafka(settings: Settings) -> None:
+    """Where all is started at once, Kafka takes longest. Raises CommandError when it takes too long."""
+    try:
+        with kafka_at(settings, patience=_KAFKA_FIRST_SECONDS):
+            return
+    except CommandError as error:
+        log.warning("%s; waiting for it, %.0f s at most", error, _KAFKA_SECONDS)
+    with kafka_at(settings, patience=_KAFKA_SECONDS):
+        pass
 
 
 def _stop_when_orphaned() -> None:

@@ -131,3 +131,16 @@ def _lives(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_an_interpreter_that_forgot_the_child_ends_with_it() -> None:
+    code = """
+from encoders.process import TextProcess
+from tests.unit.test_text_process import Lengths
+process = TextProcess(Lengths())
+print(process.pid, flush=True)
+raise SystemExit("no start")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60.0)
+    assert done.returncode == 1
+    assert not _lives(int(done.stdout))
