@@ -81,7 +81,7 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD
-    Py_ssize_t count;
+    Py_ssize_t count, room;
     Raw *raws;
     PyObject *kept;    /* list of what the raws point into */
     PyObject *objects; /* list of the records themselves, where they are Python's; else NULL */
@@ -99,6 +99,7 @@ PyObject *record_at(const Records *records, Py_ssize_t at);
 int next_header(const char **at, const char *end, const char **key, int32_t *key_size, const char **value,
                 int32_t *value_size);
 PyObject *parse_batches(PyObject *module, PyObject *batches);
+PyObject *fitting_records(PyObject *module, PyObject *arguments);
 
 /* json.c: our compact JSON form */
 

@@ -145,7 +145,10 @@ static PyMethodDef methods[] = {
      "bind(Event, UserState, Tally, Membership, spend, dwell, kinds, digest, digest with a seed, seed)"},
     {"digest", digest, METH_O, "digest(bytes): as the ids of events are hashed."},
     {"parse", parse_batches, METH_O,
-     "parse([(batch, its records where they were compressed or None, least offset), ...]): Records; None: not read."},
+     "parse([(batch, its records where they were compressed or None, least offset), ...]): (Records, how many batches "
+     "were read whole, the least offset that is lost of the next one; -1: none)."},
+    {"fitting", fitting_records, METH_VARARGS,
+     "fitting(records, bytes): (how many of the first ones have no more bytes than that, their bytes)."},
     {"read", read_records, METH_VARARGS,
      "read(records, decode, slow, (most bytes, from, ahead, most amount, most dwell), routes, special, buckets, "
      "bucket_of): (items by user, latest time)"},

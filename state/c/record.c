@@ -74,7 +74,9 @@ static PyObject *record_headers(Record *self, void *closure)
         if (next_header(&at, end, &key, &key_size, &value, &value_size) < 0)
             PyErr_SetString(PyExc_ValueError, "the headers were changed");
         else
-            header = Py_BuildValue("(s#N)", key, (Py_ssize_t)key_size, bytes_or_none(value, value_size));
+            /* Kafka does not look at names: what is no UTF-8 in them is kept as lone surrogates */
+            header = Py_BuildValue("(NN)", PyUnicode_DecodeUTF8(key, key_size, "surrogateescape"),
+                                   bytes_or_none(value, value_size));
         if (header == NULL || PyList_Append(headers, header) < 0)
             Py_CLEAR(headers);
         Py_XDECREF(header);

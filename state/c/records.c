@@ -7,6 +7,8 @@
 
 #define HEADER 61 /* bytes of a batch before its records */
 #define LEAST 7   /* bytes that a record has at least */
+#define RECORD_BYTES 50 /* what a record counts beside its content */
+#define MOST_RECORDS 1000000 /* of one batch: no client makes larger ones */
 
 /* cutting */
 
@@ -59,50 +61,73 @@ typedef struct {
     int64_t from; /* records before it are left out */
 } Part;
 
+/* room for what the batch says it has, as far as that can be: more is made when there are more */
 static Py_ssize_t room_of(const Part *part)
 {
-    int64_t count = big_endian(part->header + 57, 4);
-    return count < 0 || count > part->size / LEAST || part->size > INT32_MAX ? -1 : (Py_ssize_t)count;
+    int64_t count = big_endian(part->header + 57, 4), most = part->size / LEAST;
+    if (most > MOST_RECORDS)
+        most = MOST_RECORDS;
+    return (Py_ssize_t)(count < 0 ? 0 : count > most ? most : count);
 }
 
-/* how many records there are from ``from`` on; -1: it is not what a batch should be */
-static Py_ssize_t cut(const Part *part, Raw *raws)
+/* one record's bytes, without its length; -1: that is no record */
+static int cut_record(const char *at, const char *last, Raw *raw, int64_t *after, int64_t *delta)
+{
+    int64_t headers;
+    at++; /* attributes: none are defined */
+    if (varint(&at, last, after) < 0 || varint(&at, last, delta) < 0 || sized(&at, last, &raw->key, &raw->key_size) < 0
+        || sized(&at, last, &raw->value, &raw->value_size) < 0 || varint(&at, last, &headers) < 0 || headers < 0
+        || headers > last - at)
+        return -1;
+    raw->headers = at;
+    raw->headers_size = (int32_t)(last - at);
+    for (; headers > 0; headers--) {
+        const char *key, *value;
+        int32_t key_size, value_size;
+        if (next_header(&at, last, &key, &key_size, &value, &value_size) < 0)
+            return -1;
+    }
+    return at == last ? 0 : -1;
+}
+
+/* Adds the records of a batch from its ``from`` on to the block, up to the first bytes that are none.
+ *
+ * Returns the least offset that they leave open when something of the batch is lost; -1 when nothing is; -2: no memory.
+ * How many records there are is not believed; what belongs to no offset of the batch is nothing.
+ */
+static int64_t cut(const Part *part, Block *block)
 {
     const char *at = part->body, *end = at + part->size;
     int64_t base = big_endian(part->header, 8), first = big_endian(part->header + 27, 8);
-    int64_t latest = big_endian(part->header + 35, 8), count = big_endian(part->header + 57, 4);
+    int64_t latest = big_endian(part->header + 35, 8), told = big_endian(part->header + 57, 4);
+    int64_t final = big_endian(part->header + 23, 4), before = -1, count = 0;
     int appended = part->header[22] >> 3 & 1; /* the broker's time instead of the producer's */
-    Py_ssize_t found = 0;
-    for (; count > 0; count--) {
-        int64_t length, after, delta, headers;
-        if (varint(&at, end, &length) < 0 || length < 1 || length > end - at)
-            return -1;
-        const char *last = at + length;
-        if (*at & 0x80) /* attributes: none are defined */
-            return -1;
-        at++;
-        Raw *raw = &raws[found];
-        if (varint(&at, last, &after) < 0 || varint(&at, last, &delta) < 0
-            || sized(&at, last, &raw->key, &raw->key_size) < 0 || sized(&at, last, &raw->value, &raw->value_size) < 0
-            || varint(&at, last, &headers) < 0 || headers < 0 || headers > last - at)
-            return -1;
-        raw->headers = at;
-        for (; headers > 0; headers--) {
-            const char *key, *value;
-            int32_t key_size, value_size;
-            if (next_header(&at, last, &key, &key_size, &value, &value_size) < 0 || !is_utf8(key, key + key_size))
-                return -1;
+    while (at < end && count < MOST_RECORDS) {
+        int64_t length, after, delta;
+        Raw raw;
+        if (varint(&at, end, &length) < 0 || length < 1 || length > end - at
+            || cut_record(at, at + length, &raw, &after, &delta) < 0 || delta <= before || delta > final)
+            break;
+        at += length;
+        count++;
+        before = delta;
+        raw.offset = (int64_t)((uint64_t)base + (uint64_t)delta);
+        raw.timestamp = appended ? latest : (int64_t)((uint64_t)first + (uint64_t)after);
+        raw.timestamp_type = appended;
+        if (raw.offset < part->from)
+            continue;
+        if (block->count == block->room) {
+            Py_ssize_t room = block->room * 2 + 16;
+            Raw *raws = PyMem_RawRealloc(block->raws, room * sizeof(Raw));
+            if (raws == NULL)
+                return -2;
+            block->raws = raws;
+            block->room = room;
         }
-        if (at != last)
-            return -1;
-        raw->headers_size = (int32_t)(last - raw->headers);
-        raw->offset = (int64_t)((uint64_t)base + (uint64_t)delta);
-        raw->timestamp = appended ? latest : (int64_t)((uint64_t)first + (uint64_t)after);
-        raw->timestamp_type = appended;
-        if (raw->offset >= part->from)
-            found++;
+        block->raws[block->count++] = raw;
     }
-    return at == end ? found : -1;
+    int lost = before < final && (at < end || count < told);
+    return lost ? (int64_t)((uint64_t)base + (uint64_t)(before + 1)) : -1;
 }
 
 /* blocks */
@@ -129,6 +154,7 @@ static Block *new_block(Py_ssize_t room)
         return NULL;
     block->raws = PyMem_RawMalloc((room ? room : 1) * sizeof(Raw));
     block->kept = PyList_New(0);
+    block->room = room ? room : 1;
     if (block->raws == NULL || block->kept == NULL) {
         if (block->raws == NULL)
             PyErr_NoMemory();
@@ -170,15 +196,18 @@ static const char *keep(Block *block, PyObject *buffer, Py_ssize_t *size)
     return failed ? NULL : found;
 }
 
-/* parse([(batch, its records where they were compressed or None, the least offset), ...]) -> Records, or None */
+/* parse([(batch, its records where they were compressed or None, the least offset), ...])
+ * -> (Records, how many batches were read, the least offset of the next one that was not there or -1)
+ */
 PyObject *parse_batches(PyObject *module, PyObject *batches)
 {
     if (!PyList_CheckExact(batches)) {
         PyErr_SetString(PyExc_TypeError, "batches come in a list");
         return NULL;
     }
-    Py_ssize_t count = PyList_GET_SIZE(batches), room = 0, found = 0;
-    Records *records = NULL;
+    Py_ssize_t count = PyList_GET_SIZE(batches), room = 0, whole = 0;
+    int64_t lost = -1;
+    PyObject *answer = NULL;
     Block *block = new_block(0);
     Part *parts = PyMem_Calloc(count ? count : 1, sizeof(Part));
     if (block == NULL || parts == NULL)
@@ -194,43 +223,55 @@ PyObject *parse_batches(PyObject *module, PyObject *batches)
         part->from = from;
         part->body = part->header + HEADER;
         part->size = size - HEADER;
-        Py_ssize_t more = -1;
-        if (size >= HEADER && part->header[16] == 2 && !(part->header[22] & 0x20)) {
-            if (body != Py_None && (part->body = keep(block, body, &part->size)) == NULL)
-                goto done;
-            if (body != Py_None || !(part->header[22] & 0x07))
-                more = room_of(part);
-        }
-        if (more < 0) {
-            found = -1;
+        if (size < HEADER || (body != Py_None && (part->body = keep(block, body, &part->size)) == NULL)
+            || part->size > INT32_MAX) {
+            if (!PyErr_Occurred())
+                PyErr_SetString(PyExc_ValueError, "no batch has this size");
             goto done;
         }
-        room += more;
+        room += room_of(part);
     }
     Raw *raws = PyMem_RawRealloc(block->raws, (room ? room : 1) * sizeof(Raw));
-    if (raws == NULL) {
-        PyErr_NoMemory();
+    if (raws == NULL)
         goto done;
-    }
     block->raws = raws;
+    block->room = room ? room : 1;
     WITHOUT_GIL(room);
-    for (Py_ssize_t i = 0; i < count && found >= 0; i++) {
-        Py_ssize_t more = cut(&parts[i], raws + found);
-        found = more < 0 ? -1 : found + more;
-    }
+    for (; whole < count && lost == -1; whole++)
+        lost = cut(&parts[whole], block);
     WITH_GIL
-    if (found >= 0) {
-        block->count = found;
-        records = view(block, 0, found);
-    }
+    if (lost == -2)
+        goto done;
+    Records *records = view(block, 0, block->count);
+    if (records != NULL)
+        answer = Py_BuildValue("(NnL)", (PyObject *)records, lost == -1 ? whole : whole - 1, (long long)lost);
 done:
     PyMem_Free(parts);
     Py_XDECREF(block);
-    if (records == NULL && found < 0 && !PyErr_Occurred())
-        Py_RETURN_NONE;
-    if (records == NULL && !PyErr_Occurred())
+    if (answer == NULL && !PyErr_Occurred())
         PyErr_NoMemory();
-    return (PyObject *)records;
+    return answer;
+}
+
+/* fitting(records, bytes): how many of the first ones have no more bytes than that, and their bytes */
+PyObject *fitting_records(PyObject *module, PyObject *arguments)
+{
+    Records *records;
+    long long room;
+    if (!PyArg_ParseTuple(arguments, "O!L", &RecordsType, &records, &room))
+        return NULL;
+    const Block *block = records->block;
+    Py_ssize_t found = 0;
+    long long bytes = 0;
+    for (; found < records->size; found++) {
+        const Raw *raw = &block->raws[records->start + found];
+        long long more = (raw->key_size > 0 ? raw->key_size : 0) + (raw->value_size > 0 ? raw->value_size : 0);
+        more += raw->headers_size + RECORD_BYTES;
+        if (bytes + more > room)
+            break;
+        bytes += more;
+    }
+    return Py_BuildValue("(nL)", found, bytes);
 }
 
 /* lists of record objects */

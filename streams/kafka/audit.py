@@ -86,7 +86,10 @@ class TopicReader:
 
 def _record(message: Message) -> AuditRecord:
     _, timestamp = message.timestamp()
-    headers = message.headers() or []
+    try:
+        headers = message.headers() or []
+    except (SystemError, UnicodeDecodeError):  # a name is no UTF-8: the client cannot say any of them then
+        headers = [("unreadable-headers", None)]
     pairs = headers.items() if isinstance(headers, dict) else headers
     return AuditRecord(
         message.offset() or 0,

@@ -22,6 +22,7 @@ from streams.wire.emit import (
     event_source,
     membership_value,
 )
+from streams.wire.headers import sendable
 from streams.wire.refused import dead_letter_headers
 from streams.wire.topics import MAX_DEAD_LETTER_BYTES, MAX_RECORD_BYTES
 
@@ -145,7 +146,7 @@ def dead_letter(reject: Reject) -> tuple[bytes | None, bytes | None, Headers]:
     """
     record = reject.record
     why = dead_letter_headers(reject.error, reject.topic, reject.partition, record.offset, record.timestamp)
-    own = list(record.headers)
+    own = sendable(record.headers)
     size = len(record.key or b"") + len(record.value or b"")
     size += sum(len(name) + len(content or b"") + _HEADER_BYTES for name, content in own)
     if size <= MAX_RECORD_BYTES:

@@ -41,6 +41,15 @@ class _Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka is untyped
         self._fetch_max_wait_ms = FETCH_PACE_MS if found else FETCH_MAX_WAIT_MS
         return found
 
+    async def fetched_records(self, *arguments: Any, **more: Any) -> Any:
+        """What was fetched comes part by part; whoever has more comes behind the others then."""
+        fetched.LOOK.begin()
+        found = await super().fetched_records(*arguments, **more)
+        for tp in found or ():
+            if tp in self._records:
+                self._records.move_to_end(tp)
+        return found
+
 
 fetched.use()
 consumer_module.Fetcher = _Fetcher  # it is made from this name

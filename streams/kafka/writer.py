@@ -36,7 +36,7 @@ from streams.kafka.output import Output
 from streams.kafka.refreshes import Refreshes
 from streams.settings import Settings
 from streams.steps import definitions, encode, erasure, learned, sources, timers
-from streams.steps.effects import Effects, Place, Record
+from streams.steps.effects import DamagedBatch, Effects, Place, Record
 from streams.steps.models import Models
 from streams.steps.segments import Plan
 from streams.steps.turn import Turn
@@ -330,7 +330,7 @@ class PartitionWriter:
                 continue
             count += len(records)
             positions[topic] = records[-1].offset + 1
-            if topic in self.arrived_until:
+            if topic in self.arrived_until and not isinstance(records[-1], DamagedBatch):
                 self.arrived_until[topic] = sources.arrived(topics, topic, records[-1])
             sources.receive(turn, topic, records, self._heads)
         full = self._plan.needs_vectors

@@ -30,6 +30,23 @@ class Record(Protocol):
     def headers(self) -> Iterable[tuple[str, bytes | None]]: ...
 
 
+@dataclass(frozen=True)
+class DamagedBatch:
+    """What stands for records that cannot be read: from the offset ``first`` to ``offset``, for the reason ``why``.
+
+    Its value is the bytes of the batch that they lie in, as the broker has them.
+    """
+
+    offset: int
+    first: int
+    why: str
+    value: bytes
+    timestamp: int = 0
+    timestamp_type: int = 0
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
 class Hop(msgspec.Struct, array_like=True, frozen=True):
     """A forwarding record that something followed on its way."""
 

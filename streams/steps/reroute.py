@@ -15,6 +15,7 @@ from state.seen import remember
 from streams.steps.effects import Hop, Message, Record, Rerouted
 from streams.steps.partitioner import partition_of
 from streams.steps.turn import Turn
+from streams.wire.headers import as_received, sendable
 from streams.wire.refused import Code, RefusedError
 
 #: the value of the last header: a producer's record, or one of the messages of ``merge``
@@ -45,7 +46,7 @@ def unwrap(record: Record) -> Rerouted:
     topic, partition, offset, timestamp, user, path, _ = (value or b"" for _, value in added)
     try:
         return Rerouted(
-            topic.decode(), int(partition), int(offset), int(timestamp), record.key, record.value, own,
+            topic.decode(), int(partition), int(offset), int(timestamp), record.key, record.value, as_received(own),
             user.decode(), _decode_path(path),
         )  # fmt: skip
     except (ValueError, msgspec.DecodeError) as error:
@@ -115,7 +116,7 @@ def follow(turn: Turn, user: str, path: list[Hop]) -> tuple[str, list[Hop]] | No
 
 def _send(turn: Turn, record: Record, topic: str, partition: int, user: str, path: list[Hop]) -> None:
     origin = (topic, turn.place.partition)
-    headers: list[tuple[str, str | bytes | None]] = list(record.headers)
+    headers: list[tuple[str, str | bytes | None]] = [*sendable(record.headers)]
     if isinstance(record, Rerouted):
         origin = (record.topic, record.partition)
     values = (

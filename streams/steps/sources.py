@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from streams.steps import fold, graph, learned, merge, reroute
-from streams.steps.effects import Record
+from streams.steps.effects import DamagedBatch, Record
 from streams.steps.turn import Turn
 from streams.wire.refused import Code, RefusedError
 from streams.wire.topics import Topics
@@ -15,7 +15,9 @@ from streams.wire.topics import Topics
 def receive(turn: Turn, topic: str, records: Sequence[Record], heads: learned.Heads) -> None:
     """Records of one source topic, in order. ``heads`` are those that this partition trains."""
     topics = turn.place.topics
-    if topic == topics.events:
+    if len(records) and isinstance(records[0], DamagedBatch):  # it always comes alone
+        _receive_damaged(turn, topic, records[0])
+    elif topic == topics.events:
         fold.receive_events(turn, records, topic)
     elif topic == topics.labels:
         learned.receive_labels(turn, records)
@@ -33,6 +35,13 @@ def arrived(topics: Topics, topic: str, record: Record) -> float:
         with suppress(RefusedError):
             return reroute.unwrap(record).timestamp / 1000.0
     return record.timestamp / 1000.0
+
+
+def _receive_damaged(turn: Turn, topic: str, batch: DamagedBatch) -> None:
+    reason = (
+        f"offsets {batch.first} to {batch.offset} cannot be read, the batch that they lie in is damaged: {batch.why}"
+    )
+    turn.reject(topic, batch, RefusedError(Code.DAMAGED_BATCH, reason))
 
 
 def _receive_rerouted(turn: Turn, records: Sequence[Record]) -> None:

@@ -23,6 +23,8 @@ class Code(StrEnum):
     SELF_FOLLOW = "self-follow"
     UNKNOWN_SEGMENT = "unknown-segment"
     BROKEN_INTERNAL = "broken-internal"
+    DAMAGED_BATCH = "damaged-batch"
+    UNWRITABLE = "unwritable"
 
 
 class RefusedError(ValueError):
