@@ -83,6 +83,8 @@ class Outcome:
             "users": found.users,
             "erased": found.erased,
             "changes": found.changes,
+            "proved": found.proved,
+            "unproved": found.unproved,
             "entries": found.entries,
             "members": found.members,
             "dead_letters": found.dead_letters,

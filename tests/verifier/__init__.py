@@ -17,6 +17,7 @@ from tests.verifier.reading import Kafka, Source, read_all
 from tests.verifier.recount import FAST, SLOW, Decayed, Recount, User, home_of, present, recount
 from tests.verifier.rules import Absent, Rule, Term, terms_of
 from tests.verifier.topics import Changes, States
+from tests.verifier.truth import Truth
 
 __all__ = ["Absent", "Findings", "Rule", "Source", "Term", "compare", "read_all", "verify"]
 
@@ -47,30 +48,46 @@ class Findings:
     """By segment, how often it was entered."""
     members: dict[str, int] = field(default_factory=dict)
     """By segment, at the end."""
+    proved: int = 0
+    """Changes of rules that were held against the events that had arrived."""
+    unproved: int = 0
+    """Those of users who were erased or merged."""
     differences: list[str] = field(default_factory=list)
 
     def report(self, difference: str) -> None:
         self.differences.append(difference)
 
 
-def verify(bootstrap: str, app: str, prefix: str = "", rules: Sequence[Rule] = (), stopped_at: float = 0.0) -> Findings:
+def verify(
+    bootstrap: str,
+    app: str,
+    prefix: str = "",
+    rules: Sequence[Rule] = (),
+    stopped_at: float = 0.0,
+    earlier: Sequence[Rule] = (),
+) -> Findings:
     """Compare the output and the state with a recount of the input; all workers have stopped in order.
 
-    ``rules``: what the segments file says, as data; without them windows and memberships are not recomputed.
-    ``stopped_at``: when all was settled and the workers were stopped (seconds since the epoch): rules must hold as of
-    then, so whatever a timer had to end has ended. 0: as of each user's latest event or timer only.
+    ``rules``: what the definitions say, as data; without them windows and memberships are not recomputed. ``earlier``:
+    what else they said for some time. ``stopped_at``: when all was settled and the workers were stopped (seconds since
+    the epoch): rules must hold as of then, so whatever a timer had to end has ended. 0: as of each user's latest event
+    or timer only.
     """
-    return compare(Kafka(bootstrap), app, prefix, rules, stopped_at)
+    return compare(Kafka(bootstrap), app, prefix, rules, stopped_at, earlier)
 
 
-def compare(source: Source, app: str, prefix: str, rules: Sequence[Rule], stopped_at: float) -> Findings:
+def compare(
+    source: Source, app: str, prefix: str, rules: Sequence[Rule], stopped_at: float, earlier: Sequence[Rule] = ()
+) -> Findings:
     """``verify``, wherever the topics are."""
     found = Findings()
     events = f"{prefix}user-events"
     partitions = source.partitions(events)
     counted = recount(source.read(events), partitions, rules)
     states = written.read_states(source, f"{prefix}{app}-state-changelog")
-    changes = written.read_changes(source, f"{prefix}segment-changes", found.report)
+    truth = Truth(counted, [*rules, *earlier], found.report)
+    changes = written.read_changes(source, f"{prefix}segment-changes", found.report, truth.take)
+    found.proved, found.unproved = truth.proved, truth.unproved
     letters = written.read_letters(source, f"{prefix}dead-letters")
     found.events, found.changes = counted.records, changes.count
     found.entries = dict(sorted(changes.entries.items()))

@@ -5,11 +5,12 @@ Knows our own form of events (docs/events.md), not the calls of the Segment Spec
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -56,6 +57,24 @@ def judge(value: bytes | None, arrived: float) -> dict[str, Any] | None:
     return event if len(event.get("text", "")) <= 20_000 else None
 
 
+class Happened(NamedTuple):
+    """A counted event, as much of it as rules ask for."""
+
+    identity: Any
+    arrived: float
+    """When the broker took it, or when it happened, if that was later: until then it waits."""
+    time: float
+    kind: str
+    category: str
+    amount: float
+    dwell: float
+    misrouted: bool
+
+    def measured(self, term: Term) -> int:
+        """What it adds to a tally of its kind."""
+        return 1 if term.measure == "count" else round(getattr(self, term.measure) * SCALES[term.measure])
+
+
 @dataclass
 class Decayed:
     """A sum that is halved every half-life, as it stands at a common reference time, and its latest event."""
@@ -84,6 +103,8 @@ class User:
     groups: dict[str, tuple[float, bool]] = field(default_factory=dict)
     erased: float = 0.0
     """Time of the latest delete."""
+    happened: list[Happened] = field(default_factory=list, compare=False)
+    """In the order of each partition."""
 
     @property
     def gone(self) -> bool:
@@ -122,6 +143,8 @@ class Recount:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.users: dict[str, User] = defaultdict(User)
         self.refused: set[Origin] = set()
+        self.loose: set[str] = set()
+        """Users of whom something else than their own events decides: erased, or merged with others."""
         self.records = 0
         self._merged: dict[str, tuple[float, str]] = {}
         self._terms: dict[str, list[tuple[str, Term]]] = defaultdict(list)
@@ -151,11 +174,16 @@ class Recount:
         user.ids.add(identity)
         if self._reference is None:
             self._reference = event["time"]
-        self._count(user, event)
+        happened = Happened(
+            identity, max(arrived, event["time"]), event["time"], sys.intern(event["kind"]),
+            sys.intern(event.get("category", "")), event.get("amount", 0.0), event.get("dwell", 0.0),
+            home_of(event["user"], partitions) != origin[1],
+        )  # fmt: skip
+        user.happened.append(happened)
+        self._count(user, event, happened)
 
-    def _count(self, user: User, event: dict[str, Any]) -> None:
-        kind, time, category = event["kind"], event["time"], event.get("category", "")
-        amount, dwell = event.get("amount", 0.0), event.get("dwell", 0.0)
+    def _count(self, user: User, event: dict[str, Any], happened: Happened) -> None:
+        _, _, time, kind, category, amount, dwell, _ = happened
         user.first, user.last = min(user.first, time), max(user.last, time)
         self._decay(user.decayed[kind], time, 1.0)
         for what in ((kind, ""), (kind, category)):
@@ -168,8 +196,7 @@ class Recount:
             self._decay(user.categories[zlib.crc32(category.encode()) % CATEGORIES], time, INTEREST[kind])
         for key, term in self._terms[kind]:
             if term.category in ("", category):
-                measured = 1 if term.measure == "count" else round(event.get(term.measure, 0.0) * SCALES[term.measure])
-                user.buckets[key][int(time // term.width)] += measured
+                user.buckets[key][int(time // term.width)] += happened.measured(term)
         if kind == "comment":
             user.comments += 1
         elif kind in ("follow", "unfollow"):
@@ -179,8 +206,10 @@ class Recount:
         elif kind in ("identify", "alias"):
             identity = (time, event["user"])
             self._merged[event["target"]] = max(self._merged.get(event["target"], identity), identity)
+            self.loose |= {event["target"], event["user"]}
         elif kind == "delete":
             user.erased = max(user.erased, time)
+            self.loose.add(event["user"])
 
     def merge(self) -> None:
         """Once all is added: an anonymous id is who identified as it last (nobody identifies in a circle)."""

@@ -95,9 +95,13 @@ class Rule:
     def holds(self, user: Evidence, now: float) -> bool:
         return all(term.holds(user, now) for term in self.terms)
 
+    def text(self) -> str:
+        """As the rule language has it."""
+        return " and ".join(term.text() for term in self.terms)
+
     def definition(self) -> str:
         """The segment as the segments file has it."""
-        return f"[[segment]]\nid = \"{self.id}\"\nrule = '{' and '.join(term.text() for term in self.terms)}'\n"
+        return f"[[segment]]\nid = \"{self.id}\"\nrule = '{self.text()}'\n"
 
 
 def terms_of(rules: Sequence[Rule]) -> dict[str, Term]:

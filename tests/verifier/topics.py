@@ -67,14 +67,20 @@ class Changes:
     sequences: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
 
-def read_changes(source: Source, topic: str, report: Report) -> Changes:
-    """Reports holes and doubles in sequences, changes that do not alternate, and wrong CloudEvents attributes."""
+def read_changes(
+    source: Source, topic: str, report: Report, look: Callable[[dict[str, Any]], None] = lambda _change: None
+) -> Changes:
+    """Reports holes and doubles in sequences, changes that do not alternate, and wrong CloudEvents attributes.
+
+    ``look`` is shown each change.
+    """
     found = Changes()
     ids: set[str] = set()
     for message in source.read(topic):
         found.count += 1
         change = json.loads(message.value())
         user, segment, sequence = change["user"], change["segment"], change["sequence"]
+        look(change)
         before = found.sequences[user]
         if sequence != before + 1:
             what = "doubled change" if sequence <= before else "hole"
