@@ -159,7 +159,7 @@ class SmallPartition:
         """Deliver the examples of ``effects`` to the trainer, and follow the heads that it publishes."""
         examples = [m for m in effects.messages if m.topic == self.place.topics.examples]
         turn = self._turn()
-        learned.train(turn, [self._record(message.value) for message in examples], self.heads)
+        learned.train(turn, [[self._record(message.value) for message in examples]], self.heads)
         trained = self._commit(turn)
         for message in trained.messages:
             assert message.value is not None

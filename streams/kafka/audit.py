@@ -196,7 +196,7 @@ class Audit:
                 continue
             inner = [(topic, list(reader.to_end())) for topic, reader in self._inner.items()]
             if sources := [(topic, records) for topic, records in inner if records]:
-                self._do(Work(sources=[*sources]))
+                self._do(Work(sources=[*sources], last_examples=True))
                 self._take_heads(heads)
                 continue
             if not self._refreshes:

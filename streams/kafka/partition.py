@@ -284,6 +284,7 @@ class Partition:
             waiters.append(waiter)
         self.writer.behind = {topic for topic in self._last_events if self._behind(topic)}
         work.timers = self._look_at_timers()
+        work.training = self.writer.training_due
         return work, acks, waiters
 
     def _look_at_timers(self) -> bool:

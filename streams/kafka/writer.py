@@ -39,6 +39,7 @@ from streams.steps import definitions, encode, erasure, learned, sources, timers
 from streams.steps.effects import DamagedBatch, Effects, Place, Record
 from streams.steps.models import Models
 from streams.steps.segments import Plan
+from streams.steps.training import Blocks
 from streams.steps.turn import Turn
 from streams.wire.topics import Topics
 
@@ -64,6 +65,10 @@ class Work:
     """Users to check against changed definitions; empty: all were checked."""
     guards: list[bytes] = field(default_factory=list)
     """Keys of guards that may have expired."""
+    training: bool = False
+    """Examples wait for long enough to be learned."""
+    last_examples: bool = False
+    """No more examples follow those that wait."""
     complete: bool = False
     """Write the position although nothing is to do: it shows that the local store has missed nothing."""
 
@@ -81,12 +86,13 @@ class Work:
             "encode": self.jobs,
             "refresh": self.refreshed,
             "timers": self.timers,
+            "training": self.training,
             "sweep": self.sweep is not None,
         }
-        return found + [name for name, work in others.items() if work]
+        return list(dict.fromkeys(found + [name for name, work in others.items() if work]))
 
     def __bool__(self) -> bool:
-        others = self.guards or self.complete or self.sweep is not None
+        others = self.guards or self.complete or self.training or self.sweep is not None
         return bool(self.sources or self.jobs or self.refreshed or self.timers or others)
 
 
@@ -127,6 +133,7 @@ class PartitionWriter:
         self._path: Path = settings.state_dir / str(place.partition)
         self._cache = UserCache(settings.cached_users, settings.cached_ids)
         self._heads: learned.Heads = {}
+        self._blocks = Blocks(0)
         self._refreshes = Refreshes()
         self._store: Store | None = None
         self._output: Output | None = None
@@ -170,12 +177,18 @@ class PartitionWriter:
             self._clock(), restoring, stopping,
         )  # fmt: skip
         self._checkpoint("open.restored")
-        self.meta = self._store.meta
-        if self.meta.queued < 0:
-            self.meta.queued = self._store.count(b"q")
-        self.next_timer = self._store.first_timer()
-        self._fired_until = 0.0
+        self._begin(self._store)
         return count
+
+    def _begin(self, store: Store) -> None:
+        """Go on from what the store has."""
+        self._store = store
+        self.meta = store.meta
+        if self.meta.queued < 0:
+            self.meta.queued = store.count(b"q")
+        self.next_timer = store.first_timer()
+        self._fired_until = 0.0
+        self._blocks = Blocks(self.meta.positions.get(self.place.topics.examples, 0))
 
     def close(self) -> None:
         """Close the store and leave the producer without a transaction."""
@@ -241,6 +254,11 @@ class PartitionWriter:
             if len(found) == most:
                 break
         return found
+
+    @property
+    def training_due(self) -> bool:
+        """Examples wait for long enough to be learned."""
+        return self._blocks.due(self._clock())
 
     @property
     def definitions_changed(self) -> bool:
@@ -321,18 +339,26 @@ class PartitionWriter:
         topics = self.place.topics
         count = 0
         positions: dict[str, int] = {}
+        self._blocks.begin()
         for topic, fetched in work.sources:
-            position = positions.get(topic, self.meta.positions.get(topic, 0))
+            examples = topic == topics.examples
+            position = self._blocks.next if examples else positions.get(topic, self.meta.positions.get(topic, 0))
             records = fetched
             if fetched[0].offset < position:
                 records = fetched[bisect_left(fetched, position, key=_OFFSET) :]
             if not records:
                 continue
             count += len(records)
+            if examples:
+                self._blocks.add(records, turn.processed_at)
+                continue
             positions[topic] = records[-1].offset + 1
             if topic in self.arrived_until and not isinstance(records[-1], DamagedBatch):
                 self.arrived_until[topic] = sources.arrived(topics, topic, records[-1])
             sources.receive(turn, topic, records, self._heads)
+        if blocks := self._blocks.take(turn.processed_at, work.last_examples):
+            learned.train(turn, blocks, self._heads)
+            positions[topics.examples] = self._blocks.position
         full = self._plan.needs_vectors
         again = encode.apply(turn, work.jobs, full) if work.jobs else []
         for followee in work.refreshed:
@@ -354,6 +380,7 @@ class PartitionWriter:
 
     def _remember(self, turn: Turn, effects: Effects, looked_at_timers: bool) -> None:
         self._refreshes.arrived(effects.refreshes)
+        self._blocks.commit()
         self._cache.keep(turn.touched, effects.uncached_ids)
         if looked_at_timers:
             first = self.store.first_timer(min(self._fired_until, effects.earliest))

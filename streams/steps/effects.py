@@ -11,7 +11,7 @@ import msgspec
 from state.windows import NEVER
 from streams.wire.decode import Limits
 from streams.wire.emit import Change, Headers, UserSegments
-from streams.wire.refused import RefusedError
+from streams.wire.refused import Code, RefusedError
 from streams.wire.topics import Topics
 
 
@@ -45,6 +45,13 @@ class DamagedBatch:
     timestamp_type: int = 0
     key: bytes | None = None
     headers: tuple[tuple[str, bytes | None], ...] = ()
+
+    @property
+    def error(self) -> RefusedError:
+        where = f"offsets {self.first} to {self.offset}"
+        return RefusedError(
+            Code.DAMAGED_BATCH, f"{where} cannot be read, the batch that they lie in is damaged: {self.why}"
+        )
 
 
 class Hop(msgspec.Struct, array_like=True, frozen=True):

@@ -16,7 +16,7 @@ from state import layout
 from state.user import PendingLabel, UserState
 from state.vectors import Vectors, is_packed, pack, unpack
 from streams.steps import exclusive, reroute
-from streams.steps.effects import Message, Record, Rerouted
+from streams.steps.effects import DamagedBatch, Message, Record, Rerouted
 from streams.steps.membership import Cause, decide
 from streams.steps.models import Array
 from streams.steps.partitioner import partition_of
@@ -203,35 +203,51 @@ def read_example(value: bytes | None) -> Example:
     return example
 
 
-def train(turn: Turn, records: Sequence[Record], heads: Heads) -> None:
-    """Records of the example topic: predict, score, then learn (prequential), and publish the head."""
-    topic = turn.place.topics.examples
-    blocks: dict[str, list[Example]] = {}
+def train(turn: Turn, blocks: Sequence[Sequence[Record]], heads: Heads) -> None:
+    """Blocks of records of the example topic: predict, score, then learn (prequential); then publish the heads."""
+    learned: dict[str, None] = {}
+    for block in blocks:
+        for group, examples in _by_group(turn, block).items():
+            _learn(turn, group, examples, heads)
+            learned[group] = None
+    for group in learned:
+        turn.effects.messages.append(Message(turn.place.topics.heads, group.encode(), heads[group].published(), 0))
+
+
+def _by_group(turn: Turn, records: Sequence[Record]) -> dict[str, list[Example]]:
+    found: dict[str, list[Example]] = {}
     for record in records:
         try:
+            if isinstance(record, DamagedBatch):
+                raise record.error
             example = read_example(record.value)
         except RefusedError as error:
-            turn.reject(topic, record, error)
+            turn.reject(turn.place.topics.examples, record, error)
             continue
         segment = turn.plan.segments.get(example.segment)
         if segment is not None and segment.group == example.group:  # else it was defined otherwise meanwhile
-            blocks.setdefault(example.group, []).append(example)
-    for group, examples in blocks.items():
-        head = _head(turn, group, heads)
-        place = {name: column for column, name in enumerate(head.classes)}
-        vectors = np.stack([unpack(example.vector, FUSED) for example in examples])
-        targets = np.full((len(examples), len(place)), np.nan, dtype=np.float32)
-        weights = np.empty(len(examples), dtype=np.float32)
-        exclusive = turn.plan.groups[group].exclusive
-        for row, example in enumerate(examples):
-            if exclusive and example.member:
-                targets[row] = 0.0
-            targets[row, place[example.segment]] = 1.0 if example.member else 0.0
-            weights[row] = example.weight
-        if head.learn_block(vectors, targets, weights).drift:
-            turn.effects.drifts.append(group)
-        turn.put(layout.head_key(group), head.to_bytes())
-        turn.effects.messages.append(Message(turn.place.topics.heads, group.encode(), head.published(), 0))
+            found.setdefault(example.group, []).append(example)
+    return found
+
+
+def _learn(turn: Turn, group: str, examples: list[Example], heads: Heads) -> None:
+    head = _head(turn, group, heads)
+    place = {name: column for column, name in enumerate(head.classes)}
+    vectors = np.stack([unpack(example.vector, FUSED) for example in examples])
+    targets = np.full((len(examples), len(place)), np.nan, dtype=np.float32)
+    weights = np.empty(len(examples), dtype=np.float32)
+    exclusive = turn.plan.groups[group].exclusive
+    for row, example in enumerate(examples):
+        if exclusive and example.member:
+            targets[row] = 0.0
+        targets[row, place[example.segment]] = 1.0 if example.member else 0.0
+        weights[row] = example.weight
+    if head.learn_block(vectors, targets, weights).drift:
+        turn.effects.drifts.append(group)
+    stored = head.to_bytes()
+    turn.put(layout.head_key(group), stored)
+    # what is stored is rounded: who goes on from memory must not learn otherwise than who goes on after a crash
+    heads[group] = head_from_bytes(stored)
 
 
 def _head(turn: Turn, group: str, heads: Heads) -> OnlineHead:

@@ -16,7 +16,7 @@ def receive(turn: Turn, topic: str, records: Sequence[Record], heads: learned.He
     """Records of one source topic, in order. ``heads`` are those that this partition trains."""
     topics = turn.place.topics
     if len(records) and isinstance(records[0], DamagedBatch):  # it always comes alone
-        _receive_damaged(turn, topic, records[0])
+        turn.reject(topic, records[0], records[0].error)
     elif topic == topics.events:
         fold.receive_events(turn, records, topic)
     elif topic == topics.labels:
@@ -24,7 +24,7 @@ def receive(turn: Turn, topic: str, records: Sequence[Record], heads: learned.He
     elif topic == topics.graph:
         graph.receive(turn, records)
     elif topic == topics.examples:
-        learned.train(turn, records, heads)
+        learned.train(turn, [records], heads)
     elif topic == topics.reroute:
         _receive_rerouted(turn, records)
 
@@ -35,13 +35,6 @@ def arrived(topics: Topics, topic: str, record: Record) -> float:
         with suppress(RefusedError):
             return reroute.unwrap(record).timestamp / 1000.0
     return record.timestamp / 1000.0
-
-
-def _receive_damaged(turn: Turn, topic: str, batch: DamagedBatch) -> None:
-    reason = (
-        f"offsets {batch.first} to {batch.offset} cannot be read, the batch that they lie in is damaged: {batch.why}"
-    )
-    turn.reject(topic, batch, RefusedError(Code.DAMAGED_BATCH, reason))
 
 
 def _receive_rerouted(turn: Turn, records: Sequence[Record]) -> None:

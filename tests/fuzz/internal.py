@@ -59,7 +59,7 @@ class _Partition(SmallPartition):
         self._commit(turn)
 
     def learn(self, turn: Turn, records: list[Record]) -> None:
-        learned.train(turn, records, self.heads)
+        learned.train(turn, [records], self.heads)
 
 
 def fuzz_internal(seed: int, records: int, batch: int = 500) -> InternalOutcome:
