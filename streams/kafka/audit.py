@@ -182,7 +182,7 @@ class Audit:
     def _note(self, done: Done) -> None:
         here, reroute = self._writer.place.partition, self._topics.reroute
         self.sent_on |= any(each.topic == reroute and each.partition != here for each in done.effects.messages)
-        self._waiting.update(dict.fromkeys((*done.effects.offers, *done.again)))
+        self._waiting.update(dict.fromkeys((*done.effects.offers, *done.effects.later, *done.again)))
         self._refreshes.update(dict.fromkeys(done.effects.refreshes))
 
     def _drain(self, heads: TopicReader) -> None:

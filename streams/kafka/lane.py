@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol
 
 from streams.kafka.encoding import BatchEncoder, EncoderAwayError
@@ -35,8 +36,12 @@ READ_QUEUE = 2_000
 _ABREAST = 2
 #: users handed over for one turn, so that a large batch does not hold up the events of its partition
 _TURN_USERS = 32
-#: seconds that a piece of a refresh should take: so long it may hold up who waits
-_REFRESH_SECONDS = 0.1
+#: of a batch, for those who can wait, however many cannot
+_LATER_SHARE = 16
+#: seconds that a piece of a refresh should take, and the share of the time for refreshes when nobody waits: turns and
+#: the models share a processor with them, and a followed user whose vectors move all the time is refreshed all the time
+_REFRESH_SECONDS = 0.05
+_REFRESH_SHARE = 0.25
 #: seconds before a batch that failed is tried again, by how often the lane failed since it last got on
 _AGAIN_AFTER = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
@@ -65,11 +70,17 @@ class _Backlog:
     """All up to this user are read."""
     missed: bool = False
     """Somebody found no room since this pass began, perhaps before ``after``: another pass follows."""
+    later: bool = False
+    """None of those is known to have a text that waits."""
+
+
+Waiting = dict[tuple[int, str], tuple[EncodeTarget, float]]
 
 
 class EncodeLane:
-    """Users wait here once, however often they are offered; refreshes of followers run when nobody waits, and have a
-    small share of the time where somebody always does."""
+    """Users wait here once, however often they are offered. Who wrote something comes before those whose neighbourhood
+    or behaviour alone changed: a crowd that follows somebody holds up nobody's comment. Refreshes of followers run when
+    nobody waits, and have a small share of the time where somebody always does."""
 
     def __init__(
         self,
@@ -81,18 +92,20 @@ class EncodeLane:
         most: int = MOST_WAITING,
         most_refreshes: int = MOST_REFRESHES,
     ) -> None:
-        """``batch``: users encoded together; ``most``: users that wait in memory, and ``most_refreshes`` likewise."""
+        """``batch``: users encoded together; ``most``: users of each sort that wait in memory; ``most_refreshes``:
+        followed users."""
         self._encoder = BatchEncoder(models, full, metrics, executor)
         self._batch = batch
         self._metrics = metrics
-        self._waiting: dict[tuple[int, str], tuple[EncodeTarget, float]] = {}
+        self._waiting: Waiting = {}
+        self._later: Waiting = {}
         self._most = most
         self._low = most // 2
         self._chunk = max(1, min(READ_QUEUE, most // 4))
         self._targets: dict[int, EncodeTarget] = {}
         self._backlogs: dict[int, _Backlog] = {}
         self._refreshes: RefreshQueue[EncodeTarget] = RefreshQueue(most_refreshes)
-        self._refresh_share = FairShare(batch, piece=_REFRESH_SECONDS)
+        self._refresh_share = FairShare(batch, piece=_REFRESH_SECONDS, idle_share=_REFRESH_SHARE)
         self._drained = asyncio.Event()
         self._wake = asyncio.Event()
         self._choosing = asyncio.Lock()
@@ -109,24 +122,34 @@ class EncodeLane:
         self._refreshes.attach(target)
         self._note()
 
-    def offer(self, target: EncodeTarget, users: list[str]) -> None:
-        """Put users into the queue; who waits already keeps the place, who finds no room waits in the store.
+    def offer(self, target: EncodeTarget, users: list[str], later: list[str] | None = None) -> None:
+        """Put users into the queue, ``later`` those who can wait; who waits already keeps the place, who finds no room
+        waits in the store.
 
         While a partition has a backlog, its new users do not take the room that those before them in the store need.
         """
-        self._take(target, users, time.monotonic(), self._low if target.number in self._backlogs else self._most)
+        most = self._low if target.number in self._backlogs else self._most
+        self._take(target, users, time.monotonic(), most)
+        if later:
+            self._take(target, later, time.monotonic(), most, later=True)
         self._note()
 
-    def _take(self, target: EncodeTarget, users: list[str], since: float, most: int) -> None:
-        number, waiting = target.number, self._waiting
+    def _take(self, target: EncodeTarget, users: list[str], since: float, most: int, *, later: bool = False) -> None:
+        number, waiting = target.number, self._later if later else self._waiting
         for user in users:
-            if len(waiting) < most or (number, user) in waiting:
-                waiting.setdefault((number, user), (target, since))
+            key = (number, user)
+            if key in self._waiting or (later and key in self._later):
+                continue
+            if len(waiting) < most:
+                if not later:
+                    self._later.pop(key, None)
+                waiting[key] = (target, since)
                 continue
             if (backlog := self._backlogs.get(number)) is None:
-                self._backlogs[number] = _Backlog(target, since)
+                self._backlogs[number] = _Backlog(target, since, later=later)
             else:
                 backlog.missed = True
+                backlog.later = backlog.later and later
             return
 
     def offer_refresh(self, target: EncodeTarget, followees: list[str]) -> None:
@@ -141,32 +164,37 @@ class EncodeLane:
             del self._targets[target.number]
             self._backlogs.pop(target.number, None)
         self._waiting = {key: entry for key, entry in self._waiting.items() if entry[0] is not target}
+        self._later = {key: entry for key, entry in self._later.items() if entry[0] is not target}
         self._refreshes.drop(target)
         self._note()
 
     @property
     def depth(self) -> int:
         """Users that wait, in memory or on disk, or are being encoded: 0 means that all is done."""
-        return max(
-            sum(target.queued_users for target in self._targets.values()), len(self._waiting) + len(self._in_flight)
-        )
+        here = len(self._waiting) + len(self._later) + len(self._in_flight)
+        return max(sum(target.queued_users for target in self._targets.values()), here)
 
     @property
     def age(self) -> float:
         """Seconds that the user in front has waited, those that are being encoded included."""
         if self._in_flight:
             return time.monotonic() - min(self._in_flight.values())
-        for _, since in self._waiting.values():
+        for _, since in (self._waiting or self._later).values():
             return time.monotonic() - since
         return 0.0
 
     @property
     def idle(self) -> bool:
         """Nothing waits and nothing is under way."""
-        return not (self._waiting or self._backlogs or self._refreshes or self._steps)
+        return not (self._some or self._steps)
+
+    @property
+    def _some(self) -> bool:
+        """Something waits."""
+        return bool(self._waiting or self._later or self._backlogs or self._refreshes)
 
     def _note(self) -> None:
-        if self._waiting or self._backlogs or self._refreshes:
+        if self._some:
             self._wake.set()
         self._metrics.encode_queue_depth.set(self.depth)
         self._metrics.encode_queue_age.set(self.age)
@@ -174,9 +202,13 @@ class EncodeLane:
     @property
     def _ready(self) -> bool:
         """There is somebody to take: refreshes and what is left on disk alone wait until all under way is done."""
-        if self._in_flight:
-            return any((target, user) not in self._in_flight for (_, user), (target, _) in self._waiting.items())
-        return bool(self._waiting or self._backlogs or self._refreshes)
+        return next(self._free(), None) is not None if self._in_flight else self._some
+
+    def _free(self, *sorts: Waiting) -> Iterator[tuple[tuple[int, str], tuple[EncodeTarget, float]]]:
+        """Who waits and is not under way; ``sorts``: of these only."""
+        for each in chain.from_iterable(sort.items() for sort in sorts or (self._waiting, self._later)):
+            if (each[1][0], each[0][1]) not in self._in_flight:
+                yield each
 
     async def run(self) -> None:
         """Work until cancelled. A batch that fails is logged and its users wait again: nothing is lost."""
@@ -221,10 +253,14 @@ class EncodeLane:
 
     async def _give_refreshes_their_share(self) -> bool:
         """Whether a piece of a refresh was done. Nobody must be in two batches: it waits for those under way."""
-        busy = bool(self._waiting or self._in_flight)
-        if self._in_flight and not self._waiting:
+        waits = bool(self._waiting or self._later or self._backlogs)
+        if self._in_flight and not waits:
             return False  # soon nothing is under way
-        if not self._refresh_share.due(time.monotonic(), not busy):
+        if (pause := self._refresh_share.wait(time.monotonic(), not waits)) > 0.0:
+            if not waits:
+                self._wake.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), pause)
             return False
         while self._in_flight:
             self._drained.clear()
@@ -253,7 +289,9 @@ class EncodeLane:
         A pass begins when the lane runs low, and not sooner: its beginning skips what RocksDB has of those encoded.
         """
         for number, backlog in list(self._backlogs.items()):
-            if len(self._waiting) > (self._most - self._chunk if backlog.after else self._low):
+            if len(self._later if backlog.later else self._waiting) > (
+                self._most - self._chunk if backlog.after else self._low
+            ):
                 continue
             try:
                 users = await backlog.target.read_queue(backlog.after, self._chunk)
@@ -265,7 +303,7 @@ class EncodeLane:
             del self._backlogs[number]
             self._backlogs[number] = backlog  # behind the others, for the room that is left next time
             waiting = [user for user in users if (backlog.target, user) not in self._in_flight]
-            self._take(backlog.target, waiting, backlog.since, self._most)
+            self._take(backlog.target, waiting, backlog.since, self._most, later=backlog.later)
             if len(users) == self._chunk:
                 backlog.after = users[-1]
             elif backlog.missed:
@@ -274,11 +312,13 @@ class EncodeLane:
                 del self._backlogs[number]
 
     def _take_batch(self) -> list[tuple[tuple[int, str], tuple[EncodeTarget, float]]]:
-        """The first who wait and are not under way."""
-        free = (each for each in self._waiting.items() if (each[1][0], each[0][1]) not in self._in_flight)
-        taken = list(islice(free, self._batch))
+        """The first who wait and are not under way, and some of those who can wait longer."""
+        later = list(islice(self._free(self._later), self._batch))
+        kept = min(len(later), self._batch // _LATER_SHARE)
+        taken = list(islice(self._free(self._waiting), self._batch - kept))
+        taken += later[: self._batch - len(taken)]
         for key, (target, since) in taken:
-            del self._waiting[key]
+            (self._waiting if key in self._waiting else self._later).pop(key)
             self._in_flight[target, key[1]] = since
         return taken
 

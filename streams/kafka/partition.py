@@ -381,7 +381,7 @@ class Partition:
 
     def _after(self, done: Done) -> None:
         effects = done.effects
-        self._lane.offer(self, effects.offers + done.again)
+        self._lane.offer(self, effects.offers + done.again, effects.later)
         self._lane.offer_refresh(self, effects.refreshes)
         note_turn(self._metrics, self.writer, done)
         if effects.misrouted and (count := self._misrouted.add(effects.misrouted, time.monotonic())):

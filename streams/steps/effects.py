@@ -150,6 +150,8 @@ class Effects:
     """The earliest timer among the users of this turn."""
     offers: list[str] = field(default_factory=list)
     """Users to put into the encode queue."""
+    later: list[str] = field(default_factory=list)
+    """The same, of users of whom no text waits: their neighbourhood or their behaviour changed."""
     refreshes: list[str] = field(default_factory=list)
     """Followed users whose local followers are to be refreshed."""
     uncached_ids: int = 0

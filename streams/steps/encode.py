@@ -138,8 +138,10 @@ def apply(turn: Turn, jobs: list[Job], full: bool) -> list[str]:
         )
         if state.labels and full:
             learned.send_pending_labels(turn, job.user, state)
-        if state.texts_waiting or state.dirty > job.count:
+        if state.texts_waiting:
             again.append(job.user)
+        elif state.dirty > job.count:
+            turn.effects.later.append(job.user)
         else:
             turn.leave_queue(job.user, state)
     if full and scored:

@@ -172,7 +172,9 @@ def _fold_user(turn: Turn, user: str, items: Gathered, rerouted: bool, folded: F
     turn.meta.events += counted
     if last is None or state is None:
         return None
-    if not state.queued and (encode or (plan.needs_vectors and state.count >= state.encode_at)):
+    drifted = plan.needs_vectors and state.count >= state.encode_at
+    # who waits already is offered once more with the first text: it comes before those who have none
+    if (not state.queued and (encode or drifted)) or (encode and state.texts_waiting == 1):
         turn.want_encoding(user, state)
     state.due = next_due(plan, state)
     return last

@@ -271,7 +271,7 @@ class Turn:
             state.queued = True
             self.put(layout.queue_key(user), b"")
             self.meta.queued += 1
-        self.effects.offers.append(user)
+        (self.effects.offers if state.texts_waiting or state.labels else self.effects.later).append(user)
 
     def leave_queue(self, user: str, state: UserState) -> None:
         """Nothing of the user waits for the encode lane any more."""

@@ -233,3 +233,35 @@ def test_a_large_batch_is_handed_over_in_several_turns(executor: ThreadPoolExecu
         assert target.queued_users == 0
 
     asyncio.run(run())
+
+
+def test_a_comment_is_encoded_before_a_crowd_whose_neighbourhood_changed_and_the_crowd_gets_on_as_well(
+    executor: ThreadPoolExecutor,
+) -> None:
+    async def run() -> None:
+        target = Target()
+        lane = lane_for(executor, target, most=1_000, batch=32)
+        crowd = [f"fan{number:03}" for number in range(500)]
+        for user in crowd:
+            target.partition.events(comment(0, COOKING, user=user, id=user))
+        lane.offer(target, [], crowd)
+        await lane.step()
+        target.comment("writer")
+        await lane.step()
+        assert "writer" in target.encoded
+        assert lane.depth == 500 + 1 - 64
+        writers = 0
+        while len(target.encoded) < 500:  # there is always a whole batch of people who write
+            for _ in range(32):
+                target.comment(f"writer{writers}")
+                writers += 1
+            await lane.step()
+            if writers > 32 * 40:
+                break
+        assert len(set(target.encoded) & set(crowd)) >= 63 + 2 * 8
+        lane.offer(target, [crowd[-1]])  # who writes comes before the others of the crowd
+        if crowd[-1] not in target.encoded:
+            await lane.step()
+            assert crowd[-1] in target.encoded
+
+    asyncio.run(run())
