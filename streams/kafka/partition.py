@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from state.seen import MOST_IDS
+from streams.kafka.background import Background
 from streams.kafka.lane import EncodeLane, PartitionGoneError
 from streams.kafka.output import AbortedError, FencedError
 from streams.kafka.scrub import Scrubber
-from streams.kafka.share import FairShare
 from streams.kafka.turn_metrics import Occasionally, note_turn
 from streams.kafka.writer import Done, PartitionWriter, Work
 from streams.ops.metrics import Metrics
@@ -35,10 +35,6 @@ TIMER_PAUSE = 0.1
 QUIET = 1.0
 #: seconds since the append of the last processed event up to which a partition counts as caught up
 CAUGHT_UP = 2.0
-#: users checked in one turn after the definitions changed, at most
-SWEEP_USERS = 500
-#: seconds between two looks for expired guards of erased users; an idle partition then writes its position anew
-GUARDS_INTERVAL = 3_600.0
 #: after an aborted transaction, seconds before the same work is tried again
 _RETRY_AFTER = (0.1, 0.5, 2.0, 5.0)
 
@@ -105,10 +101,7 @@ class Partition:
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
         self._scrubber = Scrubber(writer, executor, opening, self._turn)
-        self._background = FairShare(SWEEP_USERS)
-        self._guards_seen = b""
-        self._guards_at = time.monotonic()
-        self._swept = ""
+        self._background = Background(writer, self.read)
         self._last_events = dict.fromkeys(writer.arrived_until, 0.0)
         self._misrouted = Occasionally()
         self._forgotten = Occasionally()
@@ -309,38 +302,15 @@ class Partition:
         return time.time() - self.writer.arrived_until[topic] > CAUGHT_UP
 
     async def _work_in_background(self, loop: asyncio.AbstractEventLoop, idle: bool) -> bool:
-        """A piece of what can wait: all the time when nothing else is to do, and a fair share of it else."""
+        """A piece of what can wait, if it is its time."""
         self._scrubber.poll()
         began = time.monotonic()
-        if not self._background.due(began, idle):
-            return False
-        work = Work()
-        if self.writer.definitions_changed:
-            work = await self._next_sweep()
-        elif began - self._guards_at >= GUARDS_INTERVAL:
-            work = await self._next_guards()
+        work = await self._background.next(began, idle)
         if not work:
             return False
         self._after(await self._commit(loop, work))
-        ended = time.monotonic()
-        self._background.took(ended - began, ended, len(work.sweep or work.guards))
+        self._background.took(began, time.monotonic(), work)
         return True
-
-    async def _next_sweep(self) -> Work:
-        """The next users to check against changed definitions."""
-        users = await self.read(lambda writer: writer.some_users(self._swept, self._background.size))
-        self._swept = users[-1] if users else ""
-        return Work(sweep=users)
-
-    async def _next_guards(self) -> Work:
-        """Some guards of erased users, to see whether they expired; all of them once in an interval."""
-        keys = []
-        if self.writer.meta.guards:
-            keys = await self.read(lambda writer: writer.guards(self._guards_seen, self._background.size))
-        self._guards_seen = keys[-1] if keys else b""
-        if not keys:
-            self._guards_at = time.monotonic()
-        return Work(guards=keys, complete=not keys)
 
     async def _pace(self) -> None:
         """A transaction costs the broker the same for one record as for many: what comes soon goes in the same one."""

@@ -1,0 +1,62 @@
+"""What a partition does beside its turns, in pieces: checks after changed definitions, guards that expire."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+from streams.kafka.share import FairShare
+from streams.kafka.writer import PartitionWriter, Work
+
+#: users checked in one turn after the definitions changed, at most
+SWEEP_USERS = 500
+#: seconds between two looks for expired guards of erased users; an idle partition then writes its position anew
+GUARDS_INTERVAL = 3_600.0
+
+T = TypeVar("T")
+
+
+class _Read(Protocol):
+    def __call__(self, look: Callable[[PartitionWriter], T]) -> Awaitable[T]: ...
+
+
+class Background:
+    """Of one partition. ``read`` looks at committed state between two turns."""
+
+    def __init__(self, writer: PartitionWriter, read: _Read) -> None:
+        self._writer = writer
+        self._read = read
+        self._share = FairShare(SWEEP_USERS)
+        self._swept = ""
+        self._guards_seen = b""
+        self._guards_at = time.monotonic()
+
+    async def next(self, now: float, idle: bool) -> Work:
+        """The next piece: all the time when nothing else is to do (``idle``), and a fair share of it else."""
+        if self._share.due(now, idle):
+            if self._writer.definitions_changed:
+                return await self._next_sweep()
+            if now - self._guards_at >= GUARDS_INTERVAL:
+                return await self._next_guards(now)
+        return Work()
+
+    def took(self, began: float, ended: float, work: Work) -> None:
+        """A piece is committed."""
+        self._share.took(ended - began, ended, len(work.sweep or work.guards))
+
+    async def _next_sweep(self) -> Work:
+        """The next users to check against changed definitions."""
+        users = await self._read(lambda writer: writer.some_users(self._swept, self._share.size))
+        self._swept = users[-1] if users else ""
+        return Work(sweep=users)
+
+    async def _next_guards(self, now: float) -> Work:
+        """Some guards of erased users, to see whether they expired; all of them once in an interval."""
+        keys = []
+        if self._writer.meta.guards:
+            keys = await self._read(lambda writer: writer.guards(self._guards_seen, self._share.size))
+        self._guards_seen = keys[-1] if keys else b""
+        if not keys:
+            self._guards_at = now
+        return Work(guards=keys, complete=not keys)
