@@ -60,16 +60,18 @@ class Walk:
             self._facts.add(self._home[self._at], self._terms)
             self._at += 1
 
-    def follow(self, identity: Any) -> None:
-        """The next change was led to by this event: it and all before it count."""
+    def follow(self, identity: Any) -> bool:
+        """The next change was led to by this event: it counts, and so do all before it. False: which those are is not
+        known, because it came by another partition."""
         if (place := self._place.get(identity)) is not None:
             self._take(place + 1)
-            return
+            return True
         for stray in self._strays:
             if stray.identity == identity:
                 self._strays.remove(stray)
                 self._facts.add(stray, self._terms)
-                return
+                break
+        return False
 
     def follow_time(self, due: float) -> None:
         """All that had arrived at ``due`` counts."""
@@ -146,14 +148,15 @@ class Truth:
             self._report(f"{about} is untrue at {at} by what had arrived ({change['origin']}: {text})")
 
     def _is_true(self, walk: Walk, change: Mapping[str, Any], rule: Rule) -> bool:
-        entered, at, made = change["change"] == "entered", change["event_time"], change["processed_at"]
+        entered: bool = change["change"] == "entered"
+        at, made = change["event_time"], change["processed_at"]
 
         def says(user: Evidence) -> bool:
             return rule.holds(user, at) == entered
 
         if change["origin"] in ("event", "replay") and change["reason"].get("event"):
-            walk.follow(change["reason"]["event"])
-            return walk.agrees(says, made)
-        if change["origin"] != "definition":
+            if walk.follow(change["reason"]["event"]):
+                return walk.agrees(says, made)
+        elif change["origin"] != "definition":
             walk.follow_time(at)
         return walk.agrees_later(says, made)
