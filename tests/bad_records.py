@@ -114,6 +114,10 @@ BAD_RECORDS: Final = (
     BadRecord(
         "blank text comment", own(kind="comment", text=" \n"), Code.MISSING_FIELD, "needs the field `text`", True
     ),
+    BadRecord("blank user", own(user=" \t"), Code.MISSING_FIELD, "`user` is blank", True),
+    BadRecord(
+        "blank target", own(kind="follow", target="\u200b"), Code.MISSING_FIELD, "needs the field `target`", False
+    ),
     BadRecord("follow of nobody", own(kind="follow"), Code.MISSING_FIELD, "needs the field `target`", True),
     BadRecord("join of nothing", own(kind="join"), Code.MISSING_FIELD, "needs the field `group`", True),
     BadRecord("identify with nobody", own(kind="identify"), Code.MISSING_FIELD, "needs the field `target`", True),

@@ -263,6 +263,17 @@ static int kind_of(const char *letters, Py_ssize_t size)
     return -1;
 }
 
+/* 1: something of the id can be seen; 0: Python has to say, which knows all characters (is_blank of streams.wire.decode) */
+static int is_seen(const char *at, Py_ssize_t size)
+{
+    for (const char *end = at + size; at < end; at++) {
+        unsigned char byte = (unsigned char)*at;
+        if ((byte > 0x20 && byte < 0x7f) || (byte > 0xc2 && memchr("\xd8\xdb\xdc\xe0\xe1\xe2\xe3\xef\xf0\xf3", byte, 10) == NULL))
+            return 1; /* ASCII, or the begin of one of those of which none is white space, control or format */
+    }
+    return 0;
+}
+
 /* 1: an event within bounds, of a kind that only adds to counts; 0: for Python to look at */
 int read_json(const char *value, Py_ssize_t size, double arrived, const Bounds *bounds, Event *event)
 {
@@ -318,7 +329,7 @@ int read_json(const char *value, Py_ssize_t size, double arrived, const Bounds *
     double time = numbers[0], amount = numbers[SPENDING - TIME], dwell = numbers[DWELLING - TIME];
     if (!(time < MILLISECONDS_FROM && time >= bounds->from && time <= arrived + bounds->ahead
           && amount <= bounds->most_amount && dwell <= bounds->most_dwell)
-        || sizes[USER] == 0 || sizes[TEXT] != 0)
+        || !is_seen(begins[USER], sizes[USER]) || sizes[TEXT] != 0)
         return 0;
     event->kind = kind_of(begins[KIND], sizes[KIND]);
     if (event->kind < 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final
+from unicodedata import category
 
 import msgspec
 
@@ -52,6 +53,8 @@ _MISSING: Final = re.compile(r"missing required field `([^`]+)`")
 _PATH: Final = re.compile(r"`\$\.?([^`]*)`")
 _AT_BYTE: Final = re.compile(r"\(byte (\d+)\)")
 _NOT_FINITE: Final = re.compile(rb"-?(?:nan|inf)", re.IGNORECASE)
+#: of Unicode: control and format
+_INVISIBLE: Final = frozenset({"Cc", "Cf"})
 _TIMES: Final = frozenset({"time", "timestamp", "originalTimestamp", "sentAt", "receivedAt"})
 
 
@@ -111,12 +114,12 @@ def check(event: Event, arrived: float, limits: Limits) -> None:
     if not limits.min_event_time <= event.time <= arrived + limits.max_ahead_seconds:
         check_time(event.time, limits.min_event_time, arrived + limits.max_ahead_seconds)
     user = event.user
-    if not user:
-        raise RefusedError(Code.MISSING_FIELD, "the event's `user` is empty")
+    if is_blank(user):
+        raise RefusedError(Code.MISSING_FIELD, f"the event's `user` is {'blank' if user else 'empty'}")
     needed = NEEDS.get(event.kind)
     if needed is not None:
         value = getattr(event, needed)
-        if not value or value.isspace():
+        if is_blank(value):
             raise RefusedError(Code.MISSING_FIELD, f"a {event.kind} needs the field `{needed}`")
         if needed == "target" and value == user:
             raise RefusedError(
@@ -145,13 +148,20 @@ def decode_label(raw: bytes | None, arrived: float, limits: Limits) -> Label:
         raise explain(error, raw, what="label") from None
     for name in ("user", "segment", "id"):
         _check_length(name, getattr(wire, name))
-    if not wire.user or not wire.segment:
+    if is_blank(wire.user) or is_blank(wire.segment):
         raise RefusedError(Code.MISSING_FIELD, "a label needs `user` and `segment`")
     if not 0.0 < wire.weight <= MAX_WEIGHT:
         raise RefusedError(Code.BAD_AMOUNT, f"weight {wire.weight:g} is not above 0 and at most {MAX_WEIGHT:g}")
     time = wire_seconds(wire.time)
     check_time(time, limits.min_event_time, arrived + limits.max_ahead_seconds)
     return Label(user=wire.user, segment=wire.segment, member=wire.member, time=time, weight=wire.weight, id=wire.id)
+
+
+def is_blank(value: str) -> bool:
+    """Nothing of it can be seen: it is empty, or all of it is white space, control or format characters."""
+    return not value or (
+        not value[0].isalnum() and all(char.isspace() or category(char) in _INVISIBLE for char in value)
+    )
 
 
 def _too_large(size: int, limits: Limits) -> RefusedError:

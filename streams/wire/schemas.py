@@ -91,7 +91,7 @@ def _refine_event(schema: Schema) -> None:
     at = schema["properties"]
     for name in NAMES:
         at[name]["maxLength"] = MAX_ID_CHARS
-    at["user"]["minLength"] = 1
+    at["user"] |= {"minLength": 1, "pattern": "\\S"}
     at["time"] = _time("When it happened.")
     at["text"]["maxLength"] = _LIMITS.max_text_chars
     at["amount"] |= {"minimum": 0, "maximum": MAX_AMOUNT}
@@ -106,7 +106,7 @@ def _refine_label(schema: Schema) -> None:
     schema["description"] = "Feedback: the user is (or is not) a member of the segment."
     at = schema["properties"]
     for name in ("user", "segment"):
-        at[name] |= {"minLength": 1, "maxLength": MAX_ID_CHARS}
+        at[name] |= {"minLength": 1, "maxLength": MAX_ID_CHARS, "pattern": "\\S"}
     at["id"]["maxLength"] = MAX_ID_CHARS
     at["weight"] |= {"exclusiveMinimum": 0, "maximum": MAX_WEIGHT}
     at["time"] = _time("When it was found.")
@@ -123,7 +123,7 @@ def _refine_call(schema: Schema) -> None:
         at[name]["maxLength"] = MAX_ID_CHARS
     at["timestamp"]["anyOf"] = [*_time("")["anyOf"], {"const": ""}, {"type": "null"}]
     times = ("timestamp", "originalTimestamp", "sentAt", "receivedAt")
-    given = {"type": ["string", "number"], "minLength": 1}
+    given = {"type": ["string", "number"], "minLength": 1, "pattern": "\\S"}
     schema["allOf"] = [
         {"anyOf": [{"required": [name], "properties": {name: given}} for name in ids]},
         {"anyOf": [{"required": [name], "properties": {name: given}} for name in times]},

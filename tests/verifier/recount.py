@@ -6,6 +6,7 @@ Knows our own form of events (docs/events.md), not the calls of the Segment Spec
 from __future__ import annotations
 
 import sys
+import unicodedata
 import zlib
 from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
@@ -31,6 +32,11 @@ Origin = tuple[str, int, int]
 """Topic, partition, offset."""
 
 
+def visible(text: str) -> bool:
+    """Something of it is to be seen."""
+    return any(unicodedata.category(char) not in ("Cc", "Cf", "Zs", "Zl", "Zp") for char in text)
+
+
 def judge(value: bytes | None, arrived: float) -> dict[str, Any] | None:
     """The event in a record, or None when docs/events.md says that it is refused. ``arrived``: seconds."""
     try:
@@ -43,13 +49,20 @@ def judge(value: bytes | None, arrived: float) -> dict[str, Any] | None:
     if not all(isinstance(text, str) for text in texts) or any(len(text) > 512 for text in texts[: len(NAMES)]):
         return None
     kind, time = event.get("kind", ""), event.get("time")
-    if not event.get("user") or kind not in NEEDS or isinstance(time, bool) or not isinstance(time, (int, float)):
+    if (
+        not visible(event.get("user", ""))
+        or kind not in NEEDS
+        or isinstance(time, bool)
+        or not isinstance(time, (int, float))
+    ):
         return None
     event["time"] = time = time / 1000.0 if time >= 1e11 else float(time)
     if not EARLIEST <= time <= arrived + AHEAD:
         return None
     needed = NEEDS[kind]
-    if needed and (not str(event.get(needed, "")).strip() or (needed == "target" and event["target"] == event["user"])):
+    if needed and (
+        not visible(str(event.get(needed, ""))) or (needed == "target" and event["target"] == event["user"])
+    ):
         return None
     amounts = ((event.get("amount", 0.0), 1e9), (event.get("dwell", 0.0), 7 * 86_400.0))
     if not all(isinstance(value, (int, float)) and 0.0 <= value <= most for value, most in amounts):
