@@ -36,6 +36,7 @@ from streams.kafka.writer import PartitionWriter
 from streams.ops.lag import LagMonitor, PartitionLag
 from streams.ops.lifetime import Lifetime
 from streams.ops.metrics import Metrics
+from streams.ops.outage import Outage
 from streams.ops.server import WebServer, build_web
 from streams.ops.watchdog import Watchdog
 from streams.service import Service, watch_lag
@@ -164,12 +165,13 @@ class Worker:
             else None
         )
         self.host = Host(self.faust, self.topics, self.metrics, self._make_partition, self._follow_the_rest)
+        self._outage = Outage(settings.bootstrap, time.time())
         self.service = Service(
             settings.worker_name, self.plan, self._partitions, self.host, self.lane, self.metrics,
-            lambda: self._models, self._follower, self._standby,
+            lambda: self._models, self._follower, self._standby, self._outage,
         )  # fmt: skip
         self._watchdog = Watchdog(settings.stuck_seconds)
-        self._lag = LagMonitor(conf, settings.installation, self.metrics)
+        self._lag = LagMonitor(conf, settings.installation, self.metrics, beacon=(self.topics.events, 0))
         self.web = WebServer(build_web(self.service, self.metrics))
         self._stop = asyncio.Event()
         self._hangs = False
@@ -264,7 +266,9 @@ class Worker:
         log.info("page, metrics and health at http://%s:%d", host, self.web.port)
 
     def _look(self) -> list[PartitionLag]:
-        return self._lag.observe(self.service.positions(), time.time())
+        lags = self._lag.observe(self.service.positions(), time.time())
+        self._outage.note(self._lag.answered, time.time())
+        return lags
 
     def _stuck(self, what: str) -> None:
         if not self._stop.is_set():

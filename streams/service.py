@@ -22,6 +22,7 @@ from streams.kafka.standby import Standby
 from streams.kafka.writer import PartitionWriter
 from streams.ops.lag import PartitionLag
 from streams.ops.metrics import LANES, Metrics, by_label, quantile
+from streams.ops.outage import Outage
 from streams.ops.view import (
     HeadStatus,
     Latency,
@@ -31,6 +32,7 @@ from streams.ops.view import (
     UserView,
     WorkerStatus,
     duration,
+    moment,
 )
 from streams.ops.watchdog import Watchdog
 from streams.steps.effects import Emitted
@@ -74,6 +76,7 @@ class Service:
         models: Callable[[], Models],
         heads: HeadsFollower,
         standby: Standby | None = None,
+        outage: Outage | None = None,
     ) -> None:
         self._worker = worker
         self._plan = plan
@@ -89,7 +92,8 @@ class Service:
         self._lags: dict[int, list[PartitionLag]] = {}
         self._events_rate, self._changes_rate = Rate(), Rate()
         self._rates = (0.0, 0.0)
-        self._unheard = 0.0  # since when no end offset was told; 0: it was
+        self._outage = outage or Outage("", self._started_at)
+        self._was_ready = False
         self.failure: str = ""
 
     # noting
@@ -109,10 +113,9 @@ class Service:
         for lag in lags:
             by_partition.setdefault(lag.partition, []).append(lag)
         self._lags = by_partition
-        if not lags or any(lag.fresh for lag in lags):
-            self._unheard = 0.0
-        else:
-            self._unheard = self._unheard or time.monotonic()
+        since = self._outage.since
+        self._metrics.kafka_silent.set(time.time() - since if since else 0.0)
+        self._was_ready |= self.ready()[0]
         now = time.monotonic()
         events = float(sum(each.writer.meta.events for each in self._running()))
         changes = float(sum(each.writer.meta.changes for each in self._running()))
@@ -160,8 +163,9 @@ class Service:
         changes = sum(each.writer.meta.changes for each in self._running())
         return WorkerStatus(
             worker=self._worker,
-            state=self.failure or ("running" if ready else "starting"),
+            state=self._state(ready),
             ready=ready,
+            kafka_silent_since=self._outage.since,
             started_at=self._started_at,
             partitions=partitions,
             events_total=events,
@@ -211,8 +215,9 @@ class Service:
             return False, self.failure
         if not self._heads.ready:
             return False, "the learned heads are being read"
-        if self._unheard and time.monotonic() - self._unheard > SILENT_AFTER:
-            return False, "Kafka does not answer"
+        since = self._outage.since
+        if since and time.time() - since > SILENT_AFTER:
+            return False, f"Kafka does not answer since {moment(since)} UTC"
         partitions = self._host.partitions.values()
         if not partitions:
             return False, "no partition is assigned"
@@ -236,6 +241,13 @@ class Service:
                 members[segment] = members.get(segment, 0) + users
         return members
 
+    def _state(self, ready: bool) -> str:
+        if self.failure:
+            return self.failure
+        if self._outage.since:
+            return "waits for Kafka"
+        return "running" if ready else "not ready" if self._was_ready else "starting"
+
     def _partition(self, number: int) -> PartitionStatus:
         partition = self._host.partitions[number]
         meta = partition.writer.meta
@@ -246,8 +258,9 @@ class Service:
             restored=partition.restored,
             position=meta.positions.get(partition.writer.place.topics.events, 0),
             users=meta.users,
-            lag_records=sum(lag.records for lag in lags),
-            lag_seconds=max((lag.seconds for lag in lags), default=0.0),
+            lag_records=sum(lag.records for lag in lags) if lags else None,
+            lag_seconds=max(lag.seconds for lag in lags) if lags else None,
+            lag_as_of=min((lag.as_of for lag in lags), default=0.0),
         )
 
     def _latency(self, lane: str) -> Latency:

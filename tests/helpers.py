@@ -61,4 +61,4 @@ def settled(statuses: list[dict[str, Any]], partitions: int) -> bool:
     """All partitions are owned by workers that are ready, have read all there is, and nobody waits to be encoded."""
     owned = {part["partition"]: part["lag_records"] for status in statuses for part in status.get("partitions", ())}
     ready = all(status and status["ready"] and not status["encode_queue_depth"] for status in statuses)
-    return ready and len(owned) == partitions and not any(owned.values())
+    return ready and len(owned) == partitions and all(lag == 0 for lag in owned.values())

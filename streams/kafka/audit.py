@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from encoders.heads import PublishedHead
 from streams.kafka.reading import take
 from streams.kafka.writer import Done, PartitionWriter, Work
+from streams.ops.outage import CLIENTS
 from streams.settings import Settings
 from streams.steps import encode
 from streams.steps.effects import Record
@@ -54,10 +55,10 @@ class TopicReader:
             "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 10,
         }
-        self._consumer = Consumer({**conf, "isolation.level": "read_committed"}, logger=log)
+        self._consumer = Consumer({**conf, "isolation.level": "read_committed"}, logger=CLIENTS)
         # a commit returns before its markers are written: the committed end may still be behind what was committed,
         # the high watermark is not
-        self._ends = Consumer({**conf, "isolation.level": "read_uncommitted"}, logger=log)
+        self._ends = Consumer({**conf, "isolation.level": "read_uncommitted"}, logger=CLIENTS)
         self._topic, self._partition = topic, partition
         self._next = start
         self._consumer.assign([TopicPartition(topic, partition, start)])

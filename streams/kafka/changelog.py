@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from state.store import Store
 from streams.kafka.reading import take
+from streams.ops.outage import CLIENTS
 from streams.wire.topics import TOMBSTONE_SECONDS
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def changelog_consumer(
             # the end is told by an empty fetch
             "fetch.wait.max.ms": wait_ms,
         },
-        logger=log,
+        logger=CLIENTS,
     )
 
 

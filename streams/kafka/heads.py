@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from encoders.base import FUSED
 from encoders.heads import PublishedHead
 from streams.kafka.reading import take
+from streams.ops.outage import CLIENTS
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class HeadsFollower:
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": 100,
             },
-            logger=log,
+            logger=CLIENTS,
         )
         try:
             consumer.assign([TopicPartition(self._topic, 0, 0)])

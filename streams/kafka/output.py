@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from state import layout
+from streams.ops.outage import CLIENTS
 from streams.settings import Settings
 from streams.steps.effects import Effects, Place, Reject
 from streams.wire.emit import (
@@ -181,7 +182,7 @@ def _new_producer(settings: Settings, place: Place, failed: list[KafkaError]) ->
             "queue.buffering.max.messages": 2_000_000,
             "queue.buffering.max.kbytes": 1_048_576,
         },
-        logger=log,
+        logger=CLIENTS,
     )
     if not transactional:
         return producer

@@ -32,6 +32,7 @@ from streams.kafka.changelog import (
 from streams.kafka.complete import Complete
 from streams.kafka.reading import take
 from streams.ops.metrics import Metrics
+from streams.ops.outage import CLIENT_LINE
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ class Standby:
             try:
                 self._step()
             except KafkaException as error:
-                log.warning("standby: %s; again in %.0f s", error.args[0], _RETRY_SECONDS)
+                log.warning("standby: %s; again in %.0f s", error.args[0], _RETRY_SECONDS, extra=CLIENT_LINE)
                 self._drop_consumer()
                 self._rest(_RETRY_SECONDS)
             except Exception:
@@ -196,7 +197,9 @@ class Standby:
             wipe(path)
             self._drop_consumer()  # so that nothing it has fetched is taken for the beginning of the changelog
         except (RestoreError, StoreError) as error:
-            log.warning("standby of partition %d: %s; again in %.0f s", partition, error, _RETRY_SECONDS)
+            log.warning(
+                "standby of partition %d: %s; again in %.0f s", partition, error, _RETRY_SECONDS, extra=CLIENT_LINE
+            )
             self._abandon(store)
             self._later[partition] = time.monotonic() + _RETRY_SECONDS
         finally:
@@ -247,7 +250,9 @@ class Standby:
                 wipe(self._directory / str(partition))
                 self._drop_consumer()
             except (StoreError, RestoreError) as error:
-                log.warning("standby of partition %d: %s; again in %.0f s", partition, error, _RETRY_SECONDS)
+                log.warning(
+                    "standby of partition %d: %s; again in %.0f s", partition, error, _RETRY_SECONDS, extra=CLIENT_LINE
+                )
                 self._close(partition)
                 self._later[partition] = time.monotonic() + _RETRY_SECONDS
 

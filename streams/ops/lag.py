@@ -24,12 +24,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition, admin
 
 from streams.ops.metrics import Metrics
+from streams.ops.outage import CLIENTS
 
 log = logging.getLogger(__name__)
 #: a broker that was away comes back with new leader epochs
@@ -57,6 +58,8 @@ class PartitionLag:
     seconds: float
     fresh: bool = True
     readable: bool = False
+    as_of: float = field(default=0.0, compare=False)
+    """When the broker told the end (seconds since the epoch)."""
 
 
 class EndSamples:
@@ -140,7 +143,7 @@ class Probe:
                 "fetch.wait.max.ms": 50,
                 "fetch.message.max.bytes": 65_536,
             },
-            logger=log,
+            logger=CLIENTS,
         )
 
     def read(self, positions: Mapping[Partition, int], timeout: float) -> dict[Partition, Found]:
@@ -176,6 +179,7 @@ class _Watched:
     def __init__(self) -> None:
         self.samples = EndSamples()
         self.end: int | None = None
+        self.asked_at = 0.0
         self.position: int | None = None
         self.found: Found | None = None
 
@@ -188,14 +192,21 @@ class LagMonitor:
     """Lag of one group's partitions. Blocks on the network: call it from a thread, one call at a time.
 
     ``conf`` are librdkafka's connection settings; ``timeout`` (seconds) bounds each of the two network steps of a look.
+    ``beacon`` is asked for when there is nothing else to ask, so that ``answered`` is known at any time.
     """
 
-    def __init__(self, conf: Mapping[str, Any], group: str, metrics: Metrics, timeout: float = 5.0) -> None:
+    def __init__(
+        self, conf: Mapping[str, Any], group: str, metrics: Metrics, timeout: float = 5.0,
+        beacon: Partition | None = None,
+    ) -> None:  # fmt: skip
         self._conf = dict(conf)
         self._admin = self._new_admin()
         self._group = group
         self._metrics = metrics
         self._timeout = timeout
+        self._beacon = beacon
+        self.answered = True
+        """At the last look a broker answered, if only with an error."""
         self._probe: Probe | None = None
         self._watched: dict[Partition, _Watched] = {}
 
@@ -218,7 +229,7 @@ class LagMonitor:
             if watched.position is None or position != watched.position:
                 watched.found = None
             if key in ends:
-                watched.end = ends[key]
+                watched.end, watched.asked_at = ends[key], now
                 watched.samples.add(now, ends[key])
                 if self._needs_probe(watched, position):
                     asked[key] = watched.effective(position)
@@ -264,14 +275,16 @@ class LagMonitor:
         self._metrics.lag.labels(*labels).set(records)
         self._metrics.lag_seconds.labels(*labels).set(seconds)
         readable = fresh and records > 0 and watched.found is not None and watched.found.record
-        return PartitionLag(key[0], key[1], position, end, records, seconds, fresh, readable)
+        return PartitionLag(key[0], key[1], position, end, records, seconds, fresh, readable, watched.asked_at)
 
     def _ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         # public and documented, but neither re-exported nor typed by the client
         latest = admin.OffsetSpec.latest()  # type: ignore[attr-defined, no-untyped-call]
-        wanted = {TopicPartition(topic, part): latest for topic, part in partitions}
+        asked = list(partitions) or ([self._beacon] if self._beacon else [])
+        wanted = {TopicPartition(topic, part): latest for topic, part in asked}
         if not wanted:
             return {}
+        self.answered = False
         ends: dict[Partition, int] = {}
         futures = self._admin.list_offsets(
             wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=self._timeout
@@ -283,8 +296,11 @@ class LagMonitor:
                 offset = future.result(max(0.0, until - time.monotonic())).offset
             except (KafkaException, TimeoutError) as error:
                 offset = -1
-                stale |= isinstance(error, KafkaException) and error.args[0].code() in _STALE
+                if isinstance(error, KafkaException):
+                    stale |= error.args[0].code() in _STALE
+                    self.answered |= error.args[0].code() > 0  # those of the client itself are negative
             if offset >= 0:
+                self.answered = True
                 ends[partition.topic, partition.partition] = offset
             else:  # for a broker that hangs the client answers in time, without an error, but with no offset
                 self._metrics.lag_failures.inc()
@@ -293,7 +309,7 @@ class LagMonitor:
         return ends
 
     def _new_admin(self) -> admin.AdminClient:
-        return admin.AdminClient(dict(self._conf), logger=log)
+        return admin.AdminClient(dict(self._conf), logger=CLIENTS)
 
     def _read(self, positions: Mapping[Partition, int]) -> dict[Partition, Found]:
         if not positions:

@@ -124,6 +124,9 @@ class Metrics:
         self.lag_failures = self._counter(
             "segments_lag_failures_total", "Partitions whose end offset the broker did not tell when asked."
         )
+        self.kafka_silent = self._gauge(
+            "segments_kafka_silent_seconds", "How long Kafka has not answered this worker; 0 while it does."
+        )
         # a series that begins at 0 lets rate() see the first observation
         for lane in LANES:
             self.event_to_change.labels(lane=lane)

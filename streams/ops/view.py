@@ -17,15 +17,17 @@ import msgspec
 
 class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One assigned partition. ``restored`` counts changelog records read; lag is over all source topics: the sum of
-    the records, the largest age in seconds."""
+    the records, the largest age in seconds, as they were (of the topic asked longest ago) at ``lag_as_of``. None where
+    Kafka has told no end yet: nobody knows then whether something waits."""
 
     partition: int
     state: str
     restored: int = 0
     position: int = 0
     users: int = 0
-    lag_records: int = 0
-    lag_seconds: float = 0.0
+    lag_records: int | None = None
+    lag_seconds: float | None = None
+    lag_as_of: float = 0.0
 
 
 class SegmentStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,12 +60,14 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the page shows of a worker. ``latency`` is by lane; ``recent_changes`` newest first, as published;
-    ``standby``: partition → changelog records that its followed state is behind."""
+    ``standby``: partition → changelog records that its followed state is behind; ``kafka_silent_since``: when Kafka
+    last answered, 0 while it does."""
 
     worker: str
     state: str
     ready: bool
     started_at: float
+    kafka_silent_since: float = 0.0
     partitions: list[PartitionStatus] = []
     events_total: int = 0
     events_per_second: float = 0.0
@@ -79,14 +83,21 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     recent_changes: list[dict[str, Any]] = []
 
     @property
-    def lag_records(self) -> int:
-        """Unprocessed records over all partitions."""
-        return sum(partition.lag_records for partition in self.partitions)
+    def lag_records(self) -> int | None:
+        """Unprocessed records over all partitions; None while it is not known of all."""
+        known = [partition.lag_records for partition in self.partitions]
+        return sum(each or 0 for each in known) if known and None not in known else None
 
     @property
-    def lag_seconds(self) -> float:
-        """Age of the oldest unprocessed record in any partition."""
-        return max((partition.lag_seconds for partition in self.partitions), default=0.0)
+    def lag_seconds(self) -> float | None:
+        """Age of the oldest unprocessed record in any partition; None while it is not known of all."""
+        if self.lag_records is None:
+            return None
+        return max(partition.lag_seconds or 0.0 for partition in self.partitions)
+
+    def lag_age(self, now: float) -> float:
+        """How old the oldest of these figures is, in seconds."""
+        return max((now - partition.lag_as_of for partition in self.partitions), default=0.0)
 
 
 class Membership(msgspec.Struct, frozen=True, kw_only=True):

@@ -73,7 +73,8 @@ class ChildWorker(WorkerProcess):
         """Until at least ``events`` events are counted, nothing waits for the encode lane and there is no lag."""
 
         def idle(status: dict[str, Any]) -> bool:
-            lag = sum(partition["lag_records"] for partition in status["partitions"])
+            # unknown is not 0
+            lag = any(partition["lag_records"] != 0 for partition in status["partitions"])
             waiting = status["encode_queue_depth"] or lag
             return bool(status["events_total"] >= events and not waiting)
 

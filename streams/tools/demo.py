@@ -268,7 +268,7 @@ class _Play:
 
 def caught_up(status: WorkerStatus | None, ends: Mapping[int, int]) -> bool:
     """Whether the worker has processed its events up to ``ends`` (partition -> offset) and has nothing left to do."""
-    if status is None or status.lag_records or status.encode_queue_depth:
+    if status is None or status.lag_records != 0 or status.encode_queue_depth:
         return False
     positions = {partition.partition: partition.position for partition in status.partitions}
     return all(positions.get(number, 0) >= end for number, end in ends.items())

@@ -122,7 +122,7 @@ def _figures(moment: Moment) -> Text:
     status = moment.status
     parts = [f"sent {moment.sent:,}"]
     if status is not None:
-        lag = f"lag {status.lag_records:,}"
+        lag = "lag not known yet" if status.lag_records is None else f"lag {status.lag_records:,}"
         if status.lag_seconds:
             lag += f" ({duration(status.lag_seconds)})"
         parts += [
@@ -186,7 +186,7 @@ def summary_view(summary: Summary) -> RenderableType:
 def _lag(summary: Summary) -> str:
     if summary.drained is None:
         waiting = summary.status.encode_queue_depth
-        return f"{summary.status.lag_records:,} records and {waiting:,} users to encode: not caught up"
+        return f"{summary.status.lag_records or 0:,} records and {waiting:,} users to encode: not caught up"
     return f"0 records, {duration(max(summary.drained, 0.0))} after the last one was sent"
 
 

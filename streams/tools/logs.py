@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import TextIO
 
+from streams.ops.outage import FoldClients
 from streams.wire.times import to_iso
 
 #: libraries whose INFO is noise in operation (tables, timers that woke up late); their warnings stay
@@ -62,6 +63,7 @@ def set_up_logging(level: str, secrets: Iterable[str] = (), stream: TextIO | Non
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(PlainFormatter(secrets))
     handler.addFilter(_worth_telling)
+    handler.addFilter(FoldClients(level))
     handler.addFilter(RateLimit())
     root = logging.getLogger()
     for old in root.handlers[:]:
