@@ -31,6 +31,7 @@ from streams.app import calm_collector
 from streams.kafka.fetched import Batches, FetchedPartition
 from streams.steps import fold
 from streams.steps.effects import Place, Record
+from streams.steps.in_force import InForce
 from streams.steps.models import Models, make_models
 from streams.steps.segments import Plan, load_plan
 from streams.steps.turn import Turn
@@ -73,7 +74,7 @@ class Partition:
 
     def __init__(self, directory: Path, plan: Plan, models: Models) -> None:
         self.store = Store(directory / "state", SharedMemory(256))
-        self._plan, self._models = plan, models
+        self._definitions = InForce(0, plan, models)
         self._cache: dict[str, UserState] = {}
         self._meta = layout.Meta(queued=0)
         self._place = Place(
@@ -91,7 +92,7 @@ class Partition:
         fetched = clock()
         records = records_of(offset, data)
         began = clock()
-        turn = Turn(self.store, self._cache, self._plan, self._models, self._place, self._meta)
+        turn = Turn(self.store, self._cache, self._definitions, self._place, self._meta)
         fold.receive_events(turn, records, self._place.topics.events)
         folded = clock()
         effects = turn.finish({"events": records[-1].offset + 1})

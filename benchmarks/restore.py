@@ -31,6 +31,7 @@ from streams.kafka.output import Output
 from streams.settings import Settings
 from streams.steps.effects import Effects
 from streams.steps.partitioner import partition_of
+from streams.steps.in_force import FIRST_EPOCH, change_over
 from streams.steps.segments import Plan, load_plan
 from streams.tools.child import ChildWorker, free_port
 from streams.tools.town import Town
@@ -69,7 +70,7 @@ def templates(plan: Plan, now: float, depth: int = EVENTS) -> list[UserState]:
     events = town.events(TEMPLATES * depth, now - 3_600.0, TEMPLATES * depth / 3_600.0)
     for number, event in enumerate(events):
         if isinstance(event, Event):
-            state = states.setdefault(event.user, UserState(plan=plan.fingerprint))
+            state = states.setdefault(event.user, UserState(plan=FIRST_EPOCH))
             fold(state, event, hash(event.id) & 2**63 - 1, plan.tallies, now)
             state.pending.clear()
             state.due = now + 30 * 86_400.0 + number
@@ -87,7 +88,9 @@ def fill(settings: Settings, plan: Plan, users: int, partitions: int, depth: int
     started = time.perf_counter()
     for partition, home in enumerate(homes):
         output = Output(settings, make_place(settings, partition, partitions))
-        meta = layout.Meta(plan=plan.fingerprint, watermark=now)
+        meta = layout.Meta(watermark=now)
+        change_over(meta, plan, 0)
+        meta.swept = meta.epoch
         for start in range(0, len(home), TURN):
             turn = home[start : start + TURN]
             meta.users += len(turn)

@@ -71,6 +71,34 @@ class Absence:
         begin, end = trigger + self.wait, trigger + self.within
         return begin if now < begin else end if now < end else NEVER
 
+    def bounds(self, last: dict[str, float], now: float) -> tuple[float, float]:
+        """The least and the most that it may be at ``now`` (1: it is there), by what is known."""
+        after, done = last.get(self.after.key, 0.0), last.get(self.of.key, 0.0)
+        covers = self.of.covers(self.after.kind, self.after.category)
+        if after >= 0.0:
+            if not after or not after + self.wait <= now < after + self.within:
+                return 0.0, 0.0
+            if after > abs(done) or (after == abs(done) and covers):
+                return 1.0, 1.0
+            return 0.0, 1.0 if done < 0.0 else 0.0
+        # the latest trigger may be any up to -after, or there was none
+        if now >= self.within - after:
+            return 0.0, 0.0
+        if done >= 0.0 and (now < done + self.wait or not (-after > done or (-after == done and covers))):
+            return 0.0, 0.0
+        return 0.0, 1.0
+
+    def next_sure(self, last: dict[str, float], now: float) -> float:
+        """When, after ``now``, something else may be known of it; NEVER when all that is asked for is known."""
+        after, done = last.get(self.after.key, 0.0), last.get(self.of.key, 0.0)
+        triggers: tuple[float, ...] = ()
+        if done < 0.0:  # a trigger up to then may have been done with; one that arrives late as well
+            triggers += (-done, after) if 0.0 < after <= -done else (-done,)
+        if after < 0.0:
+            triggers += (-after, done) if done > 0.0 else (-after,)
+        times = (time + span for time in triggers for span in (self.wait, self.within))
+        return min((time for time in times if time > now), default=NEVER)
+
     @property
     def shortest(self) -> int:
         """No change by time comes sooner after a trigger than this (seconds)."""
@@ -80,8 +108,8 @@ class Absence:
 class Watch:
     """The sorts of events whose latest time is kept: what all definitions ask for. False when they ask for none."""
 
-    def __init__(self, absences: Iterable[Absence]) -> None:
-        sorts = {sort.key: sort for absence in absences for sort in (absence.of, absence.after)}
+    def __init__(self, wanted: Iterable[Sort]) -> None:
+        sorts = {sort.key: sort for sort in wanted}
         self.keys: tuple[str, ...] = tuple(sorted(sorts))
         self.categories = {sort.category for sort in sorts.values() if sort.category}
         self._touched = {
@@ -102,7 +130,7 @@ class Watch:
         return dict.fromkeys(self.keys, 0.0)
 
     def change(self, last: dict[str, float], now: float) -> None:
-        """The definitions changed: of what is newly asked for nothing is known up to ``now``."""
+        """The definitions changed: of what was not watched so far nothing is known up to ``now``."""
         for key in [key for key in last if key not in self.keys]:
             del last[key]
         for key in self.keys:

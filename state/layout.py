@@ -91,7 +91,7 @@ class Meta(msgspec.Struct):
     members: dict[str, int] = {}
     """Segment → users in it."""
     plan: int = 0
-    """Fingerprint of the definitions that all users were checked against."""
+    """Only read: an earlier release's fingerprint of the definitions that all users were checked against."""
     lives: int = 0
     """User records ever begun."""
     guards: int = 0
@@ -104,6 +104,16 @@ class Meta(msgspec.Struct):
     """None: written by an earlier release; the next turn completes it."""
     lost: int = 0
     """Records of source topics that retention removed before they were read."""
+    definitions: int = 0
+    """Version of the segment definitions in force for this partition; 0: they come from a file."""
+    fingerprint: int = 0
+    """Of these definitions."""
+    epoch: int = 0
+    """How often the partition changed over to other definitions; 0: an earlier release wrote this."""
+    swept: int = 0
+    """The epoch that all users were checked at."""
+    terms: dict[str, int] = {}
+    """Key of a term → epoch at which the partition began to count it; what a user did before is not known."""
 
 
 class Guard(msgspec.Struct, array_like=True):

@@ -32,6 +32,9 @@ def merge_states(into: UserState, other: UserState, user: str, merged: str, plan
     decay.merge(into.decayed, other.decayed, (decay.FAST, decay.SLOW))
     decay.merge(into.categories, other.categories, (decay.SLOW,))
     _add_tallies(into, other, plan)
+    for key, until in other.unknown.items():
+        if key in plan.specs:
+            into.unknown[key] = max(until, into.unknown.get(key, 0.0))
     absence.merge(into.last, other.last)
     into.seen.unite(other.seen)
     into.labels.extend(other.labels)

@@ -131,16 +131,16 @@ class QuietFold:
         return found
 
     def run_all(
-        self, by_user: Mapping[str, Any], states: Mapping[str, UserState], fingerprint: int, epoch: int, encodes: bool
+        self, by_user: Mapping[str, Any], states: Mapping[str, UserState], epoch: int, heads: int, encodes: bool
     ) -> tuple[int, dict[str, tuple[int, bool]]]:
         """``run`` for all users whose events ``read`` gave, and the next timer of those of whom no more is to be done.
 
-        More is to be done for a state of another ``fingerprint`` of definitions or ``epoch`` of heads, and, if
-        ``encodes``, for users that have to be encoded. Returns how many events those counted with whom all is done,
+        More is to be done for a state of another ``epoch`` of definitions or of ``heads``, and, if ``encodes``, for
+        users that have to be encoded. Returns how many events those counted with whom all is done,
         and for the others what ``run`` gave.
         """
         found: tuple[int, dict[str, tuple[int, bool]]] = self._module.fold_users(
-            by_user, states, self._due, fingerprint, epoch, encodes
+            by_user, states, self._due, epoch, heads, encodes
         )
         return found
 

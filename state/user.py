@@ -108,7 +108,8 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     due: float = windows.NEVER
     """When the next timer of this user fires."""
     plan: int = 0
-    """Fingerprint of the definitions that the memberships were last checked against."""
+    """The partition's epoch of definitions that the memberships were last checked at; ``layout.Meta.epoch``. Of an
+    earlier release: their fingerprint."""
     encode_at: int = 1
     """Re-encode when ``count`` gets here."""
     dirty: int = 0
@@ -129,17 +130,21 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     """Those of them that are encoded or dropped: the number of the oldest record that is there."""
     aliases: list[str] = []
     """Ids that were merged into this user, in that order."""
+    unknown: dict[str, float] = {}
+    """Key of a tally → event time up to which it was not counted; see ``state.unknown``."""
+    known_at: float = windows.NEVER
+    """When the next of what is not known is known; NEVER when all is."""
 
     @property
     def texts_waiting(self) -> int:
         return self.texts_put - self.texts_taken + len(self.pending)
 
 
-def new_state(fingerprint: int, life: int = 0) -> UserState:
-    """Somebody never seen. Mutable defaults are given here once, which is faster than per-field factories."""
+def new_state(epoch: int, life: int = 0) -> UserState:
+    """Somebody never seen: all is known. Mutable defaults are given here once, which is faster than per-field factories."""
     return UserState(
         decayed={}, categories={}, tallies={}, seen=Seen(), edges={}, groups={}, pending=[], labels=[], members={},
-        plan=fingerprint, life=life, last={},
+        plan=epoch, life=life, last={}, unknown={},
     )  # fmt: skip
 
 

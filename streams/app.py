@@ -26,7 +26,7 @@ from state.layout import Meta
 from state.store import SharedMemory
 from streams.kafka.admin import partition_count
 from streams.kafka.agents import Host, make_faust, start_faust, until_stopped
-from streams.kafka.audit import Audit, ModelsCell
+from streams.kafka.audit import Audit, DefinitionsCell
 from streams.kafka.heads import HeadsFollower
 from streams.kafka.lane import EncodeLane
 from streams.kafka.output import FencedError
@@ -42,6 +42,7 @@ from streams.ops.watchdog import Watchdog
 from streams.service import Service, watch_lag
 from streams.settings import Settings
 from streams.steps.effects import Place
+from streams.steps.in_force import InForce
 from streams.steps.models import Models, make_models
 from streams.steps.segments import Plan, load_plan
 from streams.wire.decode import Limits
@@ -134,8 +135,8 @@ class Worker:
         """
         self.settings = settings
         self._life = life
-        self.plan = load_plan(settings.segments_file)
-        if self.plan.quiet is None:
+        plan = load_plan(settings.segments_file)
+        if plan.quiet is None:
             log.warning(
                 "the compiled part of the fold is not there (no C compiler when installed): a tenth of the speed"
             )
@@ -145,7 +146,7 @@ class Worker:
         if not settings.erasure_secret.get_secret_value():
             log.warning("SEGMENTS_ERASURE_SECRET is not set: whoever guesses the id of an erased user can check it")
         self.metrics = Metrics()
-        self._models = load_models(settings, self.plan, life)
+        self._definitions = InForce(0, plan, load_models(settings, plan, life))
         self._memory = SharedMemory(settings.rocksdb_cache_mb)
         self._checkpoint = checkpoint
         self._turns = ThreadPoolExecutor(settings.turn_threads, thread_name_prefix="turn")
@@ -156,7 +157,7 @@ class Worker:
         life.opened("threads of the restores", self._opening.shutdown)
         self.faust = make_faust(settings)
         self.lane = EncodeLane(
-            lambda: self._models, self.plan.needs_vectors, settings.encode_batch, self.metrics, self._encoding
+            lambda: self._definitions, settings.encode_batch, self.metrics, self._encoding
         )
         self._follower = HeadsFollower(conf, self.topics.heads, self._take_heads)
         self._standby = (
@@ -167,8 +168,8 @@ class Worker:
         self.host = Host(self.faust, self.topics, self.metrics, self._make_partition, self._follow_the_rest)
         self._outage = Outage(settings.bootstrap, time.time())
         self.service = Service(
-            settings.worker_name, self.plan, self._partitions, self.host, self.lane, self.metrics,
-            lambda: self._models, self._follower, self._standby, self._outage,
+            settings.worker_name, lambda: self._definitions, self._partitions, self.host, self.lane, self.metrics,
+            self._follower, self._standby, self._outage,
         )  # fmt: skip
         self._watchdog = Watchdog(settings.stuck_seconds)
         self._lag = LagMonitor(conf, settings.installation, self.metrics, beacon=(self.topics.events, 0))
@@ -179,10 +180,9 @@ class Worker:
     def _make_partition(self, number: int, host: Host) -> Partition:
         writer = PartitionWriter(
             self.settings,
-            self.plan,
+            lambda: self._definitions,
             make_place(self.settings, number, self._partitions),
             self._memory,
-            lambda: self._models,
             checkpoint=self._checkpoint,
             standby=self._standby.take if self._standby else lambda _partition: None,
         )
@@ -206,7 +206,7 @@ class Worker:
 
     def _take_heads(self, heads: dict[str, PublishedHead]) -> None:
         """Called by the follower's thread: the snapshot is replaced as a whole."""
-        self._models = self._models.with_heads(heads)
+        self._definitions = self._definitions.with_heads(heads)
         for group, head in heads.items():
             self.metrics.head_version.labels(group=group).set(head.version)
             if (accuracy := head.metrics().get("accuracy")) is not None:
@@ -332,15 +332,15 @@ def run_audit(settings: Settings, batch_offsets: int, progress: Callable[[int], 
     plan = load_plan(settings.segments_file)
     topics = Topics(settings.app, settings.topic_prefix)
     partitions = partition_count(settings.librdkafka(), topics.sources)
-    cell = ModelsCell(load_models(settings, plan))
+    cell = DefinitionsCell(InForce(0, plan, load_models(settings, plan)))
     memory = SharedMemory(settings.rocksdb_cache_mb)
     metas: dict[int, Meta] = {}
     sent_on = True
     while sent_on:  # what a partition sends to an earlier one waits there for the next round
         sent_on = False
         for number in range(partitions):
-            writer = PartitionWriter(settings, plan, make_place(settings, number, partitions), memory, lambda: cell.now)
-            audit = Audit(settings, writer, cell, plan.needs_vectors, batch_offsets)
+            writer = PartitionWriter(settings, lambda: cell.now, make_place(settings, number, partitions), memory)
+            audit = Audit(settings, writer, cell, batch_offsets)
             audit.run(progress)
             sent_on |= audit.sent_on
             metas[number] = writer.meta

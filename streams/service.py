@@ -36,7 +36,7 @@ from streams.ops.view import (
 )
 from streams.ops.watchdog import Watchdog
 from streams.steps.effects import Emitted
-from streams.steps.models import Models
+from streams.steps.in_force import InForce
 from streams.steps.partitioner import partition_of
 from streams.steps.segments import Plan
 
@@ -68,23 +68,21 @@ class Service:
     def __init__(
         self,
         worker: str,
-        plan: Plan,
+        definitions: Callable[[], InForce],
         partitions: int,
         host: Host,
         lane: EncodeLane,
         metrics: Metrics,
-        models: Callable[[], Models],
         heads: HeadsFollower,
         standby: Standby | None = None,
         outage: Outage | None = None,
     ) -> None:
         self._worker = worker
-        self._plan = plan
+        self._definitions = definitions
         self._count = partitions
         self._host = host
         self._lane = lane
         self._metrics = metrics
-        self._models = models
         self._heads = heads
         self._standby = standby
         self._started_at = time.time()
@@ -178,7 +176,7 @@ class Service:
                     id=segment.id, kind=segment.kind, text=segment.text, users=members.get(segment.id, 0),
                     version=segment.version, enter=segment.enter, exit=segment.exit,
                 )
-                for segment in self._plan.segments.values()
+                for segment in self._definitions().plan.segments.values()
             ],
             latency={lane: self._latency(lane) for lane in LANES},
             standby=self._standby.lags if self._standby else {},
@@ -186,7 +184,7 @@ class Service:
             encode_queue_age=self._lane.age,
             heads=[
                 HeadStatus(group=group, version=head.version, seen=head.seen, accuracy=head.metrics().get("accuracy"))
-                for group, head in sorted(self._models().heads.items())
+                for group, head in sorted(self._definitions().models.heads.items())
             ],
             recent_changes=list(self._recent),
         )  # fmt: skip
@@ -198,7 +196,7 @@ class Service:
             return None
         history = [change for change in self._recent if change["user"] == user_id]
         try:
-            return await partition.read(lambda writer: describe(writer, self._plan, user_id, history))
+            return await partition.read(lambda writer: describe(writer, self._definitions().plan, user_id, history))
         except PartitionGoneError:
             return None
 
@@ -235,7 +233,7 @@ class Service:
         return [each for each in self._host.partitions.values() if each.state is State.RUNNING]
 
     def _members(self) -> dict[str, int]:
-        members = dict.fromkeys(self._plan.segments, 0)
+        members = dict.fromkeys(self._definitions().plan.segments, 0)
         for partition in self._running():
             for segment, users in partition.writer.meta.members.items():
                 members[segment] = members.get(segment, 0) + users
@@ -320,8 +318,8 @@ def why_now(plan: Plan, state: UserState, segment_id: str) -> dict[str, Any]:
         return {"summary": "the segment is not defined any more; the membership ends with the user's next event"}
     if segment.rule is not None:
         values = segment.rule.values(state, state.time)
-        shown = ", ".join(f"{term} is {value:g}" for term, value in values.items())
-        return {"summary": f"the rule holds: {shown}", "rule": segment.text, "values": values}
+        told = segment.rule.told(state, state.time)
+        return {"summary": f"the rule holds: {told}", "rule": segment.text, "values": values}
     if segment.kind == "words":
         return {"summary": f"at entry, texts were {member.score:.2f} like the description", "words": segment.text}
     return {"summary": f"at entry, the head of {segment.group} gave {member.score:.2f}"}

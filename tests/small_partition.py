@@ -12,9 +12,11 @@ import msgspec
 from encoders.artifact import Encoders, load_encoders
 from encoders.heads import PublishedHead
 from state import layout
+from state.unknown import Terms
 from state.user import UserState
 from streams.steps import encode, erasure, fold, graph, learned, sources, timers
 from streams.steps.effects import Effects, Place, Record
+from streams.steps.in_force import InForce
 from streams.steps.models import Models, make_models
 from streams.steps.segments import Plan, parse_plan
 from streams.steps.turn import Turn
@@ -86,13 +88,21 @@ class SmallPartition:
         self.changes: list[Change] = []
         self.now = T0
         """What turns say of when they happen."""
+        self.clock: float | None = None
+        """What the wall clock says; None: there is none, time is that of events."""
         self._sent = 0
+        self.version = 0
         self.redefine(definitions)
 
-    def redefine(self, definitions: str) -> None:
-        """The worker is started again with other definitions: nothing is cached any more."""
-        self.plan: Plan = parse_plan(definitions)
+    def redefine(self, definitions: str, kept: bool = False) -> None:
+        """Other definitions are in force; ``kept``: what the present ones count besides is still counted.
+
+        Nothing is cached any more, as if the worker was started again.
+        """
+        before = self.plan.asks if kept else Terms()
+        self.plan: Plan = parse_plan(definitions, kept=before)
         self.models = models_of(definitions)
+        self.version += 1
         self.cache: dict[str, UserState] = {}
 
     # turns
@@ -111,13 +121,14 @@ class SmallPartition:
     ) -> Effects:
         """One turn of all that is given, in the writer's order; committed."""
         turn = self._turn()
+        turn.clock = max(turn.clock, fire_at or 0.0)
         topics = self.place.topics
         if events:
             fold.receive_events(turn, [self.sent({"user": "u", **event}) for event in events], topics.events)
         if labels:
             learned.receive_labels(turn, [self.sent({"user": "u", **label}) for label in labels])
         if jobs:
-            encode.apply(turn, jobs, self.plan.needs_vectors)
+            encode.apply(turn, jobs)
         if fire_at is not None:
             timers.receive_timers(turn, self.due_keys(fire_at) if timer_keys is None else timer_keys, fire_at)
         return self._commit(turn)
@@ -207,6 +218,10 @@ class SmallPartition:
         """All changes so far: (segment, change, origin, seconds since T0)."""
         return [(each.segment, each.change, each.origin, each.event_time - T0) for each in self.changes]
 
+    @property
+    def definitions(self) -> InForce:
+        return InForce(self.version, self.plan, self.models)
+
     # insides
 
     def sent(self, content: dict[str, Any]) -> Sent:
@@ -218,7 +233,9 @@ class SmallPartition:
 
     def _turn(self) -> Turn:
         meta = layout.decode_meta(layout.encode_meta(self.meta))
-        turn = Turn(self.memory, self.cache, self.plan, self.models, self.place, meta)
+        turn = Turn(self.memory, self.cache, self.definitions, self.place, meta)
+        if self.clock is not None:
+            turn.clock = self.clock
         turn.processed_at = self.now
         return turn
 

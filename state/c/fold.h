@@ -28,7 +28,7 @@ typedef struct {
 typedef struct {
     PyTypeObject *type;
     Py_ssize_t time, count, decayed, categories, tallies, seen, members, last, due, erased, plan, queued, encode_at, scored,
-        pending, labels, aliases;
+        known_at, pending, labels, aliases;
 } StateAt;
 typedef struct {
     PyTypeObject *type;

@@ -113,6 +113,7 @@ static PyObject *bind(PyObject *module, PyObject *args)
     BIND(new.state, queued);
     BIND(new.state, encode_at);
     BIND(new.state, scored);
+    BIND(new.state, known_at);
     BIND(new.state, pending);
     BIND(new.state, labels);
     BIND(new.state, aliases);

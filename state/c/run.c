@@ -13,7 +13,9 @@
 
 /* rules */
 
-/* 1: the comparison may hold at ``now``; 0: it does not. What ran out may still be in a total, so it is an upper bound. */
+/* 1: the comparison may hold at ``now``; 0: it does not. What ran out may still be in a total, so it is an upper bound.
+ * Where not all was counted, the total is a lower bound: then a rule is to hold for every total from it on, so what does
+ * not hold for it does not hold surely, and 0 is right all the same. */
 static int may_hold(Hand *hand, const Atom *atom, double now)
 {
     TallySlot *slot = slot_of(hand, atom->spec.key);

@@ -188,6 +188,9 @@ static int find_due(const Due *plan, PyObject *state, double *due)
     *due = Py_HUGE_VAL;
     if (PyDict_GET_SIZE(members) == 0 && !plan->may_rise)
         return 1;
+    *due = PyFloat_AsDouble(FIELD(state, bound.state.known_at)); /* what is not known yet */
+    if (*due == -1.0 && PyErr_Occurred())
+        return -1;
     double now = PyFloat_AsDouble(FIELD(state, bound.state.time));
     if (now == -1.0 && PyErr_Occurred())
         return -1;
@@ -241,7 +244,7 @@ static int number_in(PyObject *state, Py_ssize_t offset, long long *number)
 
 typedef struct {
     const Due *due;
-    long long fingerprint, epoch;
+    long long epoch, heads;
     int encodes;
 } Wanted;
 
@@ -253,13 +256,13 @@ static int fold_user(PyObject *state, const Items *items, const Wanted *wanted, 
         || number_in(state, bound.state.scored, &scored) < 0
         || number_in(state, bound.state.encode_at, &encode_at) < 0)
         return -1;
-    if (count == 0 || plan != wanted->fingerprint)
+    if (count == 0 || plan != wanted->epoch)
         return 0;
     double limit = PyFloat_AsDouble(FIELD(state, bound.state.due));
     double erased = PyFloat_AsDouble(FIELD(state, bound.state.erased));
     if (PyErr_Occurred() || fold_items(state, items, folded, limit, erased, opened) < 0)
         return -1;
-    if (*folded < items->size || *opened || scored != wanted->epoch)
+    if (*folded < items->size || *opened || scored != wanted->heads)
         return 0;
     if (wanted->encodes && FIELD(state, bound.state.queued) != Py_True && count + *folded >= encode_at)
         return 0;
@@ -277,7 +280,7 @@ static int fold_user(PyObject *state, const Items *items, const Wanted *wanted, 
 PyObject *fold_users(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     if (nargs != 6 || !PyDict_CheckExact(args[0]) || !PyDict_CheckExact(args[1]) || Py_TYPE(args[2]) != &DueType) {
-        PyErr_SetString(PyExc_TypeError, "fold_users(by_user, states, due, fingerprint, epoch, encodes)");
+        PyErr_SetString(PyExc_TypeError, "fold_users(by_user, states, due, epoch, heads, encodes)");
         return NULL;
     }
     Wanted wanted = {(Due *)args[2], PyLong_AsLongLong(args[3]), PyLong_AsLongLong(args[4]), PyObject_IsTrue(args[5])};

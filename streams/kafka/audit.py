@@ -21,7 +21,7 @@ from streams.ops.outage import CLIENTS
 from streams.settings import Settings
 from streams.steps import encode
 from streams.steps.effects import Record
-from streams.steps.models import Models
+from streams.steps.in_force import InForce
 from streams.wire.decode import decode_label
 from streams.wire.refused import RefusedError
 from streams.wire.topics import Topics
@@ -102,15 +102,14 @@ def _record(message: Message) -> AuditRecord:
 
 
 class Audit:
-    """Works one partition off, deterministically. ``models`` is a cell, because heads are published meanwhile."""
+    """Works one partition off, deterministically. ``definitions`` is a cell, because heads are published meanwhile."""
 
     def __init__(
-        self, settings: Settings, writer: PartitionWriter, models: ModelsCell, full: bool, batch_offsets: int
+        self, settings: Settings, writer: PartitionWriter, definitions: DefinitionsCell, batch_offsets: int
     ) -> None:
         self._settings = settings
         self._writer = writer
-        self._models = models
-        self._full = full
+        self._definitions = definitions
         self._batch_offsets = batch_offsets
         self._topics = Topics(settings.app, settings.topic_prefix)
         self._inner: dict[str, TopicReader] = {}
@@ -177,7 +176,7 @@ class Audit:
         after = ""
         while self._writer.definitions_changed:
             users = self._writer.some_users(after, 500)
-            self._do(Work(sweep=users))
+            self._do(Work(sweep=users, epoch=self._writer.meta.epoch))
             after = users[-1] if users else ""
 
     def _note(self, done: Done) -> None:
@@ -210,7 +209,8 @@ class Audit:
 
     def _encode(self, users: list[str], refresh: bool, refreshed: list[str]) -> None:
         jobs = self._writer.make_jobs(users, refresh)
-        encode.compute(self._models.now, jobs, self._full)
+        now = self._definitions.now
+        encode.compute(now.models, jobs, now.plan.needs_vectors)
         self._do(Work(jobs=jobs, refreshed=refreshed))
 
     def _take_heads(self, heads: TopicReader) -> None:
@@ -220,14 +220,14 @@ class Audit:
             if record.value
         }
         if newest:
-            self._models.now = self._models.now.with_heads(newest)
+            self._definitions.now = self._definitions.now.with_heads(newest)
 
 
 @dataclass
-class ModelsCell:
-    """The present models."""
+class DefinitionsCell:
+    """The definitions and models by which all is decided."""
 
-    now: Models
+    now: InForce
 
 
 def cut(records: Iterator[Record], size: int) -> Iterator[list[Record]]:

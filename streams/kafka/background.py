@@ -28,14 +28,15 @@ class Background:
         self._writer = writer
         self._read = read
         self._share = FairShare(SWEEP_USERS)
-        self._swept = ""
+        self._swept, self._swept_epoch = "", 0
         self._guards_seen = b""
         self._guards_at = time.monotonic()
 
     async def next(self, now: float, idle: bool) -> Work:
         """The next piece: all the time when nothing else is to do (``idle``), and a fair share of it else."""
         if self._share.due(now, idle):
-            if self._writer.definitions_changed:
+            # not before it is known what is over by now: that is not to be entered
+            if self._writer.definitions_changed and self._writer.timer_clock() > 0.0:
                 return await self._next_sweep()
             if now - self._guards_at >= GUARDS_INTERVAL:
                 return await self._next_guards(now)
@@ -46,10 +47,12 @@ class Background:
         self._share.took(ended - began, ended, len(work.sweep or work.guards))
 
     async def _next_sweep(self) -> Work:
-        """The next users to check against changed definitions."""
+        """The next users to check against changed definitions; from the first one on when they change meanwhile."""
+        if self._swept_epoch != (epoch := self._writer.meta.epoch):
+            self._swept, self._swept_epoch = "", epoch
         users = await self._read(lambda writer: writer.some_users(self._swept, self._share.size))
         self._swept = users[-1] if users else ""
-        return Work(sweep=users)
+        return Work(sweep=users, epoch=epoch)
 
     async def _next_guards(self, now: float) -> Work:
         """Some guards of erased users, to see whether they expired; all of them once in an interval."""

@@ -18,7 +18,7 @@ from itertools import count
 from state.user import PendingText
 from streams.ops.metrics import Metrics
 from streams.steps import encode
-from streams.steps.models import Models
+from streams.steps.in_force import InForce
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +33,8 @@ class EncoderAwayError(RuntimeError):
 class BatchEncoder:
     """``encode.compute`` in the encoding thread, batch by batch."""
 
-    def __init__(self, models: Callable[[], Models], full: bool, metrics: Metrics, executor: Executor) -> None:
-        self._models = models
-        self._full = full
+    def __init__(self, definitions: Callable[[], InForce], metrics: Metrics, executor: Executor) -> None:
+        self._definitions = definitions
         self._metrics = metrics
         self._executor = executor
         self._probes = count()
@@ -58,7 +57,8 @@ class BatchEncoder:
         """None when the models failed. They write into copies: what a failure left half done is thrown away."""
         copies = [dataclasses.replace(job, vectors=copy.copy(job.vectors), directions=[]) for job in jobs]
         try:
-            await self._run(encode.compute, self._models(), copies, self._full)
+            now = self._definitions()
+            await self._run(encode.compute, now.models, copies, now.plan.needs_vectors)
         except Exception as error:
             self._metrics.encode_failures.inc()
             log.warning("encoding %d users failed: %s: %s", len(jobs), type(error).__name__, error)
@@ -68,7 +68,7 @@ class BatchEncoder:
     async def _probe(self) -> None:
         """A new text each time: known ones come from the encoder's cache."""
         try:
-            await self._run(self._models().encoders.text.encode, [f"probe {next(self._probes)}"])
+            await self._run(self._definitions().models.encoders.text.encode, [f"probe {next(self._probes)}"])
         except Exception as error:
             raise EncoderAwayError(f"the text encoder does not work: {type(error).__name__}: {error}") from error
 
@@ -89,7 +89,7 @@ class BatchEncoder:
 
     async def _readable(self, text: str) -> bool:
         try:
-            await self._run(self._models().encoders.text.encode, [text])
+            await self._run(self._definitions().models.encoders.text.encode, [text])
         except Exception as error:
             self._metrics.texts_skipped.inc()
             log.warning("a text of %d characters is skipped: %s: %s", len(text), type(error).__name__, error)

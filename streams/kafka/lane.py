@@ -22,7 +22,7 @@ from streams.kafka.refresh_queue import RefreshQueue
 from streams.kafka.share import FairShare
 from streams.ops.metrics import Metrics
 from streams.steps import encode
-from streams.steps.models import Models
+from streams.steps.in_force import InForce
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +84,7 @@ class EncodeLane:
 
     def __init__(
         self,
-        models: Callable[[], Models],
-        full: bool,
+        definitions: Callable[[], InForce],
         batch: int,
         metrics: Metrics,
         executor: Executor,
@@ -94,7 +93,7 @@ class EncodeLane:
     ) -> None:
         """``batch``: users encoded together; ``most``: users of each sort that wait in memory; ``most_refreshes``:
         followed users."""
-        self._encoder = BatchEncoder(models, full, metrics, executor)
+        self._encoder = BatchEncoder(definitions, metrics, executor)
         self._batch = batch
         self._metrics = metrics
         self._waiting: Waiting = {}

@@ -37,8 +37,7 @@ from streams.kafka.refreshes import Refreshes
 from streams.settings import Settings
 from streams.steps import definitions, encode, erasure, learned, sources, timers
 from streams.steps.effects import DamagedBatch, Effects, Place, Record
-from streams.steps.models import Models
-from streams.steps.segments import Plan
+from streams.steps.in_force import InForce, differs
 from streams.steps.training import Blocks
 from streams.steps.turn import Turn
 from streams.wire.topics import Topics
@@ -63,6 +62,8 @@ class Work:
     timers: bool = False
     sweep: list[str] | None = None
     """Users to check against changed definitions; empty: all were checked."""
+    epoch: int = 0
+    """The partition's epoch of definitions when the sweep began: it may change meanwhile."""
     guards: list[bytes] = field(default_factory=list)
     """Keys of guards that may have expired."""
     training: bool = False
@@ -113,20 +114,19 @@ class PartitionWriter:
     def __init__(
         self,
         settings: Settings,
-        plan: Plan,
+        definitions: Callable[[], InForce],
         place: Place,
         memory: SharedMemory,
-        models: Callable[[], Models],
         clock: Callable[[], float] = time.time,
         checkpoint: Callable[[str], None] = lambda _step: None,
         standby: Callable[[int], Store | None] = lambda _partition: None,
     ) -> None:
-        """``standby`` hands over the open store of a partition that was followed so far."""
+        """``definitions`` gives the present ones, which a turn reads once; ``standby`` hands over the open store of a
+        partition that was followed so far."""
         self.place = place
         self._settings = settings
-        self._plan = plan
+        self._definitions = definitions
         self._memory = memory
-        self._models = models
         self._clock = clock
         self._checkpoint = checkpoint
         self._standby = standby
@@ -263,7 +263,8 @@ class PartitionWriter:
     @property
     def definitions_changed(self) -> bool:
         """Not all users were checked against the present definitions."""
-        return self.meta.plan != self._plan.fingerprint
+        present = self._definitions()
+        return self.meta.swept != self.meta.epoch or differs(self.meta, present.plan, present.version)
 
     def some_users(self, after: str, most: int) -> list[str]:
         """Users in key order after ``after``, at most ``most``."""
@@ -307,9 +308,11 @@ class PartitionWriter:
     def process(self, work: Work) -> Done:
         """Steps 1 to 4. Raises FencedError (stop) or AbortedError (try again); then nothing has changed."""
         meta = layout.decode_meta(layout.encode_meta(self.meta))
-        turn = Turn(self.store, self._cache.states, self._plan, self._models(), self.place, meta)
-        turn.processed_at = self._clock()
+        turn = Turn(self.store, self._cache.states, self._definitions(), self.place, meta)
+        turn.processed_at, turn.clock = self._clock(), self.timer_clock()
         lanes = work.lanes(self.place.topics)
+        if turn.changed_over:
+            lanes.append("definitions")
 
         def reached(step: str) -> None:
             for name in (step, *(f"{lane}.{step}" for lane in lanes)):
@@ -359,8 +362,7 @@ class PartitionWriter:
         if blocks := self._blocks.take(turn.processed_at, work.last_examples):
             learned.train(turn, blocks, self._heads)
             positions[topics.examples] = self._blocks.position
-        full = self._plan.needs_vectors
-        again = encode.apply(turn, work.jobs, full) if work.jobs else []
+        again = encode.apply(turn, work.jobs) if work.jobs else []
         for followee in work.refreshed:
             done = self._refreshes.done(followee, turn.effects.refreshes)
             if done and turn.holds(layout.refresh_key(followee)):  # else the followee was erased meanwhile
@@ -368,7 +370,7 @@ class PartitionWriter:
         if work.sweep is not None:
             definitions.sweep(turn, work.sweep)
             if not work.sweep:
-                turn.meta.plan = self._plan.fingerprint
+                turn.meta.swept = work.epoch
         if work.guards:
             erasure.expire_guards(turn, work.guards)
         if work.timers:

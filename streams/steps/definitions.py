@@ -1,41 +1,76 @@
-"""The definitions changed: end what is gone, decide what is new, for users with and without events."""
+"""The definitions changed: each user is looked at anew, with the next event, timer or encoding, or by the sweep.
+
+First the user goes by the present definitions (``adopt``): what was not counted all the time is not known from then on.
+Then all is decided anew, at the present moment: what would be over by now is not entered.
+"""
 
 from __future__ import annotations
 
+from state import unknown
 from state.user import UserState
 from state.vectors import text_direction
+from state.windows import NEVER
 from streams.steps import exclusive, words
+from streams.steps.in_force import epoch_of
 from streams.steps.membership import Cause, check_rule, leave, next_due
 from streams.steps.turn import Turn
 from streams.wire.emit import Reason
 
 
-def reconcile(turn: Turn, user: str, state: UserState, now: float) -> None:
-    """Check one user against the present definitions; learned segments follow with the next scoring."""
+def adopt(turn: Turn, state: UserState) -> None:
+    """From here on the user goes by the present definitions. What was counted for others is dropped.
+
+    Timers are void: to be followed by ``decide_anew``, unless the user goes away.
+    """
+    meta, plan = turn.meta, turn.plan
+    before, until = epoch_of(meta, state), state.time
+    state.plan = meta.epoch
+    for key in state.tallies.keys() - plan.tallies.specs.keys():
+        del state.tallies[key]
+    plan.watch.change(state.last, until)
+    for key, since in meta.terms.items():
+        if since > before:
+            unknown.mark(state, key, until)
+    refresh(turn, state, until)
+    state.due = NEVER
+
+
+def refresh(turn: Turn, state: UserState, now: float) -> None:
+    """Say what is known at ``now``, and when the next of the rest is."""
+    unknown.refresh(state, turn.plan.tallies.specs, turn.plan.absences, now)
+
+
+def decide_anew(turn: Turn, user: str, state: UserState) -> None:
+    """All memberships by the present definitions and clock; learned ones follow with the next scoring."""
     cause = Cause("definition", "fold", encoder=turn.models.encoders.version)
-    state.plan = turn.plan.fingerprint
+    now = state.time = max(state.time, turn.clock)
     for segment_id, member in list(state.members.items()):
         if segment_id not in turn.plan.segments:
             reason = Reason(summary="the segment is not defined any more")
             leave(turn, user, state, segment_id, member.version, member.score, now, cause, reason)
     exclusive.keep_one_of_each(turn, user, state, now, Cause("definition", "fold"))
-    for key in state.tallies.keys() - turn.plan.tallies.specs.keys():
-        del state.tallies[key]  # nobody adds to it any more, so it would be wrong if asked for again
-    turn.plan.watch.change(state.last, state.time)
     for segment in turn.plan.rules:
         check_rule(turn, user, state, segment, now, Cause("definition", "fold"))
     if turn.plan.words and state.texts:
         vectors = turn.vectors(user)
         if vectors.text_sum:
             words.decide_all(turn, user, state, text_direction(vectors, turn.models.encoders.text.dim), now, cause)
+    if state.known_at <= now:
+        refresh(turn, state, now)
+    state.due = next_due(turn.plan, state)
+
+
+def reconcile(turn: Turn, user: str, state: UserState) -> None:
+    """Check one user against the present definitions, if that was not done yet."""
+    if state.plan != turn.meta.epoch:
+        adopt(turn, state)
+        decide_anew(turn, user, state)
 
 
 def sweep(turn: Turn, users: list[str]) -> None:
     """Check users that may have no events any more."""
     turn.load(users)
-    stale = [user for user in users if (state := turn.known(user)) and state.plan != turn.plan.fingerprint]
+    stale = [user for user in users if (state := turn.known(user)) and state.plan != turn.meta.epoch]
     turn.load_vectors(stale)
     for user in stale:
-        state = turn.user(user)
-        reconcile(turn, user, state, state.time)
-        state.due = next_due(turn.plan, state)
+        reconcile(turn, user, turn.user(user))

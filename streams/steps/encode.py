@@ -17,6 +17,7 @@ from state.features import raw_features
 from state.user import PendingText, UserState
 from state.vectors import Vectors, add_text, pack, text_direction, unpack
 from streams.steps import graph, learned, words
+from streams.steps.definitions import reconcile
 from streams.steps.effects import Reader
 from streams.steps.membership import Cause, next_due
 from streams.steps.models import Models
@@ -47,6 +48,8 @@ class Job:
     hiddens: list[Array]
     directions: list[Array] = field(default_factory=list)
     """After each text, the direction of the mean: the evidence at that moment."""
+    full: bool = False
+    """All vectors were computed, not those of texts alone."""
 
 
 def make_jobs(reader: Reader, states: list[tuple[str, UserState | None]], origin: Origin) -> list[Job]:
@@ -89,6 +92,7 @@ def compute(models: Models, jobs: list[Job], full: bool) -> None:
             job.directions.append(add_text(job.vectors, encoded[at], text.time))
             at += 1
         job.vectors.encoder = models.encoders.version
+        job.full = full
     if full and jobs:
         _compute_graph(models, jobs)
 
@@ -119,8 +123,9 @@ def _rows(rows: list[Array]) -> Array:
     return np.stack(rows) if rows else np.zeros((0, NODE_DIM), dtype=np.float32)
 
 
-def apply(turn: Turn, jobs: list[Job], full: bool) -> list[str]:
+def apply(turn: Turn, jobs: list[Job]) -> list[str]:
     """Put the outcome into the turn; returns the users that already need encoding again."""
+    full = turn.plan.needs_vectors
     turn.load(job.user for job in jobs)
     turn.load_vectors(job.user for job in jobs)
     again, scored = [], []
@@ -128,17 +133,18 @@ def apply(turn: Turn, jobs: list[Job], full: bool) -> list[str]:
         state = turn.known(job.user)
         if state is None or state.life != job.life:
             continue  # erased meanwhile; who came back has been queued anew
+        reconcile(turn, job.user, state)
         turn.drop_texts(job.user, state, len(job.texts))
-        _store(turn, job, full)
+        _store(turn, job, job.full and full)
         _decide_words(turn, job, state)
         state.encode_at = job.count + max(1, min(turn.place.drift_events, job.count))
         last = job.texts[-1] if job.texts else None
         scored.append(
             (job.user, state, Cause(job.origin, "encode", last.id if last else "", last.arrived if last else 0.0))
         )
-        if state.labels and full:
+        if state.labels and job.full and full:
             learned.send_pending_labels(turn, job.user, state)
-        if state.texts_waiting:
+        if state.texts_waiting or (full and not job.full):  # all vectors were asked for only since
             again.append(job.user)
         elif state.dirty > job.count:
             turn.effects.later.append(job.user)

@@ -11,7 +11,7 @@ from state.native import Items
 from state.user import DUPLICATE, EDGES, LATE, REMOVED, SAME, TEXT, PendingText, UserState, fold
 from state.windows import NEVER
 from streams.steps import graph, learned, merge, reroute
-from streams.steps.definitions import reconcile
+from streams.steps.definitions import adopt, decide_anew, refresh
 from streams.steps.effects import Record, Rerouted
 from streams.steps.erasure import erase
 from streams.steps.membership import Cause, check_rule, next_due
@@ -33,7 +33,7 @@ MAX_RESCORED = 2_000
 def receive_events(turn: Turn, records: Sequence[Record], topic: str) -> None:
     """Records of an event topic: each counts once, whatever the order."""
     limits = turn.place.limits
-    watermark, epoch = turn.meta.watermark, turn.models.epoch
+    watermark, heads = turn.meta.watermark, turn.models.epoch
     digest = xxhash.xxh3_64_intdigest
     rerouted = bool(records) and isinstance(records[0], Rerouted)
     targets: list[str] = []
@@ -71,7 +71,7 @@ def receive_events(turn: Turn, records: Sequence[Record], topic: str) -> None:
     left: Mapping[str, Folded] = dict.fromkeys(by_user, (0, False))
     if quiet is not None:
         plan = turn.plan
-        counted, left = quiet.run_all(by_user, known, plan.fingerprint, epoch, plan.needs_vectors)
+        counted, left = quiet.run_all(by_user, known, turn.meta.epoch, heads, plan.needs_vectors)
         turn.meta.events += counted
     for user, folded in left.items():
         items = by_user[user]
@@ -80,7 +80,7 @@ def receive_events(turn: Turn, records: Sequence[Record], topic: str) -> None:
         last = _fold_user(turn, user, items, rerouted, folded)
         if last is not None and len(stale) < MAX_RESCORED:
             state = turn.user(user)
-            if state.scored != epoch:
+            if state.scored != heads:
                 stale.append((user, state, _cause_of(items[last])))
     turn.meta.watermark = watermark
     if stale:
@@ -104,7 +104,7 @@ def _fold_user(turn: Turn, user: str, items: Gathered, rerouted: bool, folded: F
     tallies, watch = plan.tallies, plan.watch or None
     effects = turn.effects
     shortest = plan.shortest_window
-    fingerprint = plan.fingerprint
+    epoch = turn.meta.epoch
     counted = 0
     encode = False
     quiet = plan.quiet
@@ -114,7 +114,7 @@ def _fold_user(turn: Turn, user: str, items: Gathered, rerouted: bool, folded: F
     horizon = NEVER
     at, size = 0, len(items)
     while at < size:
-        if read is not None and quiet is not None and state is not None and state.count and state.plan == fingerprint:
+        if read is not None and quiet is not None and state is not None and state.count and state.plan == epoch:
             ended, opened = folded if folded[0] else quiet.run(state, read, at, min(horizon, state.due), erased)
             folded = (0, False)
             if ended > at:
@@ -139,15 +139,17 @@ def _fold_user(turn: Turn, user: str, items: Gathered, rerouted: bool, folded: F
             continue
         if state is None:
             state = turn.user(user)
-        if state.plan != fingerprint:
-            reconcile(turn, user, state, state.time)
-            horizon = -NEVER
+        if stale := state.plan != epoch:
+            adopt(turn, state)
+            horizon = NEVER
         if time >= horizon:
             state.due = next_due(plan, state)
             horizon = NEVER
         if state.due <= time:
             fire_timers(turn, user, state, time, Cause("expiry", "timer"))
         did = fold(state, event, id_hash, tallies, arrived, watch, rerouted and reroute.was_forwarded(record))
+        if stale:  # with this event, or what is over with it would be entered
+            decide_anew(turn, user, state)
         if did & DUPLICATE:
             effects.duplicates += 1
             turn.meta.duplicates += 1
@@ -157,6 +159,8 @@ def _fold_user(turn: Turn, user: str, items: Gathered, rerouted: bool, folded: F
         if did:
             if did & LATE:
                 effects.late += 1
+                if state.known_at != NEVER:  # what is waited after may be of the time of which not all is known
+                    refresh(turn, state, state.time)
             if did & TEXT:
                 turn.add_text(user, state, PendingText(event.id, time, event.text, arrived))
             if did & TEXT or (

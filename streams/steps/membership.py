@@ -100,8 +100,11 @@ def check_rule(turn: Turn, user: str, state: UserState, segment: Segment, now: f
     """Evaluate one rule segment at ``now``."""
     rule = segment.rule
     assert rule is not None
-    score = rule.evaluate(state, now)
     member = state.members.get(segment.id)
+    if state.known_at == NEVER:
+        score = rule.evaluate(state, now)
+    else:  # who is in stays while the rule may hold, who is not enters when it surely does
+        score = rule.bounds(state, now)[member is not None]
     if member is None:
         if score < segment.enter:
             return
@@ -114,9 +117,9 @@ def check_rule(turn: Turn, user: str, state: UserState, segment: Segment, now: f
 def _rule_reason(segment: Segment, state: UserState, now: float, score: float, cause: Cause) -> Reason:
     assert segment.rule is not None
     values = segment.rule.values(state, now)
-    shown = ", ".join(f"{term} is {value:g}" for term, value in values.items())
     verb = "holds" if score > 0 else "holds no longer"
-    return Reason(summary=f"the rule {verb}: {shown}", event=cause.event, rule=segment.text, values=values)
+    summary = f"the rule {verb}: {segment.rule.told(state, now)}"
+    return Reason(summary=summary, event=cause.event, rule=segment.text, values=values)
 
 
 def next_due(plan: Plan, state: UserState) -> float:
@@ -127,10 +130,10 @@ def next_due(plan: Plan, state: UserState) -> float:
 
 def plain_next_due(plan: Plan, state: UserState) -> float:
     """``next_due`` without the compiled part."""
-    due = NEVER
     tallies, members, now = state.tallies, state.members, state.time
     if not members and not plan.may_rise:
-        return due
+        return NEVER
+    due = state.known_at
     for segment in plan.rules:
         rule = segment.rule
         assert rule is not None

@@ -14,12 +14,12 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from state import layout
+from state import layout, unknown
 from state.merge import merge_states, merge_vectors
 from state.user import PendingText, UserState
 from state.vectors import Vectors, text_direction, text_sum
 from streams.steps import graph, reroute, words
-from streams.steps.definitions import reconcile
+from streams.steps.definitions import adopt, reconcile, refresh
 from streams.steps.effects import Hop, Message, Record
 from streams.steps.membership import Cause, check_rule, leave, next_due
 from streams.steps.partitioner import partition_of
@@ -57,6 +57,9 @@ class MoveIn(msgspec.Struct, array_like=True, tag="move-in", frozen=True):
     vectors: bytes = b""
     texts: list[PendingText] = []
     path: list[Hop] = []
+    terms: list[str] = []
+    """What was counted where the state comes from, but for what the state itself says is not known; of all else nothing
+    is known up to the state's time."""
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -117,6 +120,8 @@ def _what_is_wrong(message: MoveOut | MoveIn, state: UserState, vectors: Vectors
         return "its counts are out of range"
     if vectors.text_sum and len(vectors.text_sum) != 4 * dim:
         return f"its text vector has not {dim} numbers"
+    if not all(0.0 <= time < MILLISECONDS_FROM for time in state.unknown.values()):
+        return "what is not known has no times"
     return "" if np.isfinite(text_sum(vectors)).all() else "its text vector is not finite"
 
 
@@ -134,6 +139,8 @@ def _move_out(turn: Turn, message: MoveOut) -> None:
     if before is not None:
         alias.sequence, alias.seen = before.sequence, before.seen
     if state is not None:
+        if state.plan != turn.meta.epoch:  # epochs are the partition's own: what is not known goes along
+            adopt(turn, state)
         cause = Cause("merge", "fold", message.event, message.arrived)
         reason = Reason(summary=f"the user is one with {into}", event=message.event)
         now = max(state.time, message.time)
@@ -169,7 +176,11 @@ def _parts(turn: Turn, message: MoveOut, state: UserState | None) -> Iterator[Mo
         chunks[-1].append(text)
     whole = msgspec.structs.replace(state, seen=state.seen.whole())
     yield msgspec.structs.replace(
-        first, state=layout.encode_user(whole), vectors=layout.encode_vectors(written), texts=chunks[0]
+        first,
+        state=layout.encode_user(whole),
+        vectors=layout.encode_vectors(written),
+        texts=chunks[0],
+        terms=sorted(turn.meta.terms),
     )
     for chunk in chunks[1:]:
         yield msgspec.structs.replace(first, texts=chunk)
@@ -188,10 +199,9 @@ def _move_in(turn: Turn, message: MoveIn, other: UserState, vectors: Vectors) ->
     if known is None and not message.state:
         return
     state = turn.user(into)
-    if state.plan != turn.plan.fingerprint:
-        reconcile(turn, into, state, state.time)
-    if other.plan != turn.plan.fingerprint:
-        turn.plan.watch.change(other.last, other.time)
+    reconcile(turn, into, state)
+    for key in turn.meta.terms.keys() - set(message.terms):
+        unknown.mark(other, key, other.time)
     touched = merge_states(state, other, into, message.user, turn.plan.tallies)
     turn.load_guards(touched)
     for target in touched:
@@ -218,6 +228,7 @@ def _forget_as_well(turn: Turn, message: MoveIn, erased: float) -> None:
 def _decide(turn: Turn, message: MoveIn, state: UserState, wrote: bool) -> None:
     """Memberships of the two as one: subscribers see what it changes, once. Learned ones follow with the encoding."""
     now = state.time
+    refresh(turn, state, now)
     cause = Cause("merge", "fold", message.event, message.arrived)
     for segment in turn.plan.rules:
         check_rule(turn, message.into, state, segment, now, cause)

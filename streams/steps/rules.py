@@ -16,6 +16,7 @@ A rule may have several lines. Python's own parser reads it; only these nodes ar
 from __future__ import annotations
 
 import ast
+import math
 import operator
 import re
 from collections.abc import Callable, Iterator
@@ -24,8 +25,11 @@ from typing import Final
 
 from state.absence import Absence, Sort
 from state.native import COMPARISONS, Need
+from state.unknown import Terms, is_unknown
 from state.user import UserState
-from state.windows import MAX_WINDOW, SCALES, TallySpec, total_at
+from state.windows import MAX_WINDOW, NEVER, SCALES, TallySpec, total_at
+from streams.steps.intervals import Bounds, Interval, compile_bounds
+from streams.wire.times import to_iso
 
 Evaluate = Callable[[UserState, float], float]
 
@@ -90,8 +94,10 @@ class Rule:
 
     text: str
     evaluate: Evaluate
-    """(state, now) → above 0 when the rule holds."""
-    terms: tuple[tuple[str, Evaluate], ...]
+    """(state, now) → above 0 when the rule holds, of a user of whom all is known."""
+    bounds: Bounds
+    """(state, now) → the least and the most that it may give, of any user."""
+    terms: tuple[tuple[str, Evaluate, Bounds], ...]
     """Each count, total or absence as written, for explanations."""
     specs: frozenset[TallySpec]
     rising: frozenset[TallySpec]
@@ -103,8 +109,36 @@ class Rule:
     needs: tuple[Need, ...] = ()
     """Comparisons that all must hold for the rule to give anything above 0; others may as well."""
 
+    @property
+    def asks(self) -> Terms:
+        return Terms(self.specs, frozenset(sort for absence in self.absences for sort in (absence.of, absence.after)))
+
     def values(self, state: UserState, now: float) -> dict[str, float]:
-        return {text: term(state, now) for text, term in self.terms}
+        return {text: term(state, now) for text, term, _ in self.terms}
+
+    def told(self, state: UserState, now: float) -> str:
+        """The values in words; of what is not known, that and since when it is."""
+        return ", ".join(
+            f"{text} is {_value_told(term(state, now), bounds(state, now))}" for text, term, bounds in self.terms
+        ) + self._unknown_told(state, now)
+
+    def _unknown_told(self, state: UserState, now: float) -> str:
+        if state.known_at == NEVER:
+            return ""
+        untils = [state.unknown[spec.key] for spec in self.specs if is_unknown(state, spec, now)]
+        untils += [
+            -state.last[sort.key]
+            for absence in self.absences
+            if len(set(absence.bounds(state.last, now))) > 1
+            for sort in (absence.of, absence.after)
+            if state.last.get(sort.key, 0.0) < 0.0
+        ]
+        return f" (not known yet before {to_iso(max(untils))})" if untils else ""
+
+
+def _value_told(value: float, bounds: Interval) -> str:
+    low, high = bounds
+    return f"{value:g}" if low == high else f"at least {low:g}" if high == math.inf else "not known"
 
 
 def parse_rule(text: str, kinds: tuple[str, ...]) -> Rule:
@@ -129,7 +163,8 @@ def parse_rule(text: str, kinds: tuple[str, ...]) -> Rule:
     return Rule(
         text,
         evaluate,
-        tuple(compiler.terms.items()),
+        compile_bounds(tree.body, compiler.bounds),
+        tuple((written, term, compiler.bounds[call]) for written, (term, call) in compiler.terms.items()),
         frozenset(compiler.specs),
         frozenset(compiler.rising),
         frozenset(compiler.absences),
@@ -162,7 +197,8 @@ class _Compiler:
         self.kinds = kinds
         self.written = written.encode()
         self.skipped = skipped
-        self.terms: dict[str, Evaluate] = {}
+        self.terms: dict[str, tuple[Evaluate, ast.expr]] = {}
+        self.bounds: dict[ast.expr, Bounds] = {}
         self.specs: set[TallySpec] = set()
         self.rising: set[TallySpec] = set()
         self.absences: set[Absence] = set()
@@ -272,7 +308,7 @@ class _Compiler:
             raise
         except ValueError as error:
             raise self.fail(node, str(error)) from None
-        self.terms[ast.unparse(node)] = term
+        self.terms[ast.unparse(node)] = term, node
         return term
 
     def _check_kind(self, node: ast.Call, kind: str) -> None:
@@ -289,7 +325,16 @@ class _Compiler:
             self.rising.add(spec)
         self._tallies[node] = spec
         scale = SCALES[measure]
-        return lambda state, now: total_at(state.tallies.get(spec.key), spec, now) / scale
+
+        def value(state: UserState, now: float) -> float:
+            return total_at(state.tallies.get(spec.key), spec, now) / scale
+
+        def bounds(state: UserState, now: float) -> Interval:
+            low = value(state, now)
+            return low, math.inf if is_unknown(state, spec, now) else low
+
+        self.bounds[node] = bounds
+        return value
 
     def needs(self, node: ast.expr, wanted: bool = True) -> Iterator[Need]:
         """Comparisons of one tally with a number that must hold for ``node`` (built before) to be ``wanted``."""
@@ -320,6 +365,7 @@ class _Compiler:
             within=duration(options.get("within", ABSENT_WITHIN)),
         )
         self.absences.add(absence)
+        self.bounds[node] = lambda state, now: absence.bounds(state.last, now)
         return lambda state, now: 1.0 if absence.holds(state.last, now) else 0.0
 
     def _string(self, node: ast.expr) -> str:

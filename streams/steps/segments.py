@@ -6,8 +6,9 @@ import math
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from importlib.resources import files
+from operator import or_
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ import xxhash
 
 from state.absence import Watch
 from state.native import Expected, Gate, QuietFold, quiet_fold
+from state.unknown import NO_TERMS, Terms
 from state.user import PLAIN_KINDS
 from state.windows import TallyPlan
 from streams.steps.rules import Rule, RuleError, duration, parse_rule
@@ -81,7 +83,14 @@ class Segment:
 class Plan:
     """All definitions, compiled: what to count and what an event can change."""
 
-    def __init__(self, segments: list[Segment], groups: dict[str, GroupDef], definitions: list[SegmentDef]) -> None:
+    def __init__(
+        self,
+        segments: list[Segment],
+        groups: dict[str, GroupDef],
+        definitions: list[SegmentDef],
+        kept: Terms = NO_TERMS,
+    ) -> None:
+        """``kept``: terms that no definition asks for any more, but that are counted for some time yet."""
         self.segments = {segment.id: segment for segment in segments}
         self.groups = groups
         self.definitions = definitions
@@ -91,12 +100,17 @@ class Plan:
             group: tuple(segment for segment in segments if segment.group == group) for group in sorted(groups)
         }
         rules = [segment.rule for segment in self.rules if segment.rule]
-        self.tallies = TallyPlan(frozenset(spec for rule in rules for spec in rule.specs))
-        absences = {absence for rule in rules for absence in rule.absences}
-        self.watch = Watch(absences)
+        self.asks = asked = reduce(or_, (rule.asks for rule in rules), NO_TERMS)
+        counted = asked | kept
+        self.asked = asked.keys
+        """Keys of the terms that the definitions ask for."""
+        self.counted = counted.keys
+        """Of those, and of what is still counted besides."""
+        self.tallies = TallyPlan(counted.specs)
+        self.absences = frozenset(absence for rule in rules for absence in rule.absences)
+        self.watch = Watch(counted.sorts)
         self.shortest_window = min(
-            (*(spec.window for spec in self.tallies.specs.values()), *(absence.shortest for absence in absences)),
-            default=0,
+            (*(spec.window for spec in asked.specs), *(absence.shortest for absence in self.absences)), default=0
         )
         """Nothing that an event adds changes anything by the mere passing of time sooner than this (seconds)."""
         self.needs_vectors = bool(groups)
@@ -172,7 +186,7 @@ def load_plan(path: Path | None) -> Plan:
     return parse_plan(text, name)
 
 
-def parse_plan(text: str, name: str = "the segments file") -> Plan:
+def parse_plan(text: str, name: str = "the segments file", kept: Terms = NO_TERMS) -> Plan:
     """Check and compile definitions in TOML. Raises DefinitionError."""
     try:
         content = msgspec.convert(tomllib.loads(text), _File)
@@ -180,18 +194,25 @@ def parse_plan(text: str, name: str = "the segments file") -> Plan:
         raise DefinitionError(f"{name} is not TOML: {error}") from None
     except msgspec.ValidationError as error:
         raise DefinitionError(f"{name}: {error}") from None
+    return make_plan(content.segment, content.group, name, kept)
+
+
+def make_plan(
+    definitions: list[SegmentDef], group_definitions: list[GroupDef], name: str, kept: Terms = NO_TERMS
+) -> Plan:
+    """Check and compile definitions. Raises DefinitionError; ``name`` says in it where they come from."""
     groups: dict[str, GroupDef] = {}
-    for group in content.group:
+    for group in group_definitions:
         if not group.id or group.id in groups:
             why = "is defined twice" if group.id else "needs an id"
             raise DefinitionError(f"{name}: the group {group.id!r} {why}")
         groups[group.id] = group
-    for definition in content.segment:
+    for definition in definitions:
         if definition.learned and definition.learned not in groups:
             groups[definition.learned] = GroupDef(definition.learned)
     seen: set[str] = set()
     segments = []
-    for definition in content.segment:
+    for definition in definitions:
         if definition.id in seen:
             raise DefinitionError(f"{name}: the segment {definition.id!r} is defined twice")
         seen.add(definition.id)
@@ -199,7 +220,7 @@ def parse_plan(text: str, name: str = "the segments file") -> Plan:
             segments.append(_check(definition))
         except (RuleError, ValueError) as error:
             raise DefinitionError(f"{name}: segment {definition.id!r}: {error}") from None
-    return Plan(segments, groups, content.segment)
+    return Plan(segments, groups, definitions, kept)
 
 
 def _check(definition: SegmentDef) -> Segment:

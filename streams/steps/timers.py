@@ -5,7 +5,7 @@ from __future__ import annotations
 from state import layout
 from state.user import UserState
 from streams.steps import learned
-from streams.steps.definitions import reconcile
+from streams.steps.definitions import reconcile, refresh
 from streams.steps.membership import Cause, check_rule, leave, next_due
 from streams.steps.turn import Turn
 from streams.wire.emit import Reason
@@ -16,9 +16,7 @@ def receive_timers(turn: Turn, keys: list[bytes], now: float) -> None:
     turn.effects.fired.extend(keys)
     for user in turn.load_due((layout.timer_parts(key)[1].decode() for key in keys), now):
         state = turn.user(user)
-        if state.plan != turn.plan.fingerprint:
-            reconcile(turn, user, state, state.time)
-            state.due = next_due(turn.plan, state)
+        reconcile(turn, user, state)
         if state.due <= now:
             fire_timers(
                 turn, user, state, now, Cause("expiry", "timer", arrived=state.due if turn.place.wall_clock else 0.0)
@@ -41,4 +39,6 @@ def fire_timers(turn: Turn, user: str, state: UserState, until: float, cause: Ca
                 if state.members.get(segment_id) is member and member.leaving is not None:
                     reason = Reason(summary="the minimum stay is over and the score is below the exit threshold")
                     leave(turn, user, state, segment_id, segment_or_none.version, member.leaving, now, cause, reason)
+        if state.known_at <= now:
+            refresh(turn, state, now)
         state.due = next_due(turn.plan, state)

@@ -16,8 +16,7 @@ from state.user import PendingText, UserState, new_state
 from state.vectors import Neighbour, Vectors
 from state.windows import NEVER
 from streams.steps.effects import Effects, Emitted, Place, Reader, Record, Reject, Rerouted
-from streams.steps.models import Models
-from streams.steps.segments import Plan
+from streams.steps.in_force import InForce, change_over
 from streams.wire.emit import Change, MembershipNow, UserSegments
 from streams.wire.receipts import erasure_digest
 from streams.wire.refused import RefusedError
@@ -27,14 +26,18 @@ class Turn:
     """Reads through caches, remembers what it touched, and ends in ``Effects``."""
 
     def __init__(
-        self, reader: Reader, cache: dict[str, UserState], plan: Plan, models: Models, place: Place, meta: layout.Meta
+        self, reader: Reader, cache: dict[str, UserState], definitions: InForce, place: Place, meta: layout.Meta
     ) -> None:
         """``meta`` is this turn's own copy of the partition's counts and is changed by it."""
         self.reader = reader
-        self.plan = plan
-        self.models = models
+        self.plan = definitions.plan
+        self.models = definitions.models
         self.place = place
         self.meta = meta
+        self.changed_over = change_over(meta, definitions.plan, definitions.version)
+        """The partition goes by other definitions from this turn on."""
+        self.clock = meta.watermark
+        """The time by which all that is over is over (seconds): event time, or where the wall clock counts, that."""
         self.effects = Effects()
         self._cache = cache
         self._users: dict[str, UserState] = {}
@@ -121,7 +124,7 @@ class Turn:
         state = self.known(user)
         if state is None:
             self.meta.lives += 1
-            state = new_state(self.plan.fingerprint, self.meta.lives)
+            state = new_state(self.meta.epoch, self.meta.lives)
             if (guard := self.guard(user)) is not None:
                 state.erased, state.sequence = guard.time, guard.sequence
             state.last = self.plan.watch.begin()

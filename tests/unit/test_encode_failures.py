@@ -76,9 +76,10 @@ class Bench:
         models = self.partition.models
         self.encoder = Fragile(models.encoders.text, most)
         models = dataclasses.replace(models, encoders=dataclasses.replace(models.encoders, text=self.encoder))
+        definitions = dataclasses.replace(self.partition.definitions, models=models)
         self.metrics = Metrics()
         self.executor = ThreadPoolExecutor(1)
-        self.lane = EncodeLane(lambda: models, False, 32, self.metrics, self.executor)
+        self.lane = EncodeLane(lambda: definitions, 32, self.metrics, self.executor)
         self.partition.events(
             *(
                 {"user": user, "kind": "comment", "time": T0 + place, "text": text}

@@ -83,7 +83,7 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 
 
 def lane_for(executor: ThreadPoolExecutor, *targets: Target, most: int, batch: int = 4) -> EncodeLane:
-    lane = EncodeLane(lambda: targets[0].partition.models, False, batch, Metrics(), executor, most)
+    lane = EncodeLane(lambda: targets[0].partition.definitions, batch, Metrics(), executor, most)
     for target in targets:
         lane.attach(target)
         target.lane = lane

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from streams.kafka.lane import EncodeLane
 from streams.ops.metrics import Metrics
 from streams.steps import encode
-from tests.small_partition import models_of
+from tests.small_partition import SmallPartition
 
 
 class Followers:
@@ -44,9 +44,9 @@ class Followers:
 
 def test_a_partition_that_leaves_while_followers_are_looked_up_takes_no_refresh_of_another_along() -> None:
     async def run() -> None:
-        models = models_of("")
+        definitions = SmallPartition("").definitions
         with ThreadPoolExecutor(1) as executor:
-            lane = EncodeLane(lambda: models, False, 8, Metrics(), executor)
+            lane = EncodeLane(lambda: definitions, 8, Metrics(), executor)
             leaving = Followers(0, lambda: lane.drop(leaving))
             staying = Followers(1)
             lane.offer_refresh(leaving, ["ada"])

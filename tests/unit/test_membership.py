@@ -308,14 +308,15 @@ def test_a_changed_rule_is_looked_at_again_with_the_next_event() -> None:
 
 
 def test_a_new_definition_that_holds_already_is_entered_by_definition_even_when_a_timer_comes_first() -> None:
+    hour = TWO_VIEWS.replace("24s", "1h")
     for fire in (False, True):
-        partition = SmallPartition(TWO_VIEWS)
+        partition = SmallPartition(TWO_VIEWS + hour.replace("keen", "three").replace(">= 2", ">= 3"))
         partition.events(view(0), view(1))
-        partition.redefine(TWO_VIEWS + NO_PURCHASE)
+        partition.redefine(TWO_VIEWS + hour.replace("keen", "two"))
         if fire:
             partition.fire(T0 + 100)
-        partition.events(view(200))
-        assert ("looker", "entered", "definition") in {each[:3] for each in partition.told()}
+        partition.events(purchase(200))
+        assert ("two", "entered", "definition") in {each[:3] for each in partition.told()}
 
 
 def test_counts_that_no_definition_asks_for_any_more_are_dropped() -> None:

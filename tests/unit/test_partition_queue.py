@@ -14,6 +14,7 @@ from streams.kafka.partition import Partition
 from streams.kafka.writer import PartitionWriter
 from streams.ops.metrics import Metrics
 from streams.settings import Settings
+from streams.steps.in_force import InForce
 from streams.steps.segments import parse_plan
 from tests.small_partition import PLACE, Sent, models_of
 
@@ -25,15 +26,15 @@ class Bench:
     """A partition that is not started: its queue is filled and emptied by hand."""
 
     def __init__(self, tmp_path: Path) -> None:
-        models = models_of(RULE)
+        definitions = InForce(0, parse_plan(RULE), models_of(RULE))
         executor = ThreadPoolExecutor(1)
         metrics = Metrics()
         self.held: list[bool] = []
         self.acked: list[int] = []
         settings = Settings(data_dir=tmp_path)
         self.partition = Partition(
-            writer=PartitionWriter(settings, parse_plan(RULE), PLACE, SharedMemory(8), lambda: models),
-            lane=EncodeLane(lambda: models, False, 32, metrics, executor),
+            writer=PartitionWriter(settings, lambda: definitions, PLACE, SharedMemory(8)),
+            lane=EncodeLane(lambda: definitions, 32, metrics, executor),
             metrics=metrics,
             executor=executor,
             opening=executor,

@@ -111,7 +111,7 @@ def test_texts_that_an_earlier_release_kept_in_the_state_are_encoded_first() -> 
 def test_a_turn_sees_its_own_puts_and_drops_over_those_of_the_store() -> None:
     partition = SmallPartition(WORDS)
     partition.events(comment(0, "a", id="a"), comment(1, "b", id="b"))
-    turn = Turn(partition.memory, {}, partition.plan, partition.models, partition.place, partition.meta)
+    turn = Turn(partition.memory, {}, partition.definitions, partition.place, partition.meta)
     assert turn.pending_texts("nobody") == []
     state = turn.user("u")
     turn.add_text("u", state, PendingText("c", T0 + 2, "c"))

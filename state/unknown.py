@@ -1,0 +1,74 @@
+"""What of a user's history is not known: terms that were not counted from the user's first event on.
+
+A term is a tally or a watched sort of events. Where it was begun later than the user, ``UserState.unknown`` says of a
+tally up to when (event time, inclusive) nothing was counted; of a sort, ``last`` says it by a time below 0. What was
+counted is a lower bound then. It is known when no event of that time can be in the window any more;
+``UserState.known_at`` is the next time at which that, or what an absence may be, changes, and ``NEVER`` when there is
+nothing that is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from state.absence import Absence, Sort
+from state.user import UserState
+from state.windows import NEVER, TallySpec
+
+#: before the key of a sort, so that no key of a tally is like it
+_SORT = "@"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What definitions ask to be counted."""
+
+    specs: frozenset[TallySpec] = frozenset()
+    sorts: frozenset[Sort] = frozenset()
+
+    def __or__(self, other: Terms) -> Terms:
+        return Terms(self.specs | other.specs, self.sorts | other.sorts)
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """How the position record names them."""
+        return frozenset(spec.key for spec in self.specs) | {_SORT + sort.key for sort in self.sorts}
+
+
+NO_TERMS = Terms()
+
+
+def known_from(spec: TallySpec, until: float) -> float:
+    """When the last bucket of which not all is known leaves the window; ``until``: the last event time not counted."""
+    return float((int(until // spec.width) + 1) * spec.width + spec.window)
+
+
+def is_unknown(state: UserState, spec: TallySpec, now: float) -> bool:
+    """Whether the tally may be more than was counted."""
+    until = state.unknown.get(spec.key)
+    return until is not None and known_from(spec, until) > now
+
+
+def mark(state: UserState, key: str, until: float) -> None:
+    """The term was not counted up to ``until``; later events were."""
+    if key.startswith(_SORT):
+        if until >= abs(state.last.get(sort := key[len(_SORT) :], 0.0)):
+            state.last[sort] = -until
+    else:
+        state.unknown[key] = max(until, state.unknown.get(key, 0.0))
+
+
+def refresh(state: UserState, specs: dict[str, TallySpec], absences: Iterable[Absence], now: float) -> None:
+    """Forget what is known by ``now``, and say when the next of the rest is."""
+    next_time = NEVER
+    for key, until in list(state.unknown.items()):
+        at = known_from(specs[key], until) if key in specs else 0.0
+        if at <= now:
+            del state.unknown[key]
+        else:
+            next_time = min(next_time, at)
+    for absence in absences:
+        next_time = min(next_time, absence.next_sure(state.last, now))
+    state.known_at = next_time
