@@ -30,8 +30,8 @@ from streams.kafka.changelog import restore
 from streams.kafka.output import Output
 from streams.settings import Settings
 from streams.steps.effects import Effects
-from streams.steps.partitioner import partition_of
 from streams.steps.in_force import FIRST_EPOCH, change_over
+from streams.steps.partitioner import partition_of
 from streams.steps.segments import Plan, load_plan
 from streams.tools.child import ChildWorker, free_port
 from streams.tools.town import Town

@@ -141,7 +141,7 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
 
 
 def new_state(epoch: int, life: int = 0) -> UserState:
-    """Somebody never seen: all is known. Mutable defaults are given here once, which is faster than per-field factories."""
+    """Somebody never seen: all is known. Mutable defaults given here once are faster than per-field factories."""
     return UserState(
         decayed={}, categories={}, tallies={}, seen=Seen(), edges={}, groups={}, pending=[], labels=[], members={},
         plan=epoch, life=life, last={}, unknown={},

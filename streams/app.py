@@ -156,9 +156,7 @@ class Worker:
         life.opened("threads of the turns", self._turns.shutdown)
         life.opened("threads of the restores", self._opening.shutdown)
         self.faust = make_faust(settings)
-        self.lane = EncodeLane(
-            lambda: self._definitions, settings.encode_batch, self.metrics, self._encoding
-        )
+        self.lane = EncodeLane(lambda: self._definitions, settings.encode_batch, self.metrics, self._encoding)
         self._follower = HeadsFollower(conf, self.topics.heads, self._take_heads)
         self._standby = (
             Standby(conf, self.topics.changelog, settings.state_dir, self._memory, self.metrics, settings.scrub_seconds)

@@ -14,7 +14,7 @@ from encoders.heads import PublishedHead
 from state import layout
 from state.unknown import Terms
 from state.user import UserState
-from streams.steps import encode, erasure, fold, graph, learned, sources, timers
+from streams.steps import definitions, encode, erasure, fold, graph, learned, sources, timers
 from streams.steps.effects import Effects, Place, Record
 from streams.steps.in_force import InForce
 from streams.steps.models import Models, make_models
@@ -72,15 +72,15 @@ def encoders() -> Encoders:
 
 
 @cache
-def models_of(definitions: str) -> Models:
+def models_of(written: str) -> Models:
     """The real encoders, with the descriptions of a plan encoded."""
-    return make_models(encoders(), parse_plan(definitions))
+    return make_models(encoders(), parse_plan(written))
 
 
 class SmallPartition:
     """Takes turns and commits each at once; ``changes`` are all changes so far."""
 
-    def __init__(self, definitions: str, place: Place = PLACE) -> None:
+    def __init__(self, written: str, place: Place = PLACE) -> None:
         self.place = place
         self.memory = Memory()
         self.meta = layout.Meta(queued=0)
@@ -92,16 +92,16 @@ class SmallPartition:
         """What the wall clock says; None: there is none, time is that of events."""
         self._sent = 0
         self.version = 0
-        self.redefine(definitions)
+        self.redefine(written)
 
-    def redefine(self, definitions: str, kept: bool = False) -> None:
+    def redefine(self, written: str, kept: bool = False) -> None:
         """Other definitions are in force; ``kept``: what the present ones count besides is still counted.
 
         Nothing is cached any more, as if the worker was started again.
         """
         before = self.plan.asks if kept else Terms()
-        self.plan: Plan = parse_plan(definitions, kept=before)
-        self.models = models_of(definitions)
+        self.plan: Plan = parse_plan(written, kept=before)
+        self.models = models_of(written)
         self.version += 1
         self.cache: dict[str, UserState] = {}
 
@@ -131,6 +131,12 @@ class SmallPartition:
             encode.apply(turn, jobs)
         if fire_at is not None:
             timers.receive_timers(turn, self.due_keys(fire_at) if timer_keys is None else timer_keys, fire_at)
+        return self._commit(turn)
+
+    def sweep(self) -> Effects:
+        """Check all users against the present definitions, as the partition does when it has nothing else to do."""
+        turn = self._turn()
+        definitions.sweep(turn, [key[1:].decode() for key in self.memory.keys(b"u")])
         return self._commit(turn)
 
     def expire_guards(self) -> Effects:

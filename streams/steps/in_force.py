@@ -1,4 +1,4 @@
-"""Which definitions a partition goes by: it changes over in a turn of its own, and remembers what it counted since when."""
+"""Which definitions a partition goes by: it changes over in a turn, and remembers since when it counts what."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from encoders.heads import PublishedHead
-
 from state.layout import Meta
 from state.user import UserState
 from streams.steps.models import Models

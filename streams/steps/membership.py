@@ -101,10 +101,8 @@ def check_rule(turn: Turn, user: str, state: UserState, segment: Segment, now: f
     rule = segment.rule
     assert rule is not None
     member = state.members.get(segment.id)
-    if state.known_at == NEVER:
-        score = rule.evaluate(state, now)
-    else:  # who is in stays while the rule may hold, who is not enters when it surely does
-        score = rule.bounds(state, now)[member is not None]
+    # where not all is known, who is in stays while the rule may hold, and who is not enters when it surely does
+    score = rule.evaluate(state, now) if state.known_at == NEVER else rule.bounds(state, now)[member is not None]
     if member is None:
         if score < segment.enter:
             return

@@ -84,6 +84,10 @@ META_4 = msgspec.structs.replace(
     installation=layout.Installation("shop-", "segments", 8, "murmur2", {"shop-user-events": "4mWvSUVYQpKB4yCWBY1nbQ"}),
     lost=5,
 )
+USER_4 = msgspec.structs.replace(USER_3, plan=7, unknown={"purchase|count|86400|": 1_700_000_000.25}, known_at=1.75e9)
+META_5 = msgspec.structs.replace(
+    META_4, definitions=3, fingerprint=2**53 - 1, epoch=7, swept=6, terms={"view|count|3600|": 1, "@click|shoes": 7}
+)
 ALIAS = layout.Alias("用户", 1_700_000_100.5, 4, {2**64 - 1: 1_700_000_000})
 
 
@@ -95,17 +99,30 @@ def full_chunk() -> bytes:
 
 
 #: what only earlier releases wrote
-OLD = ("user", "user-new", "meta", "user-2", "user-new-2", "meta-2", "user-3", "user-new-3", "meta-3")
+OLD = (
+    "user",
+    "user-new",
+    "meta",
+    "user-2",
+    "user-new-2",
+    "meta-2",
+    "user-3",
+    "user-new-3",
+    "meta-3",
+    "user-4",
+    "user-new-4",
+    "meta-4",
+)
 #: name → bytes of now
 RECORDS = {
-    "user-4": layout.encode_user(USER_3),
-    "user-new-4": layout.encode_user(UserState()),
+    "user-5": layout.encode_user(USER_4),
+    "user-new-5": layout.encode_user(UserState()),
     "seen": full_chunk(),
     "text": layout.encode_text(TEXT),
     "vectors": layout.encode_vectors(VECTORS),
     "vectors-new": layout.encode_vectors(Vectors()),
     "neighbour": layout.encode_neighbour(Neighbour(2, 7, b"\x04<", b"\x05<")),
-    "meta-4": layout.encode_meta(META_4),
+    "meta-5": layout.encode_meta(META_5),
     "alias": layout.encode_alias(ALIAS),
     "guard": layout.encode_guard(GUARD),
     "moment": layout.encode_moment(1_700_000_100.5),
@@ -167,6 +184,9 @@ def test_old_bytes_are_read_as_they_were_meant() -> None:
     assert layout.decode_user(old["user-new-3"]) == UserState()
     assert layout.decode_user(old["user-4"]) == USER_3
     assert layout.decode_meta(old["meta-3"]) == META_3
+    assert layout.decode_user(old["user-5"]) == USER_4
+    assert layout.decode_user(old["user-new-4"]) == layout.decode_user(old["user-new-5"]) == UserState()
+    assert layout.decode_meta(old["meta-5"]) == META_5
     assert layout.decode_meta(old["meta-4"]) == META_4
     assert layout.decode_alias(old["alias"]) == ALIAS
     assert layout.decode_offset(old["offset"]) == (1_234_567_890_123, 0.0)
