@@ -21,6 +21,7 @@ from streams.kafka.writer import PartitionWriter, Work
 from streams.settings import Settings
 from streams.steps import training
 from streams.steps.effects import Effects, Message, Record
+from streams.steps.in_force import InForce
 from streams.steps.learned import Example
 from streams.steps.segments import parse_plan
 from tests.small_partition import PLACE, Sent, models_of
@@ -78,8 +79,8 @@ class Trainer:
     def start(self) -> None:
         """A new owner, which knows nothing but what was committed."""
         settings = Settings(data_dir=Path(self._directory.name))
-        models = models_of(GROUPS)
-        self.writer = PartitionWriter(settings, parse_plan(GROUPS), PLACE, MEMORY, lambda: models, lambda: self.now)
+        definitions = InForce(0, parse_plan(GROUPS), models_of(GROUPS))
+        self.writer = PartitionWriter(settings, lambda: definitions, PLACE, MEMORY, lambda: self.now)
         inner: Any = self.writer
         inner._begin(self.store)
         inner._output = cast(Any, self.output)

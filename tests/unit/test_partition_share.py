@@ -18,7 +18,7 @@ from streams.kafka.partition import Partition, State
 from streams.kafka.writer import Done, PartitionWriter, Work
 from streams.ops.metrics import Metrics
 from streams.steps.effects import Effects
-from tests.small_partition import PLACE, Sent, models_of
+from tests.small_partition import PLACE, Sent, SmallPartition
 
 USERS = 3_000
 
@@ -67,13 +67,13 @@ class Writer:
 @asynccontextmanager
 async def partitions(*opened: threading.Event) -> AsyncIterator[list[tuple[Partition, Writer]]]:
     """One for each of ``opened``, all started, with one thread for turns, and one for each restore but one."""
-    models, metrics = models_of(""), Metrics()
+    definitions, metrics = SmallPartition("").definitions, Metrics()
     failed: list[BaseException] = []
 
     async def restored(_partition: Partition) -> None: ...
 
     with ThreadPoolExecutor(1) as turns, ThreadPoolExecutor(max(1, len(opened) - 1)) as opening:
-        lane = EncodeLane(lambda: models, False, 8, metrics, turns)
+        lane = EncodeLane(lambda: definitions, 8, metrics, turns)
         writers = [Writer(number, event) for number, event in enumerate(opened)]
         made = [
             Partition(
