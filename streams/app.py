@@ -31,6 +31,7 @@ from streams.kafka.heads import HeadsFollower
 from streams.kafka.lane import EncodeLane
 from streams.kafka.output import FencedError
 from streams.kafka.partition import Partition
+from streams.kafka.replicas import Group, Replicas
 from streams.kafka.standby import Standby
 from streams.kafka.writer import PartitionWriter
 from streams.ops.lag import LagMonitor, PartitionLag
@@ -160,11 +161,12 @@ class Worker:
         self._follower = HeadsFollower(conf, self.topics.heads, self._take_heads)
         self._standby = (
             Standby(conf, self.topics.changelog, settings.state_dir, self._memory, self.metrics, settings.scrub_seconds)
-            if settings.standby
+            if settings.standby or settings.standby_replicas
             else None
         )
-        self.host = Host(self.faust, self.topics, self.metrics, self._make_partition, self._follow_the_rest)
         self._outage = Outage(settings.bootstrap, time.time())
+        self._replicas = self._make_replicas(conf)
+        self.host = Host(self.faust, self.topics, self.metrics, self._make_partition, self._assigned)
         self.service = Service(
             settings.worker_name, lambda: self._definitions, self._partitions, self.host, self.lane, self.metrics,
             self._follower, self._standby, self._outage,
@@ -198,9 +200,16 @@ class Worker:
             turn_interval=self.settings.turn_interval_ms / 1e3,
         )
 
-    def _follow_the_rest(self, owned: frozenset[int]) -> None:
-        if self._standby is not None:
-            self._standby.follow(frozenset(range(self._partitions)) - owned)
+    def _make_replicas(self, conf: dict[str, str | int | float | bool]) -> Replicas | None:
+        if self._standby is None:
+            return None
+        group = Group(conf, self.settings.installation, self.topics.events)
+        count = None if self.settings.standby else self.settings.standby_replicas
+        return Replicas(self._standby, self.settings.worker_name, self._partitions, count, group.members)
+
+    def _assigned(self, owned: frozenset[int]) -> None:
+        if self._replicas is not None:
+            self._replicas.assigned(owned)
 
     def _take_heads(self, heads: dict[str, PublishedHead]) -> None:
         """Called by the follower's thread: the snapshot is replaced as a whole."""
@@ -238,6 +247,8 @@ class Worker:
                 watch_lag(self.service, self._look, self.settings.lag_interval, self._watchdog, self._stuck), name="lag"
             ),
         ]
+        if self._replicas is not None:
+            tasks.append(asyncio.create_task(self._replicas.run(), name="replicas"))
         for task in tasks:
             task.add_done_callback(self._task_ended)
         life.opened("tasks of the worker", partial(_end_tasks, tasks))

@@ -64,7 +64,10 @@ class Settings(BaseSettings):
         "but after an orderly stop as well the partitions wait for the session timeout.",
     )
     standby: bool = Field(
-        False, description="Follow the state of partitions that other workers own, so that taking one over is quick."
+        False, description="Follow the state of all partitions that other workers own: taking one over is quick."
+    )
+    standby_replicas: int = Field(
+        0, ge=0, description="Instead of all: each partition is followed by so many of the other workers; 0: by none."
     )
     turn_threads: int = Field(
         8, ge=1, description="Threads for turns and lookups; they wait for Kafka and RocksDB more than they compute."

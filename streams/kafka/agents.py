@@ -35,6 +35,7 @@ def make_faust(settings: Settings) -> faust.App:
         settings.installation,
         broker=[f"segments-batch://{server}" for server in servers],
         broker_credentials=credentials,
+        broker_client_id=settings.worker_name,  # so workers know each other in the group
         autodiscover=False,
         web_enabled=False,
         topic_disable_leader=True,

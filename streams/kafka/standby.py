@@ -102,10 +102,12 @@ class Standby:
         for partition in list(self._stores):
             self._close(partition)
 
-    def follow(self, partitions: Iterable[int]) -> None:
-        """From now on these, and none else. A store that is no longer followed stays open until it is taken."""
+    def follow(self, partitions: Iterable[int], owned: frozenset[int] = frozenset()) -> None:
+        """From now on these, and none else. The stores of those ``owned`` here stay open until they are taken."""
         with self._lock:
             self._wanted = frozenset(partitions)
+            for partition in self._stores.keys() - self._wanted - owned:
+                self._close(partition)
             for partition in self._lags.keys() - self._wanted:
                 self._forget_lag(partition)
             self._lock.notify_all()

@@ -226,9 +226,9 @@ def test_a_worker_with_standby_goes_on_where_a_killed_one_was(
 ) -> None:
     conf: dict[str, str | int | float | bool] = {"bootstrap.servers": broker.bootstrap}
     records = town_events(8_000)
-    first = start_with_rules("one", standby="true")
+    first = start_with_rules("one", standby_replicas="1")  # of two workers, that is the other one
     first.wait_ready()
-    second = start_with_rules("two", standby="true")
+    second = start_with_rules("two", standby_replicas="1")
     for worker in (first, second):
         worker.wait(lambda status: status["ready"] and len(status["partitions"]) == 1, 60.0, "one partition each")
     replay(Records("town", records[:4_000], total=None), conf, topics)
