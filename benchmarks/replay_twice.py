@@ -134,7 +134,7 @@ def audit(broker: EmbeddedBroker, source: Source, name: str, directory: Path) ->
         segments_file=segments_file(directory),
     )
     started = time.perf_counter()
-    done = run_audit(settings, 1_000)
+    done = run_audit(settings, 1_000, scope=None)
     outcome = Outcome(broker.bootstrap, topics)
     return outcome, {
         "counted": done.events,

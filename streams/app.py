@@ -8,9 +8,7 @@ import faulthandler
 import gc
 import logging
 import os
-import signal
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,10 +22,13 @@ from encoders.heads import PublishedHead
 from encoders.process import TextProcess
 from state.layout import Meta
 from state.store import SharedMemory
-from streams.kafka.admin import partition_count
 from streams.kafka.agents import Host, make_faust, start_faust, until_stopped
 from streams.kafka.audit import Audit, DefinitionsCell
+from streams.kafka.audit_scope import AUDIT_SCOPE, audit_scope
+from streams.kafka.checkpoints import checkpoint_of_tests
+from streams.kafka.directory import take_over
 from streams.kafka.heads import HeadsFollower
+from streams.kafka.installation import Identity, warn_of_unsafe_topics, watch
 from streams.kafka.lane import EncodeLane
 from streams.kafka.output import FencedError
 from streams.kafka.partition import Partition
@@ -64,10 +65,10 @@ class WorkerError(RuntimeError):
     """The worker cannot go on; the message says why."""
 
 
-def make_place(settings: Settings, partition: int, partitions: int) -> Place:
-    """Where a partition's turns happen, from the settings."""
+def make_place(settings: Settings, partition: int, partitions: int, topics: Topics | None = None) -> Place:
+    """Where a partition's turns happen, from the settings. ``topics``: an audit's own."""
     return Place(
-        topics=Topics(settings.app, settings.topic_prefix),
+        topics=topics or Topics(settings.app, settings.topic_prefix),
         partition=partition,
         partitions=partitions,
         limits=Limits(
@@ -143,12 +144,15 @@ class Worker:
             )
         self.topics = Topics(settings.app, settings.topic_prefix)
         conf = settings.librdkafka()
-        self._partitions = partition_count(conf, self.topics.sources)
+        self.metrics = Metrics()
+        self._identity = Identity(conf, self.topics, lambda topic, count: self.metrics.lost.labels(topic).inc(count))
+        self._partitions = self._identity.check()
+        warn_of_unsafe_topics(conf, self.topics)
         if not settings.erasure_secret.get_secret_value():
             log.warning("SEGMENTS_ERASURE_SECRET is not set: whoever guesses the id of an erased user can check it")
-        self.metrics = Metrics()
         self._definitions = InForce(0, plan, load_models(settings, plan, life))
         self._memory = SharedMemory(settings.rocksdb_cache_mb)
+        take_over(settings, self.topics, self._memory)
         self._checkpoint = checkpoint
         self._turns = ThreadPoolExecutor(settings.turn_threads, thread_name_prefix="turn")
         self._opening = ThreadPoolExecutor(settings.restore_threads, thread_name_prefix="restore")
@@ -160,13 +164,18 @@ class Worker:
         self.lane = EncodeLane(lambda: self._definitions, settings.encode_batch, self.metrics, self._encoding)
         self._follower = HeadsFollower(conf, self.topics.heads, self._take_heads)
         self._standby = (
-            Standby(conf, self.topics.changelog, settings.state_dir, self._memory, self.metrics, settings.scrub_seconds)
+            Standby(
+                conf, self.topics.changelog, settings.state_dir, self._memory, self.metrics, settings.scrub_seconds,
+                identity=self._identity.changelog,
+            )
             if settings.standby or settings.standby_replicas
             else None
-        )
+        )  # fmt: skip
         self._outage = Outage(settings.bootstrap, time.time())
         self._replicas = self._make_replicas(conf)
-        self.host = Host(self.faust, self.topics, self.metrics, self._make_partition, self._assigned)
+        self.host = Host(
+            self.faust, self.topics, self.metrics, self._make_partition, self._assigned, self._partitions, self._end
+        )
         self.service = Service(
             settings.worker_name, lambda: self._definitions, self._partitions, self.host, self.lane, self.metrics,
             self._follower, self._standby, self._outage,
@@ -185,6 +194,7 @@ class Worker:
             self._memory,
             checkpoint=self._checkpoint,
             standby=self._standby.take if self._standby else lambda _partition: None,
+            identity=self._identity,
         )
         return Partition(
             writer=writer,
@@ -246,6 +256,7 @@ class Worker:
             asyncio.create_task(
                 watch_lag(self.service, self._look, self.settings.lag_interval, self._watchdog, self._stuck), name="lag"
             ),
+            asyncio.create_task(watch(self._identity, self.settings.lag_interval, self._end), name="identity"),
         ]
         if self._replicas is not None:
             tasks.append(asyncio.create_task(self._replicas.run(), name="replicas"))
@@ -274,7 +285,15 @@ class Worker:
             ) from error
         log.info("page, metrics and health at http://%s:%d", host, self.web.port)
 
+    def _end(self, why: str) -> None:
+        """In order: what it stands on is no longer as it was."""
+        if not self._stop.is_set():
+            log.error("%s", why)
+            self.service.failure = why
+            self._stop.set()
+
     def _look(self) -> list[PartitionLag]:
+        self._identity.judge([each.writer.losses for each in list(self.host.partitions.values())])
         lags = self._lag.observe(self.service.positions(), time.time())
         self._outage.note(self._lag.answered, time.time())
         return lags
@@ -331,16 +350,26 @@ class Audited:
     changes: int
     users: int
     members: dict[str, int]
+    topic: str
+    """Of the changes."""
 
 
-def run_audit(settings: Settings, batch_offsets: int, progress: Callable[[int], None] = lambda _count: None) -> Audited:
+def run_audit(
+    settings: Settings,
+    batch_offsets: int,
+    progress: Callable[[int], None] = lambda _count: None,
+    scope: str | None = AUDIT_SCOPE,
+) -> Audited:
     """Work all partitions off, one after the other, deterministically, up to the present ends.
 
-    Raises FencedError when a worker of the same app runs as well, DefinitionError, AdminError.
+    ``scope`` names the topics and the state that it writes, beside an installation that goes on undisturbed; None:
+    those of the installation itself. Raises DefinitionError, AdminError; InstallationError when workers of the
+    installation run and ``scope`` is None, or when what is in the scope was made from other topics.
     """
     plan = load_plan(settings.segments_file)
-    topics = Topics(settings.app, settings.topic_prefix)
-    partitions = partition_count(settings.librdkafka(), topics.sources)
+    settings, topics = audit_scope(settings, scope)
+    identity = Identity(settings.librdkafka(), topics)
+    partitions = identity.check()
     cell = DefinitionsCell(InForce(0, plan, load_models(settings, plan)))
     memory = SharedMemory(settings.rocksdb_cache_mb)
     metas: dict[int, Meta] = {}
@@ -348,7 +377,8 @@ def run_audit(settings: Settings, batch_offsets: int, progress: Callable[[int], 
     while sent_on:  # what a partition sends to an earlier one waits there for the next round
         sent_on = False
         for number in range(partitions):
-            writer = PartitionWriter(settings, lambda: cell.now, make_place(settings, number, partitions), memory)
+            place = make_place(settings, number, partitions, topics)
+            writer = PartitionWriter(settings, lambda: cell.now, place, memory, identity=identity)
             audit = Audit(settings, writer, cell, batch_offsets)
             audit.run(progress)
             sent_on |= audit.sent_on
@@ -362,28 +392,5 @@ def run_audit(settings: Settings, batch_offsets: int, progress: Callable[[int], 
         changes=sum(meta.changes for meta in metas.values()),
         users=sum(meta.users for meta in metas.values()),
         members=dict(members),
+        topic=topics.changes,
     )
-
-
-def checkpoint_of_tests() -> Callable[[str], None]:
-    """For crash tests: what ``SEGMENTS_TEST_KILL_AT`` or ``SEGMENTS_TEST_HANG_AT`` in the environment ask for."""
-    if step := os.environ.get("SEGMENTS_TEST_KILL_AT"):
-        return at_step(step, lambda: os.kill(os.getpid(), signal.SIGKILL))
-    if step := os.environ.get("SEGMENTS_TEST_HANG_AT"):
-        return at_step(step, threading.Event().wait)
-    return lambda _step: None
-
-
-def at_step(wanted: str, act: Callable[[], object]) -> Callable[[str], None]:
-    """``step`` or ``step:n``: ``act`` when the step is reached the n-th time."""
-    step, _, nth = wanted.partition(":")
-    left = int(nth or 1)
-
-    def checkpoint(reached: str) -> None:
-        nonlocal left
-        if reached == step:
-            left -= 1
-            if left == 0:
-                act()
-
-    return checkpoint

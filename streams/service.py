@@ -256,6 +256,7 @@ class Service:
             restored=partition.restored,
             position=meta.positions.get(partition.writer.place.topics.events, 0),
             users=meta.users,
+            lost=meta.lost,
             lag_records=sum(lag.records for lag in lags) if lags else None,
             lag_seconds=max(lag.seconds for lag in lags) if lags else None,
             lag_as_of=min((lag.as_of for lag in lags), default=0.0),

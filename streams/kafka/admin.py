@@ -31,6 +31,8 @@ _ISOLATION = {
     "read_uncommitted": _IsolationLevel.READ_UNCOMMITTED,
 }
 _POLL_SECONDS = 0.05
+MIN_IN_SYNC = "min.insync.replicas"
+WHY_IN_SYNC = "what was acknowledged is lost with one broker"
 #: the client knows the topic, but asked a broker that does not lead the partition (yet)
 _BETWEEN_LEADERS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
@@ -51,6 +53,11 @@ class TopicDescription:
     partitions: int
     replication: int
     config: Mapping[str, str]
+
+    @property
+    def in_sync(self) -> int:
+        """So many replicas must have a record before it is acknowledged."""
+        return int(self.config.get(MIN_IN_SYNC, "1"))
 
 
 @dataclass(frozen=True)
@@ -132,8 +139,26 @@ def end_offsets(
     wanted = list(dict.fromkeys(topics))
     if absent := [name for name in wanted if name not in counts]:
         raise AdminError(f"no such topic: {', '.join(absent)}")
-    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka left it untyped
-    asked = {TopicPartition(name, partition): latest for name in wanted for partition in range(counts[name])}
+    keys = [(name, partition) for name in wanted for partition in range(counts[name])]
+    return offsets(admin, keys, "end", isolation_level, _left(deadline))
+
+
+def offsets(
+    conf: Connection,
+    keys: Iterable[tuple[str, int]],
+    end: Literal["start", "end"],
+    isolation_level: IsolationLevel = "read_uncommitted",
+    timeout: float = 10.0,
+) -> dict[tuple[str, int], int]:
+    """Of each (topic, partition) the first offset that is kept, or the next that will be given.
+
+    Raises :class:`AdminError` for a partition that cannot be asked.
+    """
+    deadline = time.monotonic() + timeout
+    admin = _client(conf)
+    # confluent-kafka left both untyped
+    spec = OffsetSpec.earliest() if end == "start" else OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    asked = {TopicPartition(name, partition): spec for name, partition in keys}
     if not asked:
         return {}
     while True:
@@ -143,7 +168,7 @@ def end_offsets(
         try:
             return {
                 (part.topic, part.partition): int(
-                    _result(future, deadline, f"no end offset of {part.topic}[{part.partition}]").offset
+                    _result(future, deadline, f"no {end} offset of {part.topic}[{part.partition}]").offset
                 )
                 for part, future in answers.items()
             }
@@ -216,7 +241,8 @@ def _create(admin: AdminClient, specs: Sequence[TopicSpec], replication: int, de
     """Ask for all topics at once; those that somebody else created in the meantime are not in the answer."""
     if not specs:
         return set()
-    topics = [NewTopic(spec.name, spec.partitions, replication, config=dict(spec.config)) for spec in specs]
+    in_sync = {MIN_IN_SYNC: str(least_in_sync(replication))}
+    topics = [NewTopic(spec.name, spec.partitions, replication, config=spec.config | in_sync) for spec in specs]
     created = set()
     for name, future in admin.create_topics(topics, request_timeout=_left(deadline)).items():
         try:
@@ -250,7 +276,23 @@ def _differences(spec: TopicSpec, found: TopicDescription, replication: int) -> 
     ]
     if found.replication != replication:
         differences.append(f"{spec.name}: replication is {found.replication}, not {replication}")
+    if found.in_sync < least_in_sync(replication):
+        differences.append(
+            f"{spec.name}: {MIN_IN_SYNC} is {found.in_sync}, not {least_in_sync(replication)}: {WHY_IN_SYNC}"
+        )
     return differences
+
+
+def least_in_sync(replication: int) -> int:
+    """How many replicas must have a record before it counts as written. Of two copies, asking for both would stop all
+    writing when one broker is away."""
+    return 2 if replication >= 3 else 1
+
+
+def unsafe_topics(conf: Connection, names: Iterable[str], timeout: float = 10.0) -> list[str]:
+    """Topics with several replicas, of which one alone may acknowledge a record and be lost with it."""
+    found = describe_topics(conf, names, timeout)
+    return sorted(name for name, topic in found.items() if topic.replication > 1 and topic.in_sync < 2)
 
 
 def _terms(value: str) -> list[str]:

@@ -15,6 +15,7 @@ from streams.kafka.partition import Partition
 from streams.kafka.transport import Consumer, RecordBatch
 from streams.ops.metrics import Metrics
 from streams.settings import Settings
+from streams.steps.installation import more_partitions
 from streams.wire.topics import Topics
 
 log = logging.getLogger(__name__)
@@ -114,15 +115,22 @@ class Host:
         topics: Topics,
         metrics: Metrics,
         make: Callable[[int, Host], Partition],
-        on_assigned: Callable[[frozenset[int]], None] = lambda _numbers: None,
+        on_assigned: Callable[[frozenset[int]], None],
+        count: int,
+        on_grown: Callable[[str], None],
     ) -> None:
-        """``on_assigned`` is called with the new partitions before they are opened, and after all old ones closed."""
+        """``on_assigned`` is called with the new partitions before they are opened, and after all old ones closed.
+
+        ``count``: how many partitions the state has. When there are more of the events, users would have two homes:
+        none is opened, and ``on_grown`` is told why."""
         self.partitions: dict[int, Partition] = {}
         self._app = app
         self._topics = topics
         self._metrics = metrics
         self._make = make
         self._on_assigned = on_assigned
+        self._count = count
+        self._on_grown = on_grown
         app.on_partitions_assigned.connect(self._assigned)
         app.on_partitions_revoked.connect(self._revoked)
         channel = app.topic(
@@ -148,6 +156,9 @@ class Host:
         assigned: Iterable[TP] = arguments[1]  # (the app, the partitions)
         numbers = sorted({tp.partition for tp in assigned if tp.topic == self._topics.events})
         await self._stop_all()
+        if numbers and numbers[-1] >= self._count:
+            self._on_grown(more_partitions(self._topics.events, numbers[-1] + 1, self._count))
+            return
         self._on_assigned(frozenset(numbers))
         for number in numbers:
             self.partitions[number] = self._make(number, self)

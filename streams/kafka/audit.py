@@ -2,7 +2,7 @@
 
 Records are read up to the end offsets of the start, in batches cut at multiples of a fixed number of offsets, and
 after each batch everything that follows from it (encode lane, graph, labels, training) is worked off before the next.
-Faust is not involved; the partition's producer still fences a running worker.
+Faust is not involved. Where it writes: ``audit_scope``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from encoders.heads import PublishedHead
 from streams.kafka.reading import take
-from streams.kafka.writer import Done, PartitionWriter, Work
+from streams.kafka.work import Done, Work
+from streams.kafka.writer import PartitionWriter
 from streams.ops.outage import CLIENTS
 from streams.settings import Settings
 from streams.steps import encode
@@ -24,7 +25,6 @@ from streams.steps.effects import Record
 from streams.steps.in_force import InForce
 from streams.wire.decode import decode_label
 from streams.wire.refused import RefusedError
-from streams.wire.topics import Topics
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Audit:
         self._writer = writer
         self._definitions = definitions
         self._batch_offsets = batch_offsets
-        self._topics = Topics(settings.app, settings.topic_prefix)
+        self._topics = writer.place.topics
         self._inner: dict[str, TopicReader] = {}
         self._waiting: dict[str, None] = {}
         self._refreshes: dict[str, None] = {}
@@ -128,6 +128,8 @@ class Audit:
             topic: TopicReader(self._settings, topic, number, self._writer.meta.positions.get(topic, 0))
             for topic in self._topics.sources
         }
+        if self._writer.incomplete:
+            self._do(Work(complete=True))
         self._sweep()
         self._inner = {
             topic: readers[topic] for topic in (self._topics.graph, self._topics.examples, self._topics.reroute)

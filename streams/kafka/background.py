@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from streams.kafka.share import FairShare
-from streams.kafka.writer import PartitionWriter, Work
+from streams.kafka.work import Work
+from streams.kafka.writer import PartitionWriter
 
 #: users checked in one turn after the definitions changed, at most
 SWEEP_USERS = 500

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from state import layout
 from state.store import Store
 from streams.kafka.reading import take
 from streams.ops.outage import CLIENTS
@@ -65,13 +66,16 @@ def restore(
     now: float,
     progress: Callable[[int], None],
     stopping: Callable[[], bool],
+    identity: str = "",
 ) -> int:
     """Apply committed changelog records from the store's offset to the end; returns how many were read.
 
     An owner has fenced other writers before (``init_transactions``), so that the end does not move. ``now``: seconds
-    since the epoch. ``progress`` gets the number of records of each chunk. Raises RestoreError; StaleStoreError when
-    the store is not of this changelog, or so old that tombstones it has not seen may have been compacted away.
+    since the epoch. ``progress`` gets the number of records of each chunk. ``identity``: Kafka's id of the topic.
+    Raises RestoreError; StaleStoreError when the store is not of this changelog, or so old that tombstones it has not
+    seen may have been compacted away.
     """
+    claim(store, f"{topic}-{partition}", identity)
     consumer = changelog_consumer(conf, topic, "restore", 10)
     try:
         low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30.0)
@@ -90,6 +94,16 @@ def restore(
         return count
     finally:
         consumer.close()
+
+
+def claim(store: Store, name: str, identity: str) -> None:
+    """The store is of this changelog from now on. Raises StaleStoreError when it is of another one."""
+    known = (store.get(layout.CHANGELOG_KEY) or b"").decode()
+    if known and identity and known != identity:
+        raise StaleStoreError(f"the local state is of another topic ({known}) than {name} is now ({identity})")
+    if identity and not known:  # before anything of it is read: what is left after a crash is known to be its
+        mark = ((layout.CHANGELOG_KEY, identity.encode()),)
+        store.write(mark, store.changelog_offset, complete_at=store.complete_at)
 
 
 def check_offset(store: Store, name: str, low: int, high: int, age: float) -> int:

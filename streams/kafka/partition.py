@@ -19,7 +19,8 @@ from streams.kafka.lane import EncodeLane, PartitionGoneError
 from streams.kafka.output import AbortedError, FencedError
 from streams.kafka.scrub import Scrubber
 from streams.kafka.turn_metrics import Occasionally, note_turn
-from streams.kafka.writer import Done, PartitionWriter, Work
+from streams.kafka.work import Done, Work
+from streams.kafka.writer import PartitionWriter
 from streams.ops.metrics import Metrics
 from streams.steps import encode
 from streams.steps.effects import Emitted, Record
@@ -275,6 +276,7 @@ class Partition:
             work.jobs.extend(jobs)
             work.refreshed.extend(refreshed)
             waiters.append(waiter)
+        work.complete = self.writer.incomplete
         self.writer.behind = {topic for topic in self._last_events if self._behind(topic)}
         work.timers = self._look_at_timers()
         work.training = self.writer.training_due

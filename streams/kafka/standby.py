@@ -63,7 +63,10 @@ class Standby:
         metrics: Metrics,
         scrub_seconds: float,
         clock: Callable[[], float] = time.time,
+        identity: str = "",
     ) -> None:
+        """``identity``: Kafka's id of the changelog's topic."""
+        self._identity = identity
         self._conf = dict(conf)
         self._changelog = changelog
         self._directory = directory
@@ -184,7 +187,7 @@ class Standby:
             store = Store(path, self._memory)
             count = restore(
                 self._conf, self._changelog, partition, store, self._clock(),
-                lambda _count: None, lambda: self._stopping or partition not in self._wanted,
+                lambda _count: None, lambda: self._stopping or partition not in self._wanted, self._identity,
             )  # fmt: skip
             with self._lock:
                 self._stores[partition] = store

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from streams.kafka.writer import Done, PartitionWriter
+from streams.kafka.work import Done
+from streams.kafka.writer import PartitionWriter
 from streams.ops.metrics import Metrics
 
 

@@ -19,8 +19,7 @@ from __future__ import annotations
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -32,80 +31,23 @@ from state.store_errors import StoreDamagedError, StoreError
 from state.user import UserState
 from state.windows import NEVER
 from streams.kafka.changelog import StaleStoreError, restore
+from streams.kafka.installation import Identity
+from streams.kafka.losses import Losses
 from streams.kafka.output import Output
 from streams.kafka.refreshes import Refreshes
+from streams.kafka.work import Done, Work
 from streams.settings import Settings
 from streams.steps import definitions, encode, erasure, learned, sources, timers
-from streams.steps.effects import DamagedBatch, Effects, Place, Record
+from streams.steps.effects import DamagedBatch, Effects, Place
 from streams.steps.in_force import InForce, differs
 from streams.steps.training import Blocks
 from streams.steps.turn import Turn
-from streams.wire.topics import Topics
 
 log = logging.getLogger(__name__)
 
 MAX_TIMERS = 5_000
 _TIMEOUT = 30.0
 _OFFSET = attrgetter("offset")
-
-
-@dataclass
-class Work:
-    """What one turn is to do."""
-
-    sources: list[tuple[str, Sequence[Record]]] = field(default_factory=list)
-    """(topic, records in order)."""
-    jobs: list[encode.Job] = field(default_factory=list)
-    """Encoded users."""
-    refreshed: list[str] = field(default_factory=list)
-    """Followed users whose local followers are all refreshed now."""
-    timers: bool = False
-    sweep: list[str] | None = None
-    """Users to check against changed definitions; empty: all were checked."""
-    epoch: int = 0
-    """The partition's epoch of definitions when the sweep began: it may change meanwhile."""
-    guards: list[bytes] = field(default_factory=list)
-    """Keys of guards that may have expired."""
-    training: bool = False
-    """Examples wait for long enough to be learned."""
-    last_examples: bool = False
-    """No more examples follow those that wait."""
-    complete: bool = False
-    """Write the position although nothing is to do: it shows that the local store has missed nothing."""
-
-    def lanes(self, topics: Topics) -> list[str]:
-        """Names of what is in it: fold, labels, graph, training, reroute, encode, refresh, timers, sweep."""
-        names = {
-            topics.events: "fold",
-            topics.labels: "labels",
-            topics.graph: "graph",
-            topics.examples: "training",
-            topics.reroute: "reroute",
-        }
-        found = list(dict.fromkeys(names[topic] for topic, _ in self.sources if topic in names))
-        others = {
-            "encode": self.jobs,
-            "refresh": self.refreshed,
-            "timers": self.timers,
-            "training": self.training,
-            "sweep": self.sweep is not None,
-        }
-        return list(dict.fromkeys(found + [name for name, work in others.items() if work]))
-
-    def __bool__(self) -> bool:
-        others = self.guards or self.complete or self.training or self.sweep is not None
-        return bool(self.sources or self.jobs or self.refreshed or self.timers or others)
-
-
-@dataclass(frozen=True)
-class Done:
-    """What came of a turn."""
-
-    effects: Effects
-    records: int
-    again: list[str]
-    """Users that need encoding again."""
-    commit_seconds: float
 
 
 class PartitionWriter:
@@ -120,9 +62,15 @@ class PartitionWriter:
         clock: Callable[[], float] = time.time,
         checkpoint: Callable[[str], None] = lambda _step: None,
         standby: Callable[[int], Store | None] = lambda _partition: None,
+        identity: Identity | None = None,
     ) -> None:
         """``definitions`` gives the present ones, which a turn reads once; ``standby`` hands over the open store of a
-        partition that was followed so far."""
+        partition that was followed so far. ``identity``: of the installation; what the state says of itself is compared
+        with it, and completed."""
+        self._identity = identity
+        self.incomplete = False
+        """The position record is to be written although nothing else is."""
+        self.losses = Losses(place.partition)
         self.place = place
         self._settings = settings
         self._definitions = definitions
@@ -174,7 +122,7 @@ class PartitionWriter:
 
         count = restore(
             self._settings.librdkafka(), self.place.topics.changelog, self.place.partition, self._store,
-            self._clock(), restoring, stopping,
+            self._clock(), restoring, stopping, self._identity.changelog if self._identity else "",
         )  # fmt: skip
         self._checkpoint("open.restored")
         self._begin(self._store)
@@ -186,6 +134,9 @@ class PartitionWriter:
         self.meta = store.meta
         if self.meta.queued < 0:
             self.meta.queued = store.count(b"q")
+        if self._identity is not None:
+            self._identity.admit(self.place.partition, self.meta)
+            self.incomplete = self.meta != store.meta
         self.next_timer = store.first_timer()
         self._fired_until = 0.0
         self._blocks = Blocks(self.meta.positions.get(self.place.topics.examples, 0))
@@ -308,6 +259,8 @@ class PartitionWriter:
     def process(self, work: Work) -> Done:
         """Steps 1 to 4. Raises FencedError (stop) or AbortedError (try again); then nothing has changed."""
         meta = layout.decode_meta(layout.encode_meta(self.meta))
+        lost = self.losses.found
+        meta.lost += lost - self.losses.counted
         turn = Turn(self.store, self._cache.states, self._definitions(), self.place, meta)
         turn.processed_at, turn.clock = self._clock(), self.timer_clock()
         lanes = work.lanes(self.place.topics)
@@ -335,6 +288,7 @@ class PartitionWriter:
             self._heads.clear()
             raise
         self.meta = meta
+        self.incomplete, self.losses.counted = False, lost
         self._remember(turn, effects, work.timers)
         return Done(effects, records, again, commit_seconds)
 
@@ -352,6 +306,8 @@ class PartitionWriter:
             if not records:
                 continue
             count += len(records)
+            if topic in self.meta.positions:
+                self.losses.note(topic, position, records[0].offset)
             if examples:
                 self._blocks.add(records, turn.processed_at)
                 continue

@@ -59,6 +59,11 @@ class Metrics:
         self.outlived_events = self._counter(
             "segments_outlived_events_total", "Events and labels dropped: not newer than their user's erasure."
         )
+        self.lost = self._counter(
+            "segments_lost_records_total",
+            "Records of source topics that retention removed before they were read.",
+            "topic",
+        )
         self.dead_letters = self._counter("segments_dead_letters_total", "Records refused, by short reason.", "reason")
         self.changes = self._counter(
             "segments_changes_total", "Membership changes committed.", "segment", "change", "origin"

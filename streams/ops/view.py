@@ -25,6 +25,8 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
     restored: int = 0
     position: int = 0
     users: int = 0
+    lost: int = 0
+    """Records of source topics that retention removed before they were read."""
     lag_records: int | None = None
     lag_seconds: float | None = None
     lag_as_of: float = 0.0

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+#: the name of this placing, as it is recorded with the state
+PARTITIONER = "murmur2"
 _MASK = 0xFFFFFFFF
 _M = 0x5BD1E995
 

@@ -10,17 +10,19 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from streams.tools.accepting import accept_topic
+from streams.tools.options import AppName, Bootstrap, Prefix
 from streams.tools.replaying import replays
 from streams.tools.terminal import (
     CommandError,
     Commands,
     connection,
     kafka_at,
-    printable,
     read_settings,
     sigterm_interrupts,
     until_signal,
 )
+from streams.tools.variables import refuse_unknown_variables
 
 app = typer.Typer(
     name="segments",
@@ -34,12 +36,8 @@ app = typer.Typer(
     epilog="Example: segments demo",
 )
 app.add_typer(replays, name="replay")
+app.command("accept-topic", epilog="Example: segments accept-topic user-events")(accept_topic)
 
-Bootstrap = Annotated[
-    str | None, typer.Option("--bootstrap", help="Kafka bootstrap servers; default: the setting.", metavar="HOST:PORT")
-]
-Prefix = Annotated[str | None, typer.Option("--prefix", help="Put before every topic name; default: the setting.")]
-AppName = Annotated[str | None, typer.Option("--app", help="Consumer group and prefix of internal names.")]
 WebPort = Annotated[
     int | None, typer.Option(min=0, max=65_535, help="Port of page, metrics and health; 0 takes a free one.")
 ]
@@ -51,6 +49,7 @@ def common(
 ) -> None:
     """Who is in which segment, right now."""
     del debug  # read by Commands
+    refuse_unknown_variables()
 
 
 @app.command(epilog="Example: segments worker --segments-file segments.toml --web-port 6066")
@@ -144,7 +143,7 @@ def topics(
         out.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
 
 
-@app.command(epilog="Example: segments audit --app audit --prefix copy- --batch 500")
+@app.command(epilog="Example: segments audit --batch 500")
 def audit(
     *,
     bootstrap: Bootstrap = None,
@@ -153,8 +152,17 @@ def audit(
     segments_file: Annotated[Path | None, typer.Option(help="TOML file of segment definitions.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Directory of the state caches.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Batches are cut at multiples of this many offsets.")] = 500,
+    scope: Annotated[
+        str, typer.Option(help="Name of the audit's own topics and state; a new one begins at the start.")
+    ] = "audit",
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Write the installation's own topics; only while no worker runs.")
+    ] = False,
 ) -> None:
-    """Work all topics off once, deterministically: the same input gives the same changes, learned ones included."""
+    """Work all events off once, deterministically: the same input gives the same changes, learned ones included.
+
+    A running installation is left alone: what is written goes to topics of the audit, such as audit-segment-changes.
+    """
     settings = read_settings(
         bootstrap=bootstrap, app=app_name, topic_prefix=prefix, segments_file=segments_file, clock="event",
         data_dir=data_dir,
@@ -167,12 +175,16 @@ def audit(
         from streams.app import run_audit  # noqa: PLC0415 - torch takes seconds
 
         with out.status("reading the models …") as status:
-            done = run_audit(settings, batch, lambda count: status.update(f"{count:,} records of this partition"))
+            done = run_audit(
+                settings, batch, lambda count: status.update(f"{count:,} records of this partition"),
+                None if in_place else scope,
+            )  # fmt: skip
     out.print(
         f"{done.events:,} events of {done.users:,} users, {done.duplicates:,} duplicates, {done.changes:,} changes"
     )
     for segment, members in sorted(done.members.items()):
         out.print(Text(f"  {segment}: {members:,}"))
+    out.print(Text(f"changes are in {done.topic}", style="dim"))
 
 
 @app.command(epilog="Example: segments watch --segment taste-food --from-start")
@@ -276,7 +288,7 @@ def show_settings(
 ) -> None:
     """Every setting: its variable, default, present value and what it is for."""
     settings = read_settings()
-    from streams.tools.tables import settings_lines, unknown_variables  # noqa: PLC0415
+    from streams.tools.tables import settings_lines  # noqa: PLC0415
 
     out = Console()
     if as_json:
@@ -284,8 +296,6 @@ def show_settings(
     else:
         for line in settings_lines(settings):
             out.print(line, soft_wrap=True)
-    for message in unknown_variables(type(settings)):
-        Console(stderr=True).print(Text(printable(message), style="yellow"), soft_wrap=True)
 
 
 @app.command(epilog="Example: segments demo --seconds 60")

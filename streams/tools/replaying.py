@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from streams.tools.options import Bootstrap, Prefix
 from streams.tools.terminal import CommandError, connection, kafka_at, printable, read_settings, until_signal
 
 if TYPE_CHECKING:
@@ -29,10 +30,6 @@ Rate = Annotated[float | None, typer.Option(help="Records a second; default: as 
 Speedup = Annotated[
     float | None, typer.Option(help="Seconds of event time that pass in one second, such as 3600 (not with --rate).")
 ]
-Bootstrap = Annotated[
-    str | None, typer.Option("--bootstrap", help="Kafka bootstrap servers; default: the setting.", metavar="HOST:PORT")
-]
-Prefix = Annotated[str | None, typer.Option("--prefix", help="Put before every topic name; default: the setting.")]
 
 _TOWN_RATE = 100.0  # records a second of event time, where nothing says how fast the town lives
 

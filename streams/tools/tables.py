@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from difflib import get_close_matches
 
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
@@ -17,9 +15,6 @@ from streams.settings import Settings
 from streams.steps.segments import Plan
 from streams.tools.logs import MASK
 from streams.tools.terminal import printable, setting_name
-
-#: read by other parts than Settings: the file's name, the data sets of tests, crash points and slowness of tests
-_NOT_SETTINGS = frozenset({"SEGMENTS_CONFIG", "SEGMENTS_DATA", "SEGMENTS_TEST_KILL_AT", "SEGMENTS_TEST_SLOW_ENCODER"})
 
 
 def plan_table(plan: Plan) -> RenderableType:
@@ -67,17 +62,3 @@ def _shown(value: object) -> str:
     if isinstance(value, SecretStr):
         return MASK if value.get_secret_value() else "(none)"
     return "(none)" if value in (None, "") else str(value)
-
-
-def unknown_variables(settings: type[Settings]) -> list[str]:
-    """A sentence for each ``SEGMENTS_…`` variable that is set but that nobody reads, with the name that was meant."""
-    known = {setting_name((name,)) for name in settings.model_fields}
-    # without regard to case, as pydantic-settings matches
-    named = {name.upper(): name for name in os.environ if name.upper().startswith("SEGMENTS_")}
-    sentences = []
-    for upper, name in sorted(named.items()):
-        if upper in known | _NOT_SETTINGS:
-            continue
-        near = get_close_matches(upper, known, 1)
-        sentences.append(f"{name} is no setting" + (f"; did you mean {near[0]}?" if near else ""))
-    return sentences

@@ -27,10 +27,14 @@ class TopicSpec:
 
 @dataclass(frozen=True)
 class Topics:
-    """Names of all topics of one installation; ``prefix`` separates installations on one cluster."""
+    """Names of all topics of one installation; ``prefix`` separates installations on one cluster.
+
+    ``inputs``: the prefix of events, labels and definitions, where they are another installation's, as for an audit.
+    """
 
     app: str
     prefix: str = ""
+    inputs: str | None = None
 
     @property
     def installation(self) -> str:
@@ -38,16 +42,20 @@ class Topics:
         return f"{self.prefix}{self.app}"
 
     @property
+    def _input_prefix(self) -> str:
+        return self.prefix if self.inputs is None else self.inputs
+
+    @property
     def events(self) -> str:
-        return f"{self.prefix}user-events"
+        return f"{self._input_prefix}user-events"
 
     @property
     def labels(self) -> str:
-        return f"{self.prefix}segment-labels"
+        return f"{self._input_prefix}segment-labels"
 
     @property
     def definitions(self) -> str:
-        return f"{self.prefix}segment-definitions"
+        return f"{self._input_prefix}segment-definitions"
 
     @property
     def changes(self) -> str:
@@ -89,6 +97,12 @@ class Topics:
     def sources(self) -> tuple[str, ...]:
         """Topics consumed by the worker's group, co-partitioned by user id (internal ones: by explicit partition)."""
         return (self.events, self.labels, self.graph, self.examples, self.reroute)
+
+    @property
+    def by_partition(self) -> tuple[str, ...]:
+        """Topics that have as many partitions as the state."""
+        outputs = (self.changelog, self.changes, self.memberships, self.dead_letters, self.receipts)
+        return (*self.sources, *outputs)
 
     def specs(self, partitions: int, events_retention_days: int = 30) -> list[TopicSpec]:
         """All topics with partitions and retention.

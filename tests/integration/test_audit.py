@@ -54,7 +54,7 @@ def audited(broker: EmbeddedBroker, prefix: str, directory: Path, batch: int) ->
         app="audit", bootstrap=broker.bootstrap, topic_prefix=prefix, clock="event",
         data_dir=directory / prefix, segments_file=file,
     )  # fmt: skip
-    run_audit(settings, batch)
+    run_audit(settings, batch, scope=None)
     assert verify(broker.bootstrap, "audit", prefix).differences == []
     changes = changes_of(broker, topics)
     for change in changes:
@@ -109,6 +109,6 @@ def test_what_travels_between_partitions_arrives_in_an_audit(
         app="audit", bootstrap=broker.bootstrap, topic_prefix=unique_prefix, clock="event", data_dir=tmp_path,
         segments_file=file,
     )  # fmt: skip
-    audited = run_audit(settings, 10)
+    audited = run_audit(settings, 10, scope=None)
     assert (audited.events, audited.users, audited.members) == (41, 1, {"busy": 1})
     assert verify(broker.bootstrap, "audit", unique_prefix).differences == []

@@ -111,7 +111,11 @@ def test_another_configuration_is_a_warning_and_stays_as_it_is(broker: EmbeddedB
     name = f"{unique_prefix}configured"
     create_topics(conf(broker), [TopicSpec(name, "", 1, {"retention.ms": "1000"})], replication=1)
     again = create_topics(conf(broker), [TopicSpec(name, "", 1, {"retention.ms": "2000"})], replication=3)
-    assert again.warnings == (f"{name}: retention.ms is 1000, not 2000", f"{name}: replication is 1, not 3")
+    assert again.warnings == (
+        f"{name}: retention.ms is 1000, not 2000",
+        f"{name}: replication is 1, not 3",
+        f"{name}: min.insync.replicas is 1, not 2: what was acknowledged is lost with one broker",
+    )
     assert describe_topics(conf(broker), [name])[name].config["retention.ms"] == "1000"
 
 

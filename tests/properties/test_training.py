@@ -17,7 +17,8 @@ from state import layout
 from state.store import SharedMemory, Store
 from state.vectors import pack
 from streams.kafka.output import AbortedError
-from streams.kafka.writer import PartitionWriter, Work
+from streams.kafka.work import Work
+from streams.kafka.writer import PartitionWriter
 from streams.settings import Settings
 from streams.steps import training
 from streams.steps.effects import Effects, Message, Record

@@ -20,7 +20,8 @@ from streams.settings import Settings
 from streams.steps.segments import DefinitionError
 from streams.tools.cli import app
 from streams.tools.logs import PlainFormatter, set_up_logging
-from streams.tools.terminal import printable
+from streams.tools.terminal import CommandError, printable
+from streams.tools.variables import refuse_unknown_variables
 from streams.tools.watch import change_line, read_change
 from streams.wire.emit import Change, Reason, audience_value, change_value
 from tests.browser.small_service import SLASHED, Site, SmallService
@@ -36,6 +37,7 @@ COMMANDS = [
         ["erasure"],
         ["check"],
         ["settings"],
+        ["accept-topic"],
         ["demo"],
         ["replay"],
     ),
@@ -197,11 +199,33 @@ def test_a_setting_that_cannot_be_is_named_and_its_value_not_repeated(
     assert "none.toml, which is not a file" in refused("settings")
 
 
-def test_a_misspelt_variable_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", [["worker"], ["topics"], ["settings"], ["check", "segments.toml"], ["audit"]])
+def test_a_misspelt_variable_ends_every_command(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGMENTS_BOOTSTRP", "kafka:9092")
-    result = run("settings", "--json")
-    assert result.stderr == "SEGMENTS_BOOTSTRP is no setting; did you mean SEGMENTS_BOOTSTRAP?\n"
-    assert json.loads(result.stdout)["bootstrap"] == "127.0.0.1:9092"
+    assert "SEGMENTS_BOOTSTRP is no setting (did you mean SEGMENTS_BOOTSTRAP?)" in refused(*command)
+
+
+def test_variables_that_are_no_settings_but_known_are_let_through() -> None:
+    refuse_unknown_variables(
+        {
+            "SEGMENTS_DATA": "/data",
+            "SEGMENTS_PURE_PYTHON": "1",
+            "SEGMENTS_TEST_KILL_AT": "2-3",
+            "segments_app": "shop",
+            # Kubernetes tells of services that are named segments and segments-web
+            "SEGMENTS_SERVICE_HOST": "10.0.0.7",
+            "SEGMENTS_SERVICE_PORT": "6066",
+            "SEGMENTS_PORT": "tcp://10.0.0.7:6066",
+            "SEGMENTS_PORT_6066_TCP": "tcp://10.0.0.7:6066",
+            "SEGMENTS_PORT_6066_TCP_ADDR": "10.0.0.7",
+            "SEGMENTS_WEB_SERVICE_PORT_HTTP": "80",
+            "HOME": "/root",
+        }
+    )
+    with pytest.raises(
+        CommandError, match=r"segments_nothing is no setting; SEGMENTS_WEBPORT .*SEGMENTS_WEB_PORT\?\):"
+    ):
+        refuse_unknown_variables({"SEGMENTS_WEBPORT": "1", "segments_nothing_like_it": "2"})
 
 
 # user

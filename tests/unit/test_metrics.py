@@ -19,6 +19,7 @@ NAMED_IN_THE_DESIGN = [
     "segments_late_events_total",
     "segments_misrouted_total",
     "segments_merged_total",
+    "segments_lost_records_total",
     "segments_dead_letters_total",
     "segments_changes_total",
     "segments_event_to_change_seconds",
@@ -51,6 +52,7 @@ def filled() -> Metrics:
     metrics = Metrics()
     metrics.events.labels(topic="user-events").inc(3)
     metrics.dead_letters.labels(reason="not-json").inc()
+    metrics.lost.labels(topic="user-events").inc()
     metrics.changes.labels(segment="a", change="entered", origin="event").inc()
     metrics.event_to_change.labels(lane="fold").observe(0.02)
     metrics.graph_messages.labels(direction="sent").inc()

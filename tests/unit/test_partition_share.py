@@ -15,7 +15,8 @@ from state.layout import Meta
 from state.windows import NEVER
 from streams.kafka.lane import EncodeLane
 from streams.kafka.partition import Partition, State
-from streams.kafka.writer import Done, PartitionWriter, Work
+from streams.kafka.work import Done, Work
+from streams.kafka.writer import PartitionWriter
 from streams.ops.metrics import Metrics
 from streams.steps.effects import Effects
 from tests.small_partition import PLACE, Sent, SmallPartition

@@ -1,0 +1,88 @@
+"""Going on with a source topic that was made anew or lost its end: positions are rewritten while nothing runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from msgspec.structs import replace
+
+from state import layout
+from streams.kafka.admin import offsets
+from streams.kafka.installation import InstallationError, describe, members
+from streams.kafka.output import Output
+from streams.kafka.positions import read_positions
+from streams.settings import Settings
+from streams.steps import installation as steps
+from streams.steps.effects import Effects, Place
+from streams.steps.installation import Present
+from streams.wire.topics import Topics
+
+#: where to go on
+At = Literal["start", "end"]
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A partition goes on elsewhere."""
+
+    partition: int
+    before: int
+    after: int
+
+
+def accept_topic(
+    settings: Settings, topic: str, at: At | None, make_place: Callable[[int, int], Place]
+) -> list[Accepted]:
+    """Let each partition whose records tell of another topic, or of more than there is, go on at the start or end.
+
+    In one transaction for each partition, so it can be called again after a crash. ``at``: None takes the start of a
+    topic that was made anew. Raises InstallationError, AdminError, RestoreError, FencedError, AbortedError.
+    """
+    topics = Topics(settings.app, settings.topic_prefix)
+    if topic not in topics.sources:
+        raise InstallationError(f"{topic} is none of the topics that are read: {', '.join(topics.sources)}")
+    conf = settings.librdkafka()
+    if found := members(conf, settings.installation):
+        raise InstallationError(f"workers of this installation run ({', '.join(found)}): stop them first")
+    present = describe(conf, topics)
+    partitions = present.counts[topics.changelog]
+    for meta in read_positions(conf, topics.changelog, partitions).values():
+        _refuse_other_differences(meta, present, topic)
+    # whoever still writes is fenced before the positions are read for good
+    outputs = [Output(settings, make_place(number, partitions)) for number in range(partitions)]
+    metas = read_positions(conf, topics.changelog, partitions)
+    ends = offsets(conf, [(topic, number) for number in metas], "end")
+    done = []
+    for number, meta in sorted(metas.items()):
+        before = meta.positions.get(topic, 0)
+        after = _new_position(meta, topic, present.ids[topic], ends[topic, number], at)
+        if after is not None:
+            meta.positions[topic] = after
+            if meta.installation is not None:
+                meta.installation.topics[topic] = present.ids[topic]
+            outputs[number].commit(Effects(puts={layout.POSITION_KEY: layout.encode_meta(meta)}), lambda: None)
+            done.append(Accepted(number, before, after))
+    return done
+
+
+def _refuse_other_differences(meta: layout.Meta, present: Present, topic: str) -> None:
+    if meta.installation is not None:
+        others = {name: identity for name, identity in meta.installation.topics.items() if name != topic}
+        if sentence := steps.mismatch(replace(meta.installation, topics=others), present):
+            raise InstallationError(sentence)
+
+
+def _new_position(meta: layout.Meta, topic: str, identity: str, end: int, at: At | None) -> int | None:
+    """Where a partition goes on; None: where it is."""
+    known = meta.installation.topics.get(topic, "") if meta.installation is not None else ""
+    anew = bool(known and identity and known != identity)
+    if not anew and meta.positions.get(topic, 0) <= end:
+        return None
+    if at is None and not anew:
+        raise InstallationError(
+            f"{topic} lost its end, but is the same topic: say with --at whether to go on at its start (what is there "
+            "is counted again, unless its id is remembered) or at its end (what came since is passed over)"
+        )
+    return end if at == "end" else 0

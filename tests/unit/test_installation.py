@@ -1,0 +1,139 @@
+"""What is recorded of an installation, compared with what is there: each difference is told in one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from state import layout
+from state.layout import Installation, Meta
+from state.store import SharedMemory, Store
+from state.user import UserState
+from streams.kafka.changelog import StaleStoreError, claim
+from streams.kafka.directory import take_over
+from streams.kafka.losses import Gap, Losses, lost_in
+from streams.settings import Settings
+from streams.steps.installation import Present, admit, mismatch, rewound, uneven
+from streams.wire.topics import Topics
+
+TOPICS = Topics("shop", "eu-")
+PRESENT = Present(
+    TOPICS, dict.fromkeys(TOPICS.by_partition, 4), {name: f"id of {name}" for name in TOPICS.by_partition}
+)
+RECORDED = PRESENT.installation(4)
+
+
+def with_counts(**counts: int) -> Present:
+    """``events=8``: so many partitions of that topic."""
+    return replace(
+        PRESENT, counts={**PRESENT.counts, **{getattr(TOPICS, name): count for name, count in counts.items()}}
+    )
+
+
+def test_nothing_has_changed() -> None:
+    assert mismatch(RECORDED, PRESENT) is None
+    assert uneven(PRESENT) is None
+
+
+@pytest.mark.parametrize(
+    ("recorded", "words"),
+    [
+        ({"app": "eu-shop", "prefix": ""}, "belongs to the app 'eu-shop' with the prefix '', not to the app 'shop'"),
+        ({"partitioner": "consistent"}, "placed by 'consistent'"),
+        ({"moving_to": 8}, "run `segments repartition 8` to its end"),
+        ({"partitions": 2}, "has 4 partitions, but the state of this installation was made with 2"),
+        ({"partitions": 8}, "`kafka-topics.sh --alter --partitions 8`"),
+        ({"topics": {"eu-user-events": "another"}}, "the topic eu-user-events was made anew"),
+    ],
+)
+def test_a_state_of_something_else_is_refused(recorded: dict[str, object], words: str) -> None:
+    assert words in (mismatch(structs.replace(RECORDED, **recorded), PRESENT) or "")
+
+
+@pytest.mark.parametrize(
+    "topic", ["events", "labels", "reroute", "changelog", "changes", "memberships", "dead_letters"]
+)
+def test_one_topic_with_more_partitions_is_enough(topic: str) -> None:
+    sentence = mismatch(RECORDED, with_counts(**{topic: 8})) or ""
+    assert sentence.startswith(f"{getattr(TOPICS, topic)} has 8 partitions, but the state")
+    assert "`segments repartition 8`" in sentence
+
+
+def test_a_new_installation_wants_topics_of_one_number_of_partitions() -> None:
+    assert "eu-segment-changes has 1 partition, and the other topics of this installation 4" in (
+        uneven(with_counts(changes=1)) or ""
+    )
+
+
+def test_brokers_that_give_topics_no_id_are_not_compared() -> None:
+    nameless = replace(PRESENT, ids=dict.fromkeys(PRESENT.ids, ""))
+    assert mismatch(RECORDED, nameless) is None
+    assert mismatch(nameless.installation(4), PRESENT) is None
+
+
+def test_what_was_counted_cannot_lie_behind_the_end() -> None:
+    assert rewound("user-events", 0, 260, 260) is None
+    assert "user-events-0 ends at offset 200, but its records up to 260 are counted" in (
+        rewound("user-events", 0, 260, 200) or ""
+    )
+
+
+def test_a_position_record_is_completed_and_losses_are_counted() -> None:
+    meta = Meta(positions={TOPICS.events: 100, TOPICS.labels: 7}, lost=3)
+    first = {TOPICS.events: 150, TOPICS.labels: 5, TOPICS.graph: 20}
+    assert admit(meta, PRESENT, 4, first) == {TOPICS.events: 50}, "of what was never read nothing can be missed"
+    assert meta.positions == {TOPICS.events: 150, TOPICS.labels: 7, TOPICS.graph: 20}
+    assert (meta.lost, meta.installation) == (53, RECORDED)
+    assert admit(meta, PRESENT, 4, first) == {}
+    assert admit(meta, PRESENT, 4, {TOPICS.graph: 22}) == {TOPICS.graph: 2}, "it waited for all from 20 on"
+
+
+def test_a_record_of_an_earlier_release_has_no_installation() -> None:
+    assert Meta().installation is None
+    assert layout.decode_meta(layout.encode_meta(Meta(installation=Installation("a", "b", 3)))).installation == (
+        Installation("a", "b", 3)
+    )
+
+
+def test_a_gap_is_lost_only_as_far_as_the_log_begins_behind_it() -> None:
+    gap = Gap("user-events", 0, 100, 140)
+    assert [lost_in(gap, start) for start in (0, 100, 130, 140, 500)] == [0, 0, 30, 40, 40]
+    losses = Losses(0)
+    losses.note("user-events", 100, 100)
+    losses.note("user-events", 100, 140)
+    assert losses.gaps() == [gap]
+    assert losses.gaps() == []
+
+
+def test_a_store_of_another_changelog_is_foreign(store: Store) -> None:
+    store.write([(b"uu", layout.encode_user(UserState()))], 5, complete_at=9.0)
+    claim(store, "changelog-0", "")  # a broker without ids
+    claim(store, "changelog-0", "first")
+    assert (store.changelog_offset, store.complete_at) == (5, 9.0)
+    claim(store, "changelog-0", "first")
+    claim(store, "changelog-0", "")
+    with pytest.raises(StaleStoreError, match=r"of another topic \(first\) than changelog-0 is now \(second\)"):
+        claim(store, "changelog-0", "second")
+
+
+def test_local_state_of_an_earlier_release_is_taken_over_if_it_is_ones_own(
+    tmp_path: Path, memory: SharedMemory
+) -> None:
+    settings = Settings(app="shop", topic_prefix="eu-", data_dir=tmp_path, worker_name="one")
+    for number, topic in enumerate((TOPICS.events, "user-events", TOPICS.events)):
+        opened = Store(tmp_path / "one" / "shop" / str(number), memory)
+        position = layout.encode_meta(Meta(positions={topic: 7}))
+        opened.write([(layout.POSITION_KEY, position)], 5, complete_at=9.0)
+        opened.close()
+    used = Store(tmp_path / "one" / "shop" / "2", memory)
+    take_over(settings, TOPICS, memory)
+    used.close()
+    assert [path.name for path in settings.state_dir.iterdir()] == ["0"]
+    moved = Store(settings.state_dir / "0", memory)
+    assert moved.meta.positions == {TOPICS.events: 7}
+    moved.close()
+    take_over(settings, TOPICS, memory)  # the new directory is there
+    assert sorted(path.name for path in (tmp_path / "one" / "shop").iterdir()) == ["1", "2"]
