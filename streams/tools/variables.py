@@ -33,8 +33,9 @@ def refuse_unknown_variables(environment: Mapping[str, str] = os.environ) -> Non
     for upper, name in sorted(named.items()):
         if upper in known or upper.startswith(_OF_TESTS) or _of_kubernetes(upper, environment[name]):
             continue
-        near = get_close_matches(upper, known, 1)
-        wrong.append(f"{name} is no setting" + (f" (did you mean {near[0]}?)" if near else ""))
+        # without what all have in common, which would make anything like anything
+        near = get_close_matches(upper.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known], 1)
+        wrong.append(f"{name} is no setting" + (f" (did you mean {PREFIX}{near[0]}?)" if near else ""))
     if wrong:
         raise CommandError(f"{'; '.join(wrong)}: correct or unset it; `segments settings` lists all")
 

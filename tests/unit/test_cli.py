@@ -223,7 +223,7 @@ def test_variables_that_are_no_settings_but_known_are_let_through() -> None:
         }
     )
     with pytest.raises(
-        CommandError, match=r"segments_nothing is no setting; SEGMENTS_WEBPORT .*SEGMENTS_WEB_PORT\?\):"
+        CommandError, match=r"segments_nothing_like_it is no setting; SEGMENTS_WEBPORT .*SEGMENTS_WEB_PORT\?\):"
     ):
         refuse_unknown_variables({"SEGMENTS_WEBPORT": "1", "segments_nothing_like_it": "2"})
 
