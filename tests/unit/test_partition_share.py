@@ -33,7 +33,7 @@ class Writer:
         self.arrived_until = {PLACE.topics.events: time.time()}
         self.behind: set[str] = set()
         self.next_timer = NEVER
-        self.timers_left = self.scrub_due = self.training_due = False
+        self.timers_left = self.scrub_due = self.training_due = self.incomplete = False
         self.definitions_changed = True
         self.users = [f"u{number:05}" for number in range(USERS)]
         self.swept: list[str] = []
