@@ -5,11 +5,12 @@ first  rest of the key            value                                         
 =====  =========================  ==============================================  =========
 u      user id                    1 format, 8 due (float64 BE), msgpack UserState  yes
 w      len(u) 2 BE, u, 8 BE       1 format, msgpack PendingText: u's text number   yes
-d      len(u) 2 BE, u, 8 BE       ids of events of u that were counted: 64 hashes  yes
-                                  (8 each), then 64 seconds of arrival (4, LE)
+d      len(u) 2 BE, u, 8 BE       ids of events counted or forwarded of u: 64        yes
+                                  hashes (8 each), then 64 seconds (4, LE)
 v      user id                    1 format, msgpack Vectors                        yes
 q      user id                    empty: the user waits for the encode lane        yes
 a      id of a merged user        1 format, msgpack Alias: whose it is now         yes
+i      len(u) 2 BE, u, merged id  8 event time (float64 BE): not in u's own record   yes
 n      followed user              1 format, msgpack Neighbour                      yes
 f      len(v) 2 BE, v, follower   empty: a local follower of v; ``-``: no longer   yes
 r      followed user              empty: local followers of v wait for a refresh   yes
@@ -135,8 +136,9 @@ class Alias(msgspec.Struct, array_like=True):
     """Event time of the identify or alias that said so: the latest wins."""
     sequence: int = 0
     """Of the last membership change under the merged id, where it would go on."""
-    seen: dict[int, int] = {}
-    """As ``UserState.seen``: what comes twice is dropped before it is forwarded, wherever the state is by now."""
+    seen: Seen = msgspec.field(default_factory=Seen)
+    """As ``UserState.seen``, whose records it takes over: what comes twice is dropped before it is forwarded, wherever
+    the state is by now."""
 
 
 def _to_plain(value: object) -> object:
@@ -156,7 +158,7 @@ _decode_user = msgspec.msgpack.Decoder(UserState, dec_hook=_from_plain).decode
 _decode_text = msgspec.msgpack.Decoder(PendingText).decode
 _decode_vectors = msgspec.msgpack.Decoder(Vectors).decode
 _decode_neighbour = msgspec.msgpack.Decoder(Neighbour).decode
-_decode_alias = msgspec.msgpack.Decoder(Alias).decode
+_decode_alias = msgspec.msgpack.Decoder(Alias, dec_hook=_from_plain).decode
 _decode_meta = msgspec.msgpack.Decoder(Meta).decode
 _decode_guard = msgspec.msgpack.Decoder(Guard).decode
 
@@ -200,6 +202,14 @@ def seen_keys(user: str, numbers: Iterable[int]) -> list[bytes]:
 
 def alias_key(user: str) -> bytes:
     return b"a" + user.encode()
+
+
+def merged_prefix(user: str) -> bytes:
+    return _numbered(b"i", user)
+
+
+def merged_key(user: str, merged: str) -> bytes:
+    return merged_prefix(user) + merged.encode()
 
 
 def neighbour_key(followee: str) -> bytes:
@@ -262,6 +272,16 @@ def plain_encode_user(state: UserState) -> bytes:
     return _HEADER.pack(FORMAT, state.due) + _encode(state)
 
 
+def put_ids(user: str, seen: Seen, puts: dict[bytes, bytes | None]) -> int:
+    """Put what changed of a user's records of ids into ``puts``; gives how many ids were forgotten early."""
+    unsaved, cut = seen.unsaved, seen.cut
+    if not unsaved:
+        return 0
+    seen.unsaved, seen.cut = {}, 0
+    puts.update(zip(seen_keys(user, unsaved), unsaved.values(), strict=True))
+    return cut
+
+
 def plain_put_users(
     users: dict[str, UserState], dues: dict[str, float], puts: dict[bytes, bytes | None], timed: set[bytes]
 ) -> tuple[float, int]:
@@ -272,10 +292,7 @@ def plain_put_users(
     """
     earliest, cut = NEVER, 0
     for user, state in users.items():
-        if unsaved := state.seen.unsaved:
-            cut += state.seen.cut
-            state.seen.unsaved, state.seen.cut = {}, 0
-            puts.update(zip(seen_keys(user, unsaved), unsaved.values(), strict=True))
+        cut += put_ids(user, state.seen, puts)
         key, due = user_key(user), state.due
         puts[key] = encode_user(state)
         earliest = min(earliest, due)

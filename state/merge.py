@@ -6,21 +6,17 @@ last-writer-wins stays so by event time.
 
 from __future__ import annotations
 
-from typing import Final
-
 from state import absence, decay, edges, windows
 from state.user import MOST_GROUPS, UserState
 from state.vectors import Vectors, add_text, text_sum
 from state.windows import TallyPlan
-
-#: merged ids remembered for a user, newest first
-MOST_ALIASES: Final = 1_000
 
 
 def merge_states(into: UserState, other: UserState, user: str, merged: str, plan: TallyPlan) -> list[str]:
     """Add all that ``other`` (known as ``merged``) did to ``into`` (known as ``user``).
 
     Memberships stay as they are: they must be decided anew at the merged ``time``. Texts that wait are not in a state.
+    The list of merged ids grows; the caller bounds it.
     Returns the targets of whom something else is known than before, sorted; whoever keeps an index of them must be
     told, and bounds their number.
     """
@@ -44,7 +40,6 @@ def merge_states(into: UserState, other: UserState, user: str, merged: str, plan
     edges.bound_removed(into.groups, MOST_GROUPS)
     known = {user, *into.aliases}
     into.aliases += [alias for alias in dict.fromkeys((*other.aliases, merged)) if alias not in known]
-    del into.aliases[:-MOST_ALIASES]
     return _merge_edges(into, other, {user, merged, *into.aliases})
 
 

@@ -12,8 +12,8 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from itertools import islice, takewhile
-from typing import TYPE_CHECKING, Final, Protocol
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 from state.compiled import COMPILED
 
@@ -28,7 +28,6 @@ MOST_IDS: Final = 65_536
 MOST_CHUNKS: Final = MOST_IDS // CHUNK
 #: more than any two users have who become one
 _ROOM: Final = 262_142
-_SLACK: Final = 256
 _ENTRY_BYTES: Final = 12
 _MAX_SECOND: Final = 2**32 - 1
 _MAX_HASH: Final = 2**64 - 1
@@ -214,34 +213,3 @@ def _unpack(data: bytes) -> dict[int, int]:
         hashes.byteswap()
         arrivals.byteswap()
     return dict(zip(hashes, arrivals, strict=True))
-
-
-# a forwarding record keeps its few ids with itself
-
-
-class Remembers(Protocol):
-    """What knows the events it has seen."""
-
-    seen: dict[int, int]
-
-
-def remember(record: Remembers, id_hash: int, arrived: float) -> None:
-    """Keep an id, in order of arrival; beyond the last DEDUPE_EVENTS (and some slack) the oldest go."""
-    seen = record.seen
-    seen[id_hash] = int(arrived)
-    if len(seen) > DEDUPE_EVENTS + _SLACK:
-        # many at once: a dict is slow to find its first key after single deletions
-        for old in list(islice(seen, _SLACK)):
-            del seen[old]
-
-
-def forget_old_ids(record: Remembers) -> None:
-    """Drop ids that arrived more than the dedupe window before the newest (late events are kept like others)."""
-    seen = record.seen
-    if not seen:
-        return
-    horizon = seen[next(reversed(seen))] - DEDUPE_SECONDS
-    if seen[next(iter(seen))] >= horizon:
-        return  # nearly always
-    for old in list(takewhile(lambda key: seen[key] < horizon, seen)):
-        del seen[old]

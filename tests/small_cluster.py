@@ -173,6 +173,17 @@ class SmallCluster:
             counted = sum(meta.members.get(segment, 0) for meta in metas)
             assert counted == sum(segment in state.members for state in states.values())
         self._check_index(states)
+        self._check_ids(states)
+
+    def _check_ids(self, states: dict[str, UserState]) -> None:
+        """The records of ids are those of users and of forwarding records."""
+        for number, partition in enumerate(self.partitions):
+            seen = {user: state.seen for user, state in states.items() if self.home(user) is partition}
+            merged = [key[1:].decode() for key in partition.memory.keys(b"a")]
+            assert not seen.keys() & merged, number
+            seen |= {user: alias.seen for user in merged if (alias := self.alias(user)) is not None}
+            expected = {key for user, each in seen.items() for key in layout.seen_keys(user, each.numbers)}
+            assert set(partition.memory.keys(b"d")) == expected
 
     def _check_index(self, states: dict[str, UserState]) -> None:
         expected = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from state import layout
 from state.user import UserState
-from streams.steps import graph
+from streams.steps import graph, person
 from streams.steps.membership import Cause, leave
 from streams.steps.turn import Turn
 from streams.wire.emit import Reason
@@ -20,6 +20,7 @@ def erase(turn: Turn, user: str, state: UserState | None, time: float, event_id:
     event that was counted, if that is later.
     """
     memberships = followed = sequence = 0
+    known, older = person.aliases(turn, user, state)
     if state is not None:
         time = max(time, state.time)
         memberships = len(state.members)
@@ -28,16 +29,14 @@ def erase(turn: Turn, user: str, state: UserState | None, time: float, event_id:
         sequence = state.sequence
     turn.forget(user)
     turn.put_guard(user, time, sequence)
-    names = _names(user, state)
-    event = "" if any(name in event_id for name in names) else event_id  # receipts are kept for long
-    for name in names:
+    named = any(name in event_id for name in (user, *known, *older))
+    event = "" if named else event_id  # receipts are kept for long
+    for name in dict.fromkeys((user, *known, *older[: graph.MOST_NAMES])):
         mine = name == user
         graph.send_gone(turn, graph.Gone(name, time, event), memberships * mine, followed * mine)
-
-
-def _names(user: str, state: UserState | None) -> list[str]:
-    """All ids of the person."""
-    return [user, *state.aliases] if state is not None else [user]
+    person.drop_aliases(turn, user, older[: graph.MOST_NAMES])
+    if len(older) > graph.MOST_NAMES:
+        graph.send_rest(turn, user, time, event)
 
 
 def _end_memberships(turn: Turn, user: str, state: UserState, time: float, cause: Cause) -> None:

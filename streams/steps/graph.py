@@ -68,7 +68,18 @@ class Renamed(msgspec.Struct, array_like=True, tag="renamed", frozen=True):
     into: str
 
 
-Inner = Subscribe | NodeVectors | Gone | Renamed
+class GoneToo(msgspec.Struct, array_like=True, tag="gone-too", frozen=True):
+    """``user`` is erased, and so are the ids merged into them that have records of their own: more than one turn tells
+    everybody of."""
+
+    user: str
+    time: float
+    event: str
+
+
+Inner = Subscribe | NodeVectors | Gone | GoneToo | Renamed
+#: ids of an erased person that all partitions are told of in one turn
+MOST_NAMES: Final = 500
 #: edges to erased or merged users that one turn removes; the rest follows in the next turns
 MOST_EDGES: Final = 2_000
 #: people who are followed no more and are remembered as such, for each user
@@ -149,6 +160,8 @@ def receive(turn: Turn, records: Sequence[Record]) -> None:
             _arrived(turn, message)
         elif isinstance(message, Renamed):
             _renamed(turn, message)
+        elif isinstance(message, GoneToo):
+            _gone_too(turn, message)
         else:
             _gone(turn, message)
 
@@ -178,6 +191,8 @@ def _what_is_wrong(message: Inner, partitions: int) -> str:
         return "" if 0 < len(message.into) <= MAX_ID_CHARS else "its other user is empty or too long"
     if not 0.0 < message.time < MILLISECONDS_FROM:
         return f"its time is {message.time:g}"
+    if isinstance(message, GoneToo):
+        return "its text is too long" if len(message.event) > MAX_ID_CHARS else ""
     if not (0 <= message.memberships < MAX_NUMBER and 0 <= message.edges < MAX_NUMBER):
         return "its counts are out of range"
     return "its texts are too long" if max(len(message.event), len(message.after)) > MAX_ID_CHARS else ""
@@ -229,6 +244,20 @@ def _gone(turn: Turn, message: Gone) -> None:
     if turn.neighbour(user).followers > 0:  # who follows the next life; that knows of no subscribers
         _subscribe(turn, user, True)
     _give_receipt(turn, now)
+
+
+def send_rest(turn: Turn, user: str, time: float, event: str) -> None:
+    """The next turn goes on with what is left of the erased user's ids."""
+    _send(turn, user, GoneToo(user, time, event), turn.place.partition)
+
+
+def _gone_too(turn: Turn, message: GoneToo) -> None:
+    names = turn.alias_records(message.user, message.time)
+    for name in names[:MOST_NAMES]:
+        turn.put_alias_record(message.user, name, None)
+        send_gone(turn, Gone(name, message.time, message.event), 0, 0)
+    if len(names) > MOST_NAMES:
+        send_rest(turn, message.user, message.time, message.event)
 
 
 def _some_followers(turn: Turn, followee: str, after: str) -> tuple[list[str], bool]:

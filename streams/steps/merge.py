@@ -18,7 +18,7 @@ from state import layout, unknown
 from state.merge import merge_states, merge_vectors
 from state.user import PendingText, UserState
 from state.vectors import Vectors, text_direction, text_sum
-from streams.steps import graph, reroute, words
+from streams.steps import graph, person, reroute, words
 from streams.steps.definitions import adopt, reconcile, refresh
 from streams.steps.effects import Hop, Message, Record
 from streams.steps.membership import Cause, check_rule, leave, next_due
@@ -32,6 +32,8 @@ from streams.wire.times import MILLISECONDS_FROM
 
 #: characters of waiting texts in one message, far below the largest record
 _MOST_CHARS: Final = 1_000_000
+#: merged ids in one message
+_MOST_ALIASES: Final = 1_000
 
 
 class MoveOut(msgspec.Struct, array_like=True, tag="move-out", frozen=True):
@@ -60,6 +62,8 @@ class MoveIn(msgspec.Struct, array_like=True, tag="move-in", frozen=True):
     terms: list[str] = []
     """What was counted where the state comes from, but for what the state itself says is not known; of all else nothing
     is known up to the state's time."""
+    aliases: list[str] = []
+    """Ids that were merged into ``user`` before and are not in the state; without a state as texts are."""
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -109,7 +113,7 @@ def _what_is_wrong(message: MoveOut | MoveIn, state: UserState, vectors: Vectors
     times = [message.time, state.time or 1.0]
     if isinstance(message, MoveIn):
         times += [text.time for text in message.texts]
-        ids += [name for hop in message.path for name in (hop.user, hop.into)]
+        ids += [*message.aliases, *(name for hop in message.path for name in (hop.user, hop.into))]
         if any(not math.isfinite(hop.time) for hop in message.path):
             return "its path has no times"
     if not all(0 < len(name) <= MAX_ID_CHARS for name in ids):
@@ -147,7 +151,7 @@ def _move_out(turn: Turn, message: MoveOut) -> None:
         for segment, member in sorted(state.members.items()):
             leave(turn, user, state, segment, member.version, member.score, now, cause, reason)
         graph.drop_edges(turn, user, state)
-        alias.sequence, alias.seen = state.sequence, dict(state.seen.items())
+        alias.sequence, alias.seen = state.sequence, state.seen
     turn.set_alias(user, alias)
     if before is None or before.into != into:
         for part in _parts(turn, message, state):
@@ -155,7 +159,7 @@ def _move_out(turn: Turn, message: MoveOut) -> None:
         graph.rename(turn, user, into)
         turn.effects.merged += 1
     if state is not None:
-        turn.forget(user)
+        turn.forget(user, ids_stay=True)
 
 
 def _parts(turn: Turn, message: MoveOut, state: UserState | None) -> Iterator[MoveIn]:
@@ -184,6 +188,10 @@ def _parts(turn: Turn, message: MoveOut, state: UserState | None) -> Iterator[Mo
     )
     for chunk in chunks[1:]:
         yield msgspec.structs.replace(first, texts=chunk)
+    older = person.older_aliases(turn, message.user, state)
+    person.drop_aliases(turn, message.user, older)
+    for begin in range(0, len(older), _MOST_ALIASES):
+        yield msgspec.structs.replace(first, aliases=older[begin : begin + _MOST_ALIASES])
 
 
 def _move_in(turn: Turn, message: MoveIn, other: UserState, vectors: Vectors) -> None:
@@ -194,7 +202,7 @@ def _move_in(turn: Turn, message: MoveIn, other: UserState, vectors: Vectors) ->
         return
     known = turn.known(into)
     if message.time <= (erased := turn.erased_until(into, known)):
-        _forget_as_well(turn, message, erased)
+        _forget_as_well(turn, message, other, erased)
         return
     if known is None and not message.state:
         return
@@ -203,6 +211,7 @@ def _move_in(turn: Turn, message: MoveIn, other: UserState, vectors: Vectors) ->
     for key in turn.meta.terms.keys() - set(message.terms):
         unknown.mark(other, key, other.time)
     touched = merge_states(state, other, into, message.user, turn.plan.tallies)
+    person.keep_aliases(turn, into, state, message.aliases)
     turn.load_guards(touched)
     for target in touched:
         if target in state.edges:
@@ -218,11 +227,15 @@ def _move_in(turn: Turn, message: MoveIn, other: UserState, vectors: Vectors) ->
     _encode_anew(turn, into, state)
 
 
-def _forget_as_well(turn: Turn, message: MoveIn, erased: float) -> None:
-    """The user was erased while the state of another of their ids was on its way: that id is erased like the others."""
-    if message.state or not message.texts:
-        event = "" if message.user in message.event or message.into in message.event else message.event
-        graph.send_gone(turn, graph.Gone(message.user, erased, event), 0, 0)
+def _forget_as_well(turn: Turn, message: MoveIn, other: UserState, erased: float) -> None:
+    """The user was erased while the state of another of their ids was on its way: that id, and those that were merged
+    into it, are erased like the others."""
+    found = [*other.aliases, *message.aliases]
+    if message.state or not (message.texts or message.aliases):
+        found.append(message.user)
+    named = any(name in message.event for name in (message.into, message.user, *found))
+    for name in found:
+        graph.send_gone(turn, graph.Gone(name, erased, "" if named else message.event), 0, 0)
 
 
 def _decide(turn: Turn, message: MoveIn, state: UserState, wrote: bool) -> None:

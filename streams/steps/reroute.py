@@ -11,7 +11,6 @@ from typing import Final
 
 import msgspec
 
-from state.seen import remember
 from streams.steps.effects import Hop, Message, Record, Rerouted
 from streams.steps.partitioner import partition_of
 from streams.steps.turn import Turn
@@ -85,7 +84,7 @@ def for_this_partition(turn: Turn, user: str, record: Record, topic: str, id_has
     if (onward := follow(turn, user, path)) is None:
         return True
     if alias is not None and not path:
-        remember(alias, id_hash, record.timestamp / 1000.0)
+        alias.seen.add(id_hash, record.timestamp / 1000.0)
         turn.renew_alias(user)
     into, path = onward
     _send(turn, record, topic, partition_of(into, place.partitions), into, path)
@@ -107,10 +106,10 @@ def follow(turn: Turn, user: str, path: list[Hop]) -> tuple[str, list[Hop]] | No
     loop = path[path.index(hop) :]
     if min(loop, key=lambda each: (each.time, each.user)) != hop:
         return alias.into, path
-    turn.set_alias(user, None)
+    turn.set_alias(user, None, ids_stay=True)
     state = turn.user(user)
     state.sequence = max(state.sequence, alias.sequence)
-    state.seen.replace(alias.seen)
+    state.seen = alias.seen
     return None
 
 

@@ -11,7 +11,7 @@ from itertools import islice
 
 from state import layout
 from state.native import take_cached
-from state.seen import forget_old_ids
+from state.seen import Seen
 from state.user import PendingText, UserState, new_state
 from state.vectors import Neighbour, Vectors
 from state.windows import NEVER
@@ -50,6 +50,7 @@ class Turn:
         self._renewed: set[str] = set()
         self._guards: dict[str, layout.Guard | None] = {}
         self._followers: dict[str, dict[str, bytes | None]] = {}
+        self._merged: dict[str, dict[str, bytes | None]] = {}
         self._changed: set[str] = set()
         self._gone: set[str] = set()
         self.processed_at = 0.0
@@ -99,17 +100,21 @@ class Turn:
     def _read(self, values: dict[str, bytes]) -> dict[str, UserState]:
         """The states of these records, with all ids that they have seen."""
         found = {user: layout.decode_user(value) for user, value in values.items()}
-        chunks = {user: state.seen.numbers for user, state in found.items() if state.seen.stored}
-        keys = [key for user, numbers in chunks.items() for key in layout.seen_keys(user, numbers)]
-        stored = iter(self.reader.get_many(keys))
-        for user, numbers in chunks.items():
-            found[user].seen.restore(islice(stored, len(numbers)))
+        self._read_ids({user: state.seen for user, state in found.items()})
         for user, state in found.items():
             if state.pending:
                 old, state.pending = state.pending, []
                 for text in old:
                     self.add_text(user, state, text)
         return found
+
+    def _read_ids(self, seen: dict[str, Seen]) -> None:
+        """The ids that lie in records of their own."""
+        chunks = {user: each.numbers for user, each in seen.items() if each.stored}
+        keys = [key for user, numbers in chunks.items() for key in layout.seen_keys(user, numbers)]
+        stored = iter(self.reader.get_many(keys))
+        for user, numbers in chunks.items():
+            seen[user].restore(islice(stored, len(numbers)))
 
     def known(self, user: str) -> UserState | None:
         """The user's state, or None for somebody never seen."""
@@ -182,6 +187,7 @@ class Turn:
         values = self.reader.get_many([layout.alias_key(user) for user in missing])
         for user, value in zip(missing, values, strict=True):
             self._aliases[user] = layout.decode_alias(value) if value else None
+        self._read_ids({user: alias.seen for user in missing if (alias := self._aliases[user]) is not None})
 
     def alias(self, user: str) -> layout.Alias | None:
         """Whose this id is now; None for an id that was not merged into another."""
@@ -212,6 +218,16 @@ class Turn:
                 break
         return sorted(found)[:most]
 
+    def alias_records(self, user: str, until: float) -> list[str]:
+        """Merged ids of ``user`` in records of their own that were known by ``until``, in order."""
+        prefix = layout.merged_prefix(user)
+        keys = list(self.reader.keys(prefix))
+        found = {
+            key[len(prefix) :].decode(): value for key, value in zip(keys, self.reader.get_many(keys), strict=True)
+        }
+        found |= self._merged.get(user, {})
+        return sorted(each for each, value in found.items() if value and layout.decode_moment(value) <= until)
+
     def holds(self, key: bytes) -> bool:
         """There is such a record."""
         puts = self.effects.puts
@@ -241,14 +257,22 @@ class Turn:
         self._followers.setdefault(followee, {})[follower] = value
         self.put(layout.follower_key(followee, follower), value)
 
-    def set_alias(self, user: str, alias: layout.Alias | None) -> None:
-        self.meta.aliases += (alias is not None) - (self.alias(user) is not None)
+    def set_alias(self, user: str, alias: layout.Alias | None, ids_stay: bool = False) -> None:
+        """``ids_stay``: what lies in the ids' own records is somebody else's from now on, if not the alias's."""
+        before = self.alias(user)
+        self.meta.aliases += (alias is not None) - (before is not None)
+        if before is not None and alias is None and not ids_stay:
+            self._drop_ids(user, before.seen)
         self._aliases[user] = alias
         self.renew_alias(user)
 
     def renew_alias(self, user: str) -> None:
         """The forwarding record of ``user`` was changed."""
         self._renewed.add(user)
+
+    def put_alias_record(self, user: str, merged: str, value: bytes | None) -> None:
+        self._merged.setdefault(user, {})[merged] = value
+        self.put(layout.merged_key(user, merged), value)
 
     def put_guard(self, user: str, time: float, sequence: int = 0) -> None:
         """Remember that the user is erased, up to this event time; an earlier guard is moved, never back."""
@@ -307,13 +331,17 @@ class Turn:
         values = [mine[key] if key in mine else stored[key] for key in keys]
         return [layout.decode_text(value) for value in values if value is not None]
 
-    def forget(self, user: str) -> None:
-        """Drop everything that the partition holds under the user's own keys."""
+    def _drop_ids(self, user: str, seen: Seen) -> None:
+        for key in layout.seen_keys(user, {*seen.numbers, *seen.unsaved}):
+            self.put(key, None)
+
+    def forget(self, user: str, ids_stay: bool = False) -> None:
+        """Drop everything that the partition holds under the user's own keys; ``ids_stay``: but the ids' records."""
         if (state := self.known(user)) is not None:
             self.leave_queue(user, state)
             self.drop_texts(user, state, state.texts_waiting)
-            for key in layout.seen_keys(user, {*state.seen.numbers, *state.seen.unsaved}):
-                self.put(key, None)
+            if not ids_stay:
+                self._drop_ids(user, state.seen)
             self.meta.users -= 1
             if state.due != NEVER:
                 self.effects.fired.append(layout.timer_key(state.due, user.encode()))
@@ -342,7 +370,7 @@ class Turn:
             effects.timed.clear()  # some of them are removed
         for user in sorted(self._renewed):
             if (alias := self._aliases[user]) is not None:
-                forget_old_ids(alias)
+                effects.forgotten_ids += layout.put_ids(user, alias.seen, puts)
             puts[layout.alias_key(user)] = layout.encode_alias(alias) if alias else None
         for user in self._changed:
             effects.snapshots.append(snapshot(user, self._users[user]))

@@ -88,7 +88,7 @@ USER_4 = msgspec.structs.replace(USER_3, plan=7, unknown={"purchase|count|86400|
 META_5 = msgspec.structs.replace(
     META_4, definitions=3, fingerprint=2**53 - 1, epoch=7, swept=6, terms={"view|count|3600|": 1, "@click|shoes": 7}
 )
-ALIAS = layout.Alias("用户", 1_700_000_100.5, 4, {2**64 - 1: 1_700_000_000})
+ALIAS = layout.Alias("用户", 1_700_000_100.5, 4, Seen({2**64 - 1: 1_700_000_000}))
 
 
 def full_chunk() -> bytes:
@@ -112,6 +112,7 @@ OLD = (
     "user-4",
     "user-new-4",
     "meta-4",
+    "alias",
 )
 #: name → bytes of now
 RECORDS = {
@@ -123,7 +124,7 @@ RECORDS = {
     "vectors-new": layout.encode_vectors(Vectors()),
     "neighbour": layout.encode_neighbour(Neighbour(2, 7, b"\x04<", b"\x05<")),
     "meta-5": layout.encode_meta(META_5),
-    "alias": layout.encode_alias(ALIAS),
+    "alias-2": layout.encode_alias(ALIAS),
     "guard": layout.encode_guard(GUARD),
     "moment": layout.encode_moment(1_700_000_100.5),
     "offset": layout.encode_offset(1_234_567_890_123),
@@ -189,5 +190,6 @@ def test_old_bytes_are_read_as_they_were_meant() -> None:
     assert layout.decode_meta(old["meta-5"]) == META_5
     assert layout.decode_meta(old["meta-4"]) == META_4
     assert layout.decode_alias(old["alias"]) == ALIAS
+    assert layout.decode_alias(old["alias-2"]) == ALIAS
     assert layout.decode_offset(old["offset"]) == (1_234_567_890_123, 0.0)
     assert layout.timer_parts(old["key-timer"]) == (1_700_003_720.063, b"u")

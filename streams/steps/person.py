@@ -1,0 +1,37 @@
+"""All ids of one person: the newest that were merged into a user are in the user's state, the others in records of
+their own, so that neither the state grows nor an id is forgotten that an erasure has to find."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from state import layout
+from state.user import UserState
+from streams.steps.turn import Turn
+
+#: merged ids in a user's state
+MOST_ALIASES: Final = 64
+
+
+def keep_aliases(turn: Turn, user: str, state: UserState, more: Iterable[str] = ()) -> None:
+    """Put all but the newest merged ids, and ``more``, into records of their own."""
+    spare = state.aliases[:-MOST_ALIASES]
+    del state.aliases[:-MOST_ALIASES]
+    for alias in (*more, *spare):
+        turn.put_alias_record(user, alias, layout.encode_moment(state.time))
+
+
+def aliases(turn: Turn, user: str, state: UserState | None) -> tuple[list[str], list[str]]:
+    """The ids that were merged into the user: those in the state, and the older ones."""
+    return ([], []) if state is None else (state.aliases, older_aliases(turn, user, state))
+
+
+def older_aliases(turn: Turn, user: str, state: UserState) -> list[str]:
+    """The merged ids that are not in the state; there are none before the state has as many as it may."""
+    return turn.alias_records(user, float("inf")) if len(state.aliases) >= MOST_ALIASES else []
+
+
+def drop_aliases(turn: Turn, user: str, aliases: Iterable[str]) -> None:
+    for alias in aliases:
+        turn.put_alias_record(user, alias, None)
