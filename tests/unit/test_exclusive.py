@@ -137,7 +137,7 @@ def test_a_group_that_becomes_exclusive_keeps_the_membership_with_the_best_claim
     partition.redefine(SEGMENTS)
     partition.models = models
     partition.events(view(10))
-    assert partition.told()[3:] == [("fashion", "exited", "definition", 0.0), ("sport", "exited", "definition", 0.0)]
+    assert partition.told()[3:] == [("fashion", "exited", "definition", 10.0), ("sport", "exited", "definition", 10.0)]
 
 
 def test_a_segment_that_the_head_does_not_know_yet_is_held_alone() -> None:
