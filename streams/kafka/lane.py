@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import Protocol
 
+from streams.kafka.encode_queue import EncodeQueue, Entry
 from streams.kafka.encoding import BatchEncoder, EncoderAwayError
 from streams.kafka.refresh_queue import RefreshQueue
 from streams.kafka.share import FairShare
@@ -36,8 +37,11 @@ READ_QUEUE = 2_000
 _ABREAST = 2
 #: users handed over for one turn, so that a large batch does not hold up the events of its partition
 _TURN_USERS = 32
-#: of a batch, for those who can wait, however many cannot
-_LATER_SHARE = 16
+#: records that wait for the turns of one partition, from which on those who can wait have a small share of the time
+BEHIND = 1_000
+_LATER_SECONDS = 0.1
+#: seconds between two looks whether that is over, at least and at most
+_TICK, _MOST_REST = 0.01, 0.5
 #: seconds that a piece of a refresh should take, and the share of the time for refreshes when nobody waits: turns and
 #: the models share a processor with them, and a followed user whose vectors move all the time is refreshed all the time
 _REFRESH_SECONDS = 0.05
@@ -51,6 +55,8 @@ class EncodeTarget(Protocol):
 
     @property
     def number(self) -> int: ...
+    @property
+    def queued(self) -> int: ...
     @property
     def queued_users(self) -> int: ...
     async def read_queue(self, after: str, most: int) -> list[str]: ...
@@ -74,13 +80,10 @@ class _Backlog:
     """None of those is known to have a text that waits."""
 
 
-Waiting = dict[tuple[int, str], tuple[EncodeTarget, float]]
-
-
 class EncodeLane:
-    """Users wait here once, however often they are offered. Who wrote something comes before those whose neighbourhood
-    or behaviour alone changed: a crowd that follows somebody holds up nobody's comment. Refreshes of followers run when
-    nobody waits, and have a small share of the time where somebody always does."""
+    """Users wait here once, however often they are offered. Refreshes of followers run when nobody waits, and have a
+    small share of the time where somebody always does. So have those who can wait, while events wait for their turns:
+    the models and the turns share a processor."""
 
     def __init__(
         self,
@@ -96,8 +99,8 @@ class EncodeLane:
         self._encoder = BatchEncoder(definitions, metrics, executor)
         self._batch = batch
         self._metrics = metrics
-        self._waiting: Waiting = {}
-        self._later: Waiting = {}
+        self._queue: EncodeQueue[EncodeTarget] = EncodeQueue()
+        self._later_share = FairShare(batch, piece=_LATER_SECONDS)
         self._most = most
         self._low = most // 2
         self._chunk = max(1, min(READ_QUEUE, most // 4))
@@ -110,8 +113,6 @@ class EncodeLane:
         self._choosing = asyncio.Lock()
         self._steps = 0
         self._failures = 0
-        self._in_flight: dict[tuple[EncodeTarget, str], float] = {}
-        """Who is being encoded or committed, and since when he waited; not to be read before that is done."""
 
     def attach(self, target: EncodeTarget) -> None:
         """A partition came to this worker: whoever waits in its store is read when there is room."""
@@ -134,15 +135,9 @@ class EncodeLane:
         self._note()
 
     def _take(self, target: EncodeTarget, users: list[str], since: float, most: int, *, later: bool = False) -> None:
-        number, waiting = target.number, self._later if later else self._waiting
+        number = target.number
         for user in users:
-            key = (number, user)
-            if key in self._waiting or (later and key in self._later):
-                continue
-            if len(waiting) < most:
-                if not later:
-                    self._later.pop(key, None)
-                waiting[key] = (target, since)
+            if self._queue.put(target, user, since, most, later=later):
                 continue
             if (backlog := self._backlogs.get(number)) is None:
                 self._backlogs[number] = _Backlog(target, since, later=later)
@@ -162,25 +157,21 @@ class EncodeLane:
         if self._targets.get(target.number) is target:
             del self._targets[target.number]
             self._backlogs.pop(target.number, None)
-        self._waiting = {key: entry for key, entry in self._waiting.items() if entry[0] is not target}
-        self._later = {key: entry for key, entry in self._later.items() if entry[0] is not target}
+        self._queue.drop(target)
         self._refreshes.drop(target)
         self._note()
 
     @property
     def depth(self) -> int:
         """Users that wait, in memory or on disk, or are being encoded: 0 means that all is done."""
-        here = len(self._waiting) + len(self._later) + len(self._in_flight)
+        here = len(self._queue) + len(self._queue.under_way)
         return max(sum(target.queued_users for target in self._targets.values()), here)
 
     @property
     def age(self) -> float:
         """Seconds that the user in front has waited, those that are being encoded included."""
-        if self._in_flight:
-            return time.monotonic() - min(self._in_flight.values())
-        for _, since in (self._waiting or self._later).values():
-            return time.monotonic() - since
-        return 0.0
+        since = self._queue.since()
+        return time.monotonic() - since if since is not None else 0.0
 
     @property
     def idle(self) -> bool:
@@ -190,7 +181,7 @@ class EncodeLane:
     @property
     def _some(self) -> bool:
         """Something waits."""
-        return bool(self._waiting or self._later or self._backlogs or self._refreshes)
+        return bool(self._queue or self._backlogs or self._refreshes)
 
     def _note(self) -> None:
         if self._some:
@@ -201,13 +192,12 @@ class EncodeLane:
     @property
     def _ready(self) -> bool:
         """There is somebody to take: refreshes and what is left on disk alone wait until all under way is done."""
-        return next(self._free(), None) is not None if self._in_flight else self._some
+        return next(self._queue.free(), None) is not None if self._queue.under_way else self._some
 
-    def _free(self, *sorts: Waiting) -> Iterator[tuple[tuple[int, str], tuple[EncodeTarget, float]]]:
-        """Who waits and is not under way; ``sorts``: of these only."""
-        for each in chain.from_iterable(sort.items() for sort in sorts or (self._waiting, self._later)):
-            if (each[1][0], each[0][1]) not in self._in_flight:
-                yield each
+    @property
+    def _behind(self) -> bool:
+        """Events wait for their turns."""
+        return any(target.queued > BEHIND for target in self._targets.values())
 
     async def run(self) -> None:
         """Work until cancelled. A batch that fails is logged and its users wait again: nothing is lost."""
@@ -246,22 +236,33 @@ class EncodeLane:
             await self._read_refreshes()
             if len(self._refreshes) and await self._give_refreshes_their_share():
                 return
-            taken = self._take_batch()
+            later_too = not self._behind or self._later_share.due(time.monotonic(), idle=False)
+            taken = self._queue.take(self._batch, later_too=later_too)
+            if not taken and self._queue:
+                await self._rest(self._later_share.wait(time.monotonic(), idle=False))
         if taken:
+            began = time.monotonic()
             await self._encode_waiting(taken)
+            if later_too:
+                ended = time.monotonic()
+                self._later_share.took(ended - began, ended, len(taken))
+
+    async def _rest(self, seconds: float) -> None:
+        """Until something comes, at most a moment: then it is seen whether events still wait."""
+        self._wake.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), min(max(seconds, _TICK), _MOST_REST))
 
     async def _give_refreshes_their_share(self) -> bool:
         """Whether a piece of a refresh was done. Nobody must be in two batches: it waits for those under way."""
-        waits = bool(self._waiting or self._later or self._backlogs)
-        if self._in_flight and not waits:
+        waits, under_way = bool(self._queue or self._backlogs), self._queue.under_way
+        if under_way and not waits:
             return False  # soon nothing is under way
-        if (pause := self._refresh_share.wait(time.monotonic(), not waits)) > 0.0:
+        if (pause := self._refresh_share.wait(time.monotonic(), not waits and not self._behind)) > 0.0:
             if not waits:
-                self._wake.clear()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), pause)
+                await self._rest(pause)
             return False
-        while self._in_flight:
+        while under_way:
             self._drained.clear()
             await self._drained.wait()
         began = time.monotonic()
@@ -288,9 +289,8 @@ class EncodeLane:
         A pass begins when the lane runs low, and not sooner: its beginning skips what RocksDB has of those encoded.
         """
         for number, backlog in list(self._backlogs.items()):
-            if len(self._later if backlog.later else self._waiting) > (
-                self._most - self._chunk if backlog.after else self._low
-            ):
+            waiting = self._queue.later if backlog.later else self._queue.first
+            if len(waiting) > (self._most - self._chunk if backlog.after else self._low):
                 continue
             try:
                 users = await backlog.target.read_queue(backlog.after, self._chunk)
@@ -301,8 +301,8 @@ class EncodeLane:
                 continue  # the partition left meanwhile
             del self._backlogs[number]
             self._backlogs[number] = backlog  # behind the others, for the room that is left next time
-            waiting = [user for user in users if (backlog.target, user) not in self._in_flight]
-            self._take(backlog.target, waiting, backlog.since, self._most, later=backlog.later)
+            free = [user for user in users if (backlog.target, user) not in self._queue.under_way]
+            self._take(backlog.target, free, backlog.since, self._most, later=backlog.later)
             if len(users) == self._chunk:
                 backlog.after = users[-1]
             elif backlog.missed:
@@ -310,29 +310,17 @@ class EncodeLane:
             else:
                 del self._backlogs[number]
 
-    def _take_batch(self) -> list[tuple[tuple[int, str], tuple[EncodeTarget, float]]]:
-        """The first who wait and are not under way, and some of those who can wait longer."""
-        later = list(islice(self._free(self._later), self._batch))
-        kept = min(len(later), self._batch // _LATER_SHARE)
-        taken = list(islice(self._free(self._waiting), self._batch - kept))
-        taken += later[: self._batch - len(taken)]
-        for key, (target, since) in taken:
-            (self._waiting if key in self._waiting else self._later).pop(key)
-            self._in_flight[target, key[1]] = since
-        return taken
-
-    async def _encode_waiting(self, taken: list[tuple[tuple[int, str], tuple[EncodeTarget, float]]]) -> None:
+    async def _encode_waiting(self, taken: list[Entry[EncodeTarget]]) -> None:
         by_target: dict[EncodeTarget, list[str]] = {}
         for (_, user), (target, _) in taken:
             by_target.setdefault(target, []).append(user)
         try:
             await self._encode([(target, users, []) for target, users in by_target.items()], refresh=False)
         except Exception:
-            self._waiting = {**dict(taken), **self._waiting}  # in front, with the time that they have waited
+            self._queue.back(taken)
             raise
         finally:
-            for (_, user), (target, _) in taken:
-                del self._in_flight[target, user]
+            self._queue.done(taken)
             self._drained.set()
 
     async def _encode_refresh(self) -> int:
@@ -347,13 +335,13 @@ class EncodeLane:
             return 0
         ended = len(users) < most
         under_way = dict.fromkeys(((refresh.target, user) for user in users), time.monotonic())
-        self._in_flight |= under_way
+        self._queue.under_way |= under_way
         try:
             refreshed = [refresh.followee] if ended and not refresh.again else []
             await self._encode([(refresh.target, users, refreshed)], refresh=True)
         finally:
             for key in under_way:
-                del self._in_flight[key]
+                del self._queue.under_way[key]
         if ended:
             self._refreshes.done(refresh)
         else:

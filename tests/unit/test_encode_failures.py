@@ -46,6 +46,10 @@ class Target:
         self.submitted = asyncio.Event()
 
     @property
+    def queued(self) -> int:
+        return 0
+
+    @property
     def queued_users(self) -> int:
         return self.partition.meta.queued
 

@@ -22,6 +22,7 @@ class Target:
         self.number = number
         self.partition = SmallPartition(WORDS)
         self.gone = False
+        self.events = 0
         self.reads: list[int] = []
         self.encoded: list[str] = []
         self.offer_on_submit: list[str] = []
@@ -29,6 +30,10 @@ class Target:
         self.turns: list[int] = []
         self.commits: asyncio.Semaphore | None = None
         self.lane: EncodeLane | None = None
+
+    @property
+    def queued(self) -> int:
+        return self.events
 
     @property
     def queued_users(self) -> int:
@@ -263,5 +268,33 @@ def test_a_comment_is_encoded_before_a_crowd_whose_neighbourhood_changed_and_the
         if crowd[-1] not in target.encoded:
             await lane.step()
             assert crowd[-1] in target.encoded
+
+    asyncio.run(run())
+
+
+def test_while_events_wait_for_their_turns_who_can_wait_has_a_small_share_and_who_wrote_something_all_of_it(
+    executor: ThreadPoolExecutor,
+) -> None:
+    async def run() -> None:
+        target = Target()
+        lane = lane_for(executor, target, most=1_000, batch=16)
+        crowd = [f"fan{number:03}" for number in range(64)]
+        for user in crowd:
+            target.partition.events(comment(0, COOKING, user=user, id=user))
+        target.events = 100_000
+        lane.offer(target, [], crowd)
+        await lane.step()
+        first = len(target.encoded)
+        assert first == 16  # their share was due; now it is others' time
+        target.comment("writer")
+        await lane.step()
+        assert target.encoded[16:] == ["writer"]
+        running = asyncio.create_task(lane.run())
+        await until(lambda: len(target.encoded) > 17)  # they go on all the same
+        target.events = 0
+        await until(lambda: lane.idle)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert sorted(set(target.encoded)) == [*crowd, "writer"]
 
     asyncio.run(run())

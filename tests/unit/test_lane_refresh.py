@@ -21,6 +21,10 @@ class Followers:
         self._asked = asked
 
     @property
+    def queued(self) -> int:
+        return 0
+
+    @property
     def queued_users(self) -> int:
         return 0
 

@@ -37,11 +37,11 @@ def test_a_hundred_thousand_refreshes_are_offered_within_a_second_however_often(
     queue: RefreshQueue[Target] = RefreshQueue(200_000)
     target = Target()
     followees = [f"f{number}" for number in range(100_000)]
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(2):
         queue.offer(target, followees)
     assert len(queue) == 100_000
-    assert time.perf_counter() - began < 1.0  # quadratic, it would be hours
+    assert time.process_time() - began < 1.0  # quadratic, it would be hours
 
 
 def test_what_finds_no_room_is_read_from_the_store() -> None:
