@@ -113,6 +113,8 @@ class Meta(msgspec.Struct):
     """The epoch that all users were checked at."""
     terms: dict[str, int] = {}
     """Key of a term → epoch at which the partition began to count it; what a user did before is not known."""
+    refused: dict[str, int] = {}
+    """Dead letters by reason code; those before the release that counts them are not among them."""
 
 
 class Guard(msgspec.Struct, array_like=True):

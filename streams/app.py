@@ -8,6 +8,7 @@ import faulthandler
 import gc
 import logging
 import os
+import socket
 import sys
 import time
 from collections import Counter
@@ -34,9 +35,11 @@ from streams.kafka.output import FencedError
 from streams.kafka.partition import Partition
 from streams.kafka.replicas import Group, Replicas
 from streams.kafka.standby import Standby
+from streams.kafka.workers import Workers
 from streams.kafka.writer import PartitionWriter
+from streams.ops.directory import advertised
 from streams.ops.lag import LagMonitor, PartitionLag
-from streams.ops.lifetime import Lifetime
+from streams.ops.lifetime import Lifetime, end_tasks
 from streams.ops.metrics import Metrics
 from streams.ops.outage import Outage
 from streams.ops.server import WebServer, build_web
@@ -183,6 +186,7 @@ class Worker:
         self._watchdog = Watchdog(settings.stuck_seconds)
         self._lag = LagMonitor(conf, settings.installation, self.metrics, beacon=(self.topics.events, 0))
         self.web = WebServer(build_web(self.service, self.metrics))
+        self._workers = Workers(conf, self.topics.workers, self.service.directory, self.service.report)
         self._stop = asyncio.Event()
         self._hangs = False
 
@@ -251,8 +255,11 @@ class Worker:
             self._standby.start()
         life.opened("page", self.web.stop)
         await self._listen()
+        life.opened("workers' directory", self._workers.stop)
+        self._workers.start()
         tasks = [
             asyncio.create_task(self.lane.run(), name="encode-lane"),
+            asyncio.create_task(self._workers.run(), name="workers"),
             asyncio.create_task(
                 watch_lag(self.service, self._look, self.settings.lag_interval, self._watchdog, self._stuck), name="lag"
             ),
@@ -262,7 +269,7 @@ class Worker:
             tasks.append(asyncio.create_task(self._replicas.run(), name="replicas"))
         for task in tasks:
             task.add_done_callback(self._task_ended)
-        life.opened("tasks of the worker", partial(_end_tasks, tasks))
+        life.opened("tasks of the worker", partial(end_tasks, tasks))
         life.opened("consumer", self.faust.stop)
         life.opened("partitions", self.host.stop)
         await start_faust(self.faust, self._stop)
@@ -275,15 +282,10 @@ class Worker:
             raise WorkerError(self.service.failure)
 
     async def _listen(self) -> None:
-        host, port = self.settings.web_host, self.settings.web_port
-        try:
-            await self.web.start(host, port)
-        except OSError as error:
-            why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-            raise WorkerError(
-                f"the page cannot listen at {host}:{port} ({why.lower()}): let SEGMENTS_WEB_PORT name another port"
-            ) from error
+        host = self.settings.web_host
+        await self.web.start(host, self.settings.web_port)
         log.info("page, metrics and health at http://%s:%d", host, self.web.port)
+        self.service.url = advertised(self.settings.advertised_url, host, self.web.port, socket.gethostname())
 
     def _end(self, why: str) -> None:
         """In order: what it stands on is no longer as it was."""
@@ -317,12 +319,6 @@ def calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(1_000_000, 10, 100)
-
-
-async def _end_tasks(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def run_worker(settings: Settings, life: Lifetime) -> None:

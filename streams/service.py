@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,16 +18,19 @@ from state.windows import SCALES, TallySpec, total_at
 from streams.kafka.agents import Host
 from streams.kafka.heads import HeadsFollower
 from streams.kafka.lane import EncodeLane, PartitionGoneError
-from streams.kafka.partition import State
+from streams.kafka.partition import Partition, State
 from streams.kafka.standby import Standby
 from streams.kafka.writer import PartitionWriter
+from streams.ops.directory import Directory
 from streams.ops.lag import PartitionLag
-from streams.ops.metrics import LANES, Metrics, by_label, quantile
+from streams.ops.metrics import LANES, Metrics, quantile
 from streams.ops.outage import Outage
 from streams.ops.view import (
     HeadStatus,
     Latency,
     Membership,
+    NotHereError,
+    Owner,
     PartitionStatus,
     SegmentStatus,
     UserView,
@@ -39,6 +43,7 @@ from streams.steps.effects import Emitted
 from streams.steps.in_force import InForce
 from streams.steps.partitioner import partition_of
 from streams.steps.segments import Plan
+from streams.wire.workers import PartitionReport, WorkerReport
 
 RECENT_CHANGES = 200
 #: a turn or a restore's progress that takes longer than this means that the worker is stuck (seconds)
@@ -76,6 +81,7 @@ class Service:
         heads: HeadsFollower,
         standby: Standby | None = None,
         outage: Outage | None = None,
+        directory: Directory | None = None,
     ) -> None:
         self._worker = worker
         self._definitions = definitions
@@ -92,6 +98,10 @@ class Service:
         self._rates = (0.0, 0.0)
         self._outage = outage or Outage("", self._started_at)
         self._was_ready = False
+        self._machine = socket.gethostname()
+        self.directory = directory or Directory(worker, self._machine, partitions)
+        self.url = ""
+        """Where other workers reach this one's page."""
         self.failure: str = ""
 
     # noting
@@ -142,6 +152,23 @@ class Service:
         held = ", fetching is held" if partition.held else ""
         return f"{found}; {doing}, {partition.queued} records are queued{held}"
 
+    def report(self) -> WorkerReport:
+        """What this worker tells the others."""
+        return WorkerReport(
+            worker=self._worker, url=self.url, host=self._machine, started_at=self._started_at,
+            generation=self._host.generation,
+            partitions=[self._report(each) for each in self._host.partitions.values()],
+        )  # fmt: skip
+
+    def _report(self, partition: Partition) -> PartitionReport:
+        if partition.state is not State.RUNNING:
+            return PartitionReport(partition=partition.number)
+        meta = partition.writer.meta
+        return PartitionReport(
+            partition=partition.number, known=True, users=meta.users, events=meta.events, changes=meta.changes,
+            members=meta.members, refused=meta.refused,
+        )  # fmt: skip
+
     def positions(self) -> dict[tuple[str, int], int]:
         """Next offsets to be processed, of the partitions that run."""
         found: dict[tuple[str, int], int] = {}
@@ -157,6 +184,9 @@ class Service:
         ready, _ = self.ready()
         partitions = [self._partition(number) for number in sorted(self._host.partitions)]
         members = self._members()
+        now = time.time()
+        self.directory.note(self.report(), now)
+        together = self.directory.together(now)
         events = sum(each.writer.meta.events for each in self._running())
         changes = sum(each.writer.meta.changes for each in self._running())
         return WorkerStatus(
@@ -170,10 +200,11 @@ class Service:
             events_per_second=self._rates[0],
             changes_total=changes,
             changes_per_second=self._rates[1],
-            dead_letters=by_label(self._metrics.dead_letters),
+            dead_letters=together.refused,
             segments=[
                 SegmentStatus(
-                    id=segment.id, kind=segment.kind, text=segment.text, users=members.get(segment.id, 0),
+                    id=segment.id, kind=segment.kind, text=segment.text,
+                    users=together.members.get(segment.id, 0), here=members.get(segment.id, 0),
                     version=segment.version, enter=segment.enter, exit=segment.exit,
                 )
                 for segment in self._definitions().plan.segments.values()
@@ -187,18 +218,19 @@ class Service:
                 for group, head in sorted(self._definitions().models.heads.items())
             ],
             recent_changes=list(self._recent),
+            all_workers=together,
         )  # fmt: skip
 
     async def user(self, user_id: str) -> UserView | None:
         number = partition_of(user_id, self._count)
         partition = self._host.partitions.get(number)
         if partition is None:
-            return None
+            raise NotHereError(f"partition {number}, which has this user, is with another worker")
         history = [change for change in self._recent if change["user"] == user_id]
         try:
             return await partition.read(lambda writer: describe(writer, self._definitions().plan, user_id, history))
         except PartitionGoneError:
-            return None
+            raise NotHereError(f"partition {number}, which has this user, is being restored or moves") from None
 
     def live(self) -> bool:
         if self.failure or not self._heads.alive:
@@ -223,9 +255,11 @@ class Service:
             return False, f"partitions {', '.join(map(str, sorted(restoring)))} are being restored"
         return True, "ready"
 
-    def owner(self, user_id: str) -> str | None:
-        del user_id  # workers do not know each other's addresses yet
-        return None
+    def owner(self, user_id: str) -> Owner:
+        number = partition_of(user_id, self._count)
+        if number in self._host.partitions:
+            return Owner(partition=number, here=True)
+        return self.directory.owner(number, time.time())
 
     # parts
 

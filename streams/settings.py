@@ -102,6 +102,9 @@ class Settings(BaseSettings):
     torch_threads: int = Field(1, ge=1, description="Threads that torch may use for one operation.")
     web_host: str = Field("127.0.0.1", description="Address of page, metrics and health; loopback by default.")
     web_port: int = Field(6066, ge=0, le=65_535, description="Port of page, metrics and health.")
+    advertised_url: str = Field(
+        "", description="Where other workers reach this one's page, as http://host:port; empty: web_host and web_port."
+    )
     lag_interval: float = Field(2.0, gt=0, description="Seconds between two looks at the broker's end offsets.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Log level.")
     value_format: Literal["change", "audience"] = Field(

@@ -142,6 +142,11 @@ class Host:
     def consumer(self) -> Consumer:
         return cast(Consumer, self._app.consumer)
 
+    @property
+    def generation(self) -> int:
+        """Of the group, when it was given its partitions; it only grows."""
+        return int(self._app.consumer_generation_id or 0)
+
     async def _route(self, stream: StreamT[Any]) -> None:
         # noack: a batch is acked when its partition has committed it (step 5)
         async for event in cast(Any, stream).noack().events():

@@ -15,6 +15,7 @@ from state.layout import Meta
 from streams.kafka.admin import MIN_IN_SYNC, WHY_IN_SYNC, AdminError, Connection, offsets, unsafe_topics
 from streams.kafka.losses import Losses, lost_in
 from streams.kafka.positions import read_positions
+from streams.ops.outage import CLIENTS
 from streams.steps import installation as steps
 from streams.steps.installation import Present
 from streams.wire.topics import Topics
@@ -98,7 +99,7 @@ class Identity:
         on_lost: Callable[[str, int], None] = lambda _topic, _count: None,
     ) -> None:
         self._conf = dict(conf)
-        self._admin = AdminClient(self._conf, logger=log)
+        self._admin = AdminClient(self._conf, logger=CLIENTS)
         self._topics = topics
         self._on_lost = on_lost
         self.present = Present(topics, {}, {})

@@ -11,6 +11,7 @@ from confluent_kafka import ConsumerGroupState, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from streams.kafka.standby import Standby
+from streams.ops.outage import CLIENT_LINE, CLIENTS
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Group:
     """The members of a consumer group as the broker knows them; a worker's client id is its name."""
 
     def __init__(self, conf: Mapping[str, str | int | float | bool], group: str, topic: str) -> None:
-        self._client = AdminClient(dict(conf), logger=log)
+        self._client = AdminClient(dict(conf), logger=CLIENTS)
         self._group = group
         self._topic = topic
 
@@ -87,7 +88,9 @@ class Replicas:
         try:
             members = await asyncio.get_running_loop().run_in_executor(None, self._members)
         except (KafkaException, TimeoutError) as error:
-            log.warning("who is in the group cannot be asked, the standby follows what it did: %s", error)
+            log.warning(
+                "who is in the group cannot be asked, the standby follows what it did: %s", error, extra=CLIENT_LINE
+            )
             return
         if members is None or self._me not in members:
             return

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import NoReturn, Self
 
@@ -20,6 +20,13 @@ log = logging.getLogger(__name__)
 START_PATIENCE = 5.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 Close = Callable[[], Awaitable[object] | object]
+
+
+async def end_tasks(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel all, and wait until they have ended; what they failed of was told by others."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Lifetime:

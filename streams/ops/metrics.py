@@ -64,7 +64,11 @@ class Metrics:
             "Records of source topics that retention removed before they were read.",
             "topic",
         )
-        self.dead_letters = self._counter("segments_dead_letters_total", "Records refused, by short reason.", "reason")
+        self.dead_letters = self._counter(
+            "segments_dead_letters_total",
+            "Records refused by this worker since its start, by short reason; sum over workers.",
+            "reason",
+        )
         self.changes = self._counter(
             "segments_changes_total", "Membership changes committed.", "segment", "change", "origin"
         )
@@ -105,7 +109,11 @@ class Metrics:
         )
         self.assigned_partitions = self._gauge("segments_assigned_partitions", "Partitions assigned to this worker.")
         self.users_cached = self._gauge("segments_users_cached", "Decoded user states held in memory.")
-        self.segment_users = self._gauge("segments_segment_users", "Members of a segment on this worker.", "segment")
+        self.segment_users = self._gauge(
+            "segments_segment_users",
+            "Members of a segment in the partitions of this worker; sum over workers.",
+            "segment",
+        )
         self.head_accuracy = self._gauge(
             "segments_head_accuracy", "Prequential accuracy of a learned head, as a ratio.", "group"
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from importlib import resources
 from urllib.parse import quote
 
@@ -24,7 +26,7 @@ _TEMPLATES = resources.files("streams.ops") / "templates"
 _STATIC = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 #: Put on a lookup that was passed on, so that two workers in disagreement never pass it round.
 _PASSED_ON = "X-Segments-Passed-On"
-_PASS_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
+_PASS_TIMEOUT = aiohttp.ClientTimeout(total=3.0)
 
 _SECURITY = {
     "Content-Security-Policy": (
@@ -71,6 +73,22 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
+class _Told(msgspec.Struct):
+    """Another worker's answer that has no user."""
+
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a lookup came to: the user, or in words why there is none."""
+
+    status: int
+    why: str
+    owner: view.Owner
+    user: UserView | None = None
+
+
 class _Site:
     """The handlers, with what they need."""
 
@@ -105,45 +123,61 @@ class _Site:
                 raise web.HTTPSeeOther("/")
             if (href := view.user_href(user_id)).startswith("/user/"):
                 raise web.HTTPSeeOther(href)
-        code, found, why = await self._lookup(request, user_id)
-        return self._page("user.html", status=code, user_id=user_id, user=found, why=why)
+        answer = await self._lookup(request, user_id)
+        return self._page("user.html", status=answer.status, user_id=user_id, user=answer.user, why=answer.why)
 
     async def api_status(self, _request: web.Request) -> web.Response:
         return _json_response(self._view.status())
 
     async def api_user(self, request: web.Request) -> web.Response:
-        code, found, why = await self._lookup(request, request.match_info["id"])
-        return _json_response(found) if found is not None else _error(code, why)
+        answer = await self._lookup(request, request.match_info["id"])
+        if answer.user is not None:
+            return _json_response(answer.user)
+        owner = {"worker": answer.owner.worker, "url": answer.owner.url} if answer.owner.worker else None
+        return _json_response({"error": answer.why, "owner": owner} if owner else {"error": answer.why}, answer.status)
 
-    async def _lookup(self, request: web.Request, user_id: str) -> tuple[int, UserView | None, str]:
-        """HTTP status, the user, and what to tell when there is none."""
+    async def _lookup(self, request: web.Request, user_id: str) -> _Answer:
+        """The user from whoever looks after it: only the owner says that there is no such user."""
         owner = self._view.owner(user_id)
-        if owner is not None and _PASSED_ON not in request.headers:
-            if not owner.startswith(("http://", "https://")):
-                return 421, None, f"This user is looked after by worker {owner}; ask there."
-            return await self._pass_on(owner, user_id)
-        found = await self._view.user(user_id)
+        if owner.here:
+            return await self._look(user_id, owner)
+        if not owner.worker:
+            why = f"No worker is known to look after partition {owner.partition}, which has this user; try again soon."
+            return _Answer(503, why, owner)
+        if _PASSED_ON in request.headers:  # two workers in disagreement, while partitions move: one hop, no more
+            return _Answer(503, "This worker does not look after the user any more; try again in a moment.", owner)
+        if not owner.url:
+            why = f"Worker {owner.worker} looks after this user, and cannot be reached from here; ask there."
+            return _Answer(421, why, owner)
+        return await self._pass_on(owner, user_id)
+
+    async def _look(self, user_id: str, owner: view.Owner) -> _Answer:
+        try:
+            found = await self._view.user(user_id)
+        except view.NotHereError as error:
+            return _Answer(503, f"{str(error)[:1].upper()}{str(error)[1:]}; try again in a moment.", owner)
         if found is not None:
-            return 200, found, ""
+            return _Answer(200, "", owner, found)
         ready = health.readyz(self._view)
         if ready.status != "ok":
-            return 503, None, f"This worker is not ready ({ready.reason}), so the user may still turn up."
-        return 404, None, "No event of this user has been counted."
+            return _Answer(503, f"This worker is not ready ({ready.reason}), so the user may still turn up.", owner)
+        return _Answer(404, "No event of this user has been counted.", owner)
 
-    async def _pass_on(self, owner: str, user_id: str) -> tuple[int, UserView | None, str]:
+    async def _pass_on(self, owner: view.Owner, user_id: str) -> _Answer:
         assert self._client is not None
         name = quote(user_id, safe="").replace(".", "%2E")
-        url = URL(f"{owner.rstrip('/')}/api/users/{name}", encoded=True)
+        url = URL(f"{owner.url}/api/users/{name}", encoded=True)
         try:
             async with self._client.get(url, headers={_PASSED_ON: "1"}, allow_redirects=False) as answer:
                 body = await answer.read()
                 if answer.status == 200:
-                    return 200, msgspec.json.decode(body, type=UserView), ""
-                told = msgspec.json.decode(body, type=dict[str, str]).get("error", "")
-                return answer.status, None, told or "The worker that looks after this user gave no answer."
-        except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
-            log.warning("lookup passed on to %s failed: %s", owner, type(error).__name__)
-            return 502, None, "The worker that looks after this user did not answer; try again in a moment."
+                    return _Answer(200, "", owner, msgspec.json.decode(body, type=UserView))
+                told = msgspec.json.decode(body, type=_Told).error
+                return _Answer(answer.status, told or f"Worker {owner.worker} gave no answer.", owner)
+        except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
+            log.warning("lookup passed on to %s failed: %s", owner.url, type(error).__name__)
+            why = f"Worker {owner.worker} ({owner.url}), which looks after this user, did not answer; try again soon."
+            return _Answer(502, why, owner)
 
     async def metrics(self, _request: web.Request) -> web.Response:
         self._metrics.ready.set(health.readyz(self._view).status == "ok")
@@ -207,6 +241,10 @@ def build_web(service: ServiceView, metrics: Metrics, clock: Callable[[], float]
     return app
 
 
+class ListenError(RuntimeError):
+    """The page's address cannot be had; the message says which and why."""
+
+
 class WebServer:
     """The application on a socket."""
 
@@ -214,9 +252,15 @@ class WebServer:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
 
     async def start(self, host: str, port: int) -> None:
-        """Listen; port 0 takes a free one. Raises OSError when the address is taken."""
+        """Listen; port 0 takes a free one. Raises ListenError when the address is taken."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+            raise ListenError(
+                f"the page cannot listen at {host}:{port} ({why.lower()}): let SEGMENTS_WEB_PORT name another port"
+            ) from error
 
     @property
     def port(self) -> int:

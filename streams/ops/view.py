@@ -33,12 +33,14 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SegmentStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One segment: ``text`` is its rule or description in words, ``users`` its members on this worker."""
+    """One segment: ``text`` is its rule or description in words, ``users`` its members over all workers, ``here`` those
+    in the partitions of this one."""
 
     id: str
     kind: str
     text: str = ""
     users: int = 0
+    here: int = 0
     version: int = 0
     enter: float | None = None
     exit: float | None = None
@@ -60,8 +62,50 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     p99: float | None = None
 
 
+class WorkerLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker as it last told of itself; ``silent``: that is too long ago for one that works."""
+
+    worker: str
+    url: str
+    heard_at: float
+    silent: bool = False
+    partitions: list[int] = []
+
+
+class Together(msgspec.Struct, frozen=True, kw_only=True):
+    """What all workers of the installation have, by the last report of each partition; ``as_of``: the oldest of these.
+
+    ``unknown``: partitions of which nobody has told yet. ``old``: those of which nobody tells now.
+    """
+
+    as_of: float = 0.0
+    workers: list[WorkerLine] = []
+    unknown: list[int] = []
+    old: list[int] = []
+    users: int = 0
+    events: int = 0
+    changes: int = 0
+    members: dict[str, int] = {}
+    refused: dict[str, int] = {}
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """Who looks after a user: this worker (``here``), or another. ``worker`` "": nobody is known to. ``url`` "": it
+    cannot be asked from here."""
+
+    partition: int = 0
+    here: bool = False
+    worker: str = ""
+    url: str = ""
+
+
+class NotHereError(RuntimeError):
+    """The user's partition cannot be read on this worker just now; the message says why."""
+
+
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the page shows of a worker. ``latency`` is by lane; ``recent_changes`` newest first, as published;
+    """Everything the page shows of a worker. ``all_workers``, ``dead_letters`` and the sizes of ``segments`` are over
+    all workers, the rest is this one's. ``latency`` is by lane; ``recent_changes`` newest first, as published;
     ``standby``: partition → changelog records that its followed state is behind; ``kafka_silent_since``: when Kafka
     last answered, 0 while it does."""
 
@@ -83,6 +127,7 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     encode_queue_age: float = 0.0
     heads: list[HeadStatus] = []
     recent_changes: list[dict[str, Any]] = []
+    all_workers: Together = Together()
 
     @property
     def lag_records(self) -> int | None:
@@ -139,7 +184,7 @@ class ServiceView(Protocol):
         ...
 
     async def user(self, user_id: str) -> UserView | None:
-        """The user as this worker's state has it; None when it has no such user."""
+        """The user as this worker's state has it; None when it has no such user. Raises NotHereError."""
         ...
 
     def live(self) -> bool:
@@ -154,9 +199,8 @@ class ServiceView(Protocol):
         """Whether all is assigned, restored and loaded, and in words what is missing."""
         ...
 
-    def owner(self, user_id: str) -> str | None:
-        """None when this worker looks after the user (or nobody is known to). Else the other worker: its base URL
-        (``http://host:port``), to which the lookup is passed on, or just its name, which is told to who asks."""
+    def owner(self, user_id: str) -> Owner:
+        """Who looks after the user: only they can say that there is no such user."""
         ...
 
 

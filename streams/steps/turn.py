@@ -375,6 +375,9 @@ class Turn:
         for user in self._changed:
             effects.snapshots.append(snapshot(user, self._users[user]))
         self.meta.positions.update(positions)
+        for reject in effects.rejects:
+            code = str(reject.error.code)
+            self.meta.refused[code] = self.meta.refused.get(code, 0) + 1
         puts[layout.POSITION_KEY] = layout.encode_meta(self.meta)
         return effects
 

@@ -94,6 +94,10 @@ class Topics:
         return f"{self.prefix}{self.app}-heads"
 
     @property
+    def workers(self) -> str:
+        return f"{self.prefix}{self.app}-workers"
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """Topics consumed by the worker's group, co-partitioned by user id (internal ones: by explicit partition)."""
         return (self.events, self.labels, self.graph, self.examples, self.reroute)
@@ -123,6 +127,12 @@ class Topics:
             # what was erased goes within a bounded time, however little is written
             "max.compaction.lag.ms": str(7 * _DAY_MS),
         }
+        # each worker writes every few seconds, and what is older than an hour is read by nobody
+        hour = {
+            "cleanup.policy": "compact,delete",
+            "retention.ms": str(_DAY_MS // 24),
+            "segment.ms": str(_DAY_MS // 24),
+        }
         proof = {"cleanup.policy": "delete", "retention.ms": str(RECEIPT_DAYS * _DAY_MS)}
         return [
             TopicSpec(self.events, "what users do", partitions, keep | arrival | big),
@@ -141,4 +151,5 @@ class Topics:
             ),
             TopicSpec(self.examples, "labelled vectors for the trainers (internal)", partitions, week | arrival | big),
             TopicSpec(self.heads, "learned heads (internal)", 1, compact | big),
+            TopicSpec(self.workers, "what the workers tell of themselves (internal)", 1, hour | arrival),
         ]

@@ -16,9 +16,12 @@ from streams.ops.view import (
     HeadStatus,
     Latency,
     Membership,
+    Owner,
     PartitionStatus,
     SegmentStatus,
+    Together,
     UserView,
+    WorkerLine,
     WorkerStatus,
 )
 from streams.wire.emit import Change, Reason, change_value
@@ -61,9 +64,10 @@ class SmallService:
 
     def __init__(self) -> None:
         self.events_per_second = 8_412.0
+        self.lag_as_of = START + 7_204
         self.why_not_ready = ""
         self.alive = True
-        self.elsewhere: dict[str, str] = {}
+        self.elsewhere: dict[str, Owner] = {}
         self.changes = [change(f"u-{n}", "big-spenders", n, n % 3 > 0) for n in range(12, 0, -1)]
         self.changes.insert(1, change(HOSTILE, HOSTILE, 99))
         memberships = [
@@ -105,8 +109,9 @@ class SmallService:
                     restored=120_000 * n,
                     position=5_000_000 + n,
                     users=2_500 * n,
-                    lag_records=[0, 40, 1_250, 98_000][n],
-                    lag_seconds=[0.0, 0.045, 1.9, 130.0][n],
+                    lag_records=[0, 40, 1_250, 98_000][n] if self.lag_as_of else None,
+                    lag_seconds=[0.0, 0.045, 1.9, 130.0][n] if self.lag_as_of else None,
+                    lag_as_of=self.lag_as_of,
                 )
                 for n in range(4)
             ],
@@ -114,6 +119,19 @@ class SmallService:
             events_per_second=self.events_per_second,
             changes_total=48_123,
             changes_per_second=31.4,
+            all_workers=Together(
+                as_of=START + 7_200,
+                workers=[
+                    WorkerLine(worker="worker-1", url="worker-1:6066", heard_at=START + 7_203, partitions=[0, 1, 2, 3]),
+                    WorkerLine(
+                        worker="worker-2", url="worker-2:6066", heard_at=START + 7_000, silent=True, partitions=[4]
+                    ),
+                ],
+                unknown=[5],
+                old=[4],
+                events=22_345_678,
+                changes=91_020,
+            ),
             dead_letters={"not-json": 14, "absurd-time": 3, HOSTILE: 1},
             segments=[
                 SegmentStatus(id="big-spenders", kind="rule", text="3 purchases within 7 days", users=5_120, version=3),
@@ -152,8 +170,8 @@ class SmallService:
     def ready(self) -> tuple[bool, str]:
         return not self.why_not_ready, self.why_not_ready
 
-    def owner(self, user_id: str) -> str | None:
-        return self.elsewhere.get(user_id)
+    def owner(self, user_id: str) -> Owner:
+        return self.elsewhere.get(user_id, Owner(partition=2, here=True))
 
 
 class Site:

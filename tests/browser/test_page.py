@@ -12,8 +12,8 @@ from selenium.common.exceptions import NoSuchElementException, StaleElementRefer
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from streams.ops.view import UserView, WorkerStatus
-from tests.browser.small_service import HOSTILE, SLASHED, Site, SmallService, change
+from streams.ops.view import Owner, UserView, WorkerStatus
+from tests.browser.small_service import HOSTILE, SLASHED, START, Site, SmallService, change
 
 pytestmark = pytest.mark.browser
 
@@ -49,6 +49,8 @@ def follow(driver: webdriver.Chrome, text: str) -> None:
 
 
 def resize(driver: webdriver.Chrome, width: int, height: int = 900, scheme: str = "light") -> None:
+    driver.get("about:blank")  # the page of the test before has lost its server
+    severe(driver)
     driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
@@ -75,6 +77,12 @@ def test_page_shows_flow_segments_and_changes(site: Site, chromium: webdriver.Ch
     assert "restoring" in text_of(chromium, "#partitions")
     assert "not-json" in text_of(chromium, "#dead")
     assert "91.3 %" in text_of(chromium, "#heads")
+    assert "Without partition 5" in text_of(chromium, "#segments")
+    assert "Nobody tells now of partition 4" in text_of(chromium, "#segments")
+    assert "not heard of now" in text_of(chromium, "#workers")
+    assert "12.3M counted here, 22.3M in all" in text_of(chromium, "#flow")
+    assert "all workers" in text_of(chromium, "#h-segments")
+    assert "this worker" in text_of(chromium, "#h-partitions")
     assert text_of(chromium, ".pill") == "Ready"
     overflow = chromium.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
     assert overflow <= 0, "the page is wider than the window"
@@ -96,6 +104,17 @@ def test_page_follows_the_service_without_a_reload(site: Site, chromium: webdriv
     assert text_of(chromium, ".pill") == "Not ready"
     assert chromium.execute_script("return window.sameDocument")
     assert severe(chromium) == []
+
+
+def test_old_and_unknown_lag_are_shown_as_such(site: Site, chromium: webdriver.Chrome) -> None:
+    resize(chromium, 1280)
+    site.service.lag_as_of = START + 7_000
+    chromium.get(site.url)
+    assert "as of 3 min 25 s ago" in text_of(chromium, "#lag")
+    site.service.lag_as_of = 0.0
+    chromium.get(site.url)
+    assert text_of(chromium, "#lag").startswith("unknown")
+    assert "Kafka has not told yet" in text_of(chromium, "#lag")
 
 
 def test_paused_page_stands_still_and_resumes(site: Site, chromium: webdriver.Chrome) -> None:
@@ -234,23 +253,42 @@ def test_every_answer_forbids_foreign_and_inline_content(site: Site) -> None:
     assert site.get("/static/%2e%2e%2fserver.py")[0] == 404
 
 
-def test_user_of_another_worker_is_looked_up_there_and_never_passed_round(site: Site) -> None:
+def test_user_of_another_worker_is_looked_up_there(site: Site) -> None:
     other = Site(SmallService())
+    there = Owner(partition=2, worker="worker-2", url=other.url)
     try:
         only_there = "lives-elsewhere"
         other.service.users[only_there] = msgspec.structs.replace(other.service.users["u-1"], user=only_there)
-        site.service.elsewhere = {only_there: other.url, "..": other.url, SLASHED: other.url, "nobody": other.url}
-        other.service.elsewhere = dict.fromkeys(site.service.elsewhere, site.url)  # both believe it is the other's
+        site.service.elsewhere = dict.fromkeys((only_there, "..", SLASHED, "nobody"), there)
         for user in (only_there, "%2e%2e", "shop%2F%C3%BC%20%3F%23%252F%26.."):
             code, _, body = site.get(f"/api/users/{user}")
             assert code == 200, body
             assert msgspec.json.decode(body, type=UserView).memberships
         assert b"the learned head is sure" in site.get(f"/user/{only_there}")[2]
-        assert site.get("/api/users/nobody")[0] == 404
-        site.service.elsewhere["nobody"] = "worker-2"
         code, _, body = site.get("/api/users/nobody")
-        assert code == 421
-        assert "worker-2" in json.loads(body)["error"]
+        assert (code, json.loads(body)["error"]) == (404, "No event of this user has been counted.")
     finally:
         other.stop()
-    assert site.get(f"/api/users/{only_there}")[0] == 502
+    code, _, body = site.get(f"/api/users/{only_there}")
+    assert code == 502
+    assert json.loads(body)["owner"] == {"worker": "worker-2", "url": other.url}
+
+
+def test_only_the_owner_says_that_a_user_is_unknown_and_no_lookup_is_passed_round(site: Site) -> None:
+    other = Site(SmallService())
+    try:
+        site.service.elsewhere = {"nobody": Owner(worker="worker-2", url=other.url)}
+        other.service.elsewhere = {"nobody": Owner(worker="worker-1", url=site.url)}  # each believes it is the other's
+        code, _, body = site.get("/api/users/nobody")
+        assert code == 503
+        assert "does not look after the user any more" in json.loads(body)["error"]
+    finally:
+        other.stop()
+    site.service.elsewhere["nobody"] = Owner(worker="worker-2")
+    code, _, body = site.get("/api/users/nobody")
+    assert code == 421
+    assert "worker-2" in json.loads(body)["error"]
+    site.service.elsewhere["nobody"] = Owner(partition=3)
+    code, _, body = site.get("/api/users/nobody")
+    assert code == 503
+    assert "partition 3" in json.loads(body)["error"]

@@ -83,6 +83,7 @@ META_4 = msgspec.structs.replace(
     META_3,
     installation=layout.Installation("shop-", "segments", 8, "murmur2", {"shop-user-events": "4mWvSUVYQpKB4yCWBY1nbQ"}),
     lost=5,
+    refused={"not-json": 3},
 )
 USER_4 = msgspec.structs.replace(USER_3, plan=7, unknown={"purchase|count|86400|": 1_700_000_000.25}, known_at=1.75e9)
 META_5 = msgspec.structs.replace(

@@ -190,7 +190,7 @@ def test_the_schema_refuses_the_definitions_that_the_service_refuses(definition:
 
 def test_the_asyncapi_document_has_every_public_topic_with_its_configuration() -> None:
     specs = {spec.name: spec for spec in TOPICS.specs(1)}
-    internal = {TOPICS.changelog, TOPICS.graph, TOPICS.reroute, TOPICS.examples, TOPICS.heads}
+    internal = {TOPICS.changelog, TOPICS.graph, TOPICS.reroute, TOPICS.examples, TOPICS.heads, TOPICS.workers}
     channels = {channel["address"]: channel for channel in ASYNCAPI["channels"].values()}
     assert set(channels) == set(specs) - internal
     for name, channel in channels.items():
