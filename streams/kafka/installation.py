@@ -29,6 +29,8 @@ _COORDINATOR_MOVES = (
     KafkaError.NOT_COORDINATOR,
 )
 _POLL_SECONDS = 0.1
+#: how long a partition that is opened waits for topics that are not there
+_PATIENCE = 10.0
 #: Kafka's id of a topic of a broker that gives none
 _NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 
@@ -140,16 +142,32 @@ class Identity:
 
     def admit(self, partition: int, meta: Meta) -> None:
         """Compare a partition's restored position record, complete it, and count what retention took before it was
-        read. Raises InstallationError, AdminError."""
+        read. Raises InstallationError."""
         if meta.installation is not None:
             _refuse(steps.mismatch(meta.installation, self.present))
         keys = [(topic, partition) for topic in self._topics.sources]
-        low, high = offsets(self._admin, keys, "start"), offsets(self._admin, keys, "end")
+        low, high = self._bounds(keys)
         for topic, _ in keys:
             _refuse(steps.rewound(topic, partition, meta.positions.get(topic, 0), high[topic, partition]))
         first = {topic: low[topic, partition] for topic, _ in keys}
         for topic, count in steps.admit(meta, self.present, self.partitions, first).items():
             self._tell(topic, partition, count)
+
+    def _bounds(self, keys: list[tuple[str, int]]) -> tuple[dict[tuple[str, int], int], dict[tuple[str, int], int]]:
+        """The first offset that is kept and the next that will be given. A broker that starts may not know its topics
+        yet, and a topic that is made anew is away for a moment."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return offsets(self._admin, keys, "start"), offsets(self._admin, keys, "end")
+            except AdminError as error:
+                _refuse(self.changed())
+                if time.monotonic() > deadline:
+                    raise InstallationError(
+                        f"{error}. A topic that was deleted is made anew by `segments topics`, and "
+                        "`segments accept-topic` goes on with it"
+                    ) from error
+            time.sleep(_POLL_SECONDS)
 
     def judge(self, losses: Iterable[Losses]) -> None:
         """Which of the gaps that turns met retention made. Those stay where they are when the brokers do not answer."""
@@ -192,7 +210,7 @@ class Identity:
 
 
 def warn_of_unsafe_topics(conf: Connection, topics: Topics) -> None:
-    """In one line of the log. Raises AdminError."""
+    """In one line of the log, where a broker that is lost takes acknowledged records with it. Raises AdminError."""
     if unsafe := unsafe_topics(conf, topics.by_partition):
         log.warning(
             "%s is 1 although there are several replicas, so that %s: %s", MIN_IN_SYNC, WHY_IN_SYNC, ", ".join(unsafe)

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from state.seen import MOST_IDS
 from streams.kafka.background import Background
+from streams.kafka.installation import InstallationError
 from streams.kafka.lane import EncodeLane, PartitionGoneError
 from streams.kafka.output import AbortedError, FencedError
 from streams.kafka.scrub import Scrubber
@@ -210,8 +211,8 @@ class Partition:
                 if not await self._work_in_background(loop, idle=not work) and not work:
                     await self._sleep()
             self.state = State.STOPPED
-        except FencedError as error:
-            self.state = State.FENCED
+        except (FencedError, InstallationError) as error:
+            self.state = State.FENCED if isinstance(error, FencedError) else State.FAILED
             log.warning("partition %d: %s", self.number, error)
             self._on_failed(self, error)
         except Exception as error:

@@ -142,6 +142,11 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
             return None
         return max(partition.lag_seconds or 0.0 for partition in self.partitions)
 
+    @property
+    def lost_records(self) -> int:
+        """Records that retention removed before they were read, over all partitions."""
+        return sum(partition.lost for partition in self.partitions)
+
     def lag_age(self, now: float) -> float:
         """How old the oldest of these figures is, in seconds."""
         return max((now - partition.lag_as_of for partition in self.partitions), default=0.0)

@@ -12,9 +12,10 @@ from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[att
 
 from streams.app import make_place, run_audit
 from streams.kafka.acceptance import accept_topic
-from streams.kafka.admin import create_topics
+from streams.kafka.admin import create_topics, offsets
 from streams.kafka.broker import EmbeddedBroker
-from streams.kafka.installation import InstallationError
+from streams.kafka.installation import Identity, InstallationError
+from streams.kafka.losses import Losses
 from streams.settings import Settings
 from streams.tools.child import ChildWorker
 from streams.wire.events import Event
@@ -130,6 +131,16 @@ def test_what_retention_took_unread_is_counted_and_told(
     for future in admin.delete_records([TopicPartition(topics.events, number, -1) for number in range(2)]).values():
         future.result(30.0)
     send_events(broker, topics, *clicks(10, name="new"))
+    told: list[tuple[str, int]] = []
+    losses = Losses(0)  # as a turn notes them that runs into such a gap, and into a transaction's marker
+    (_, end) = offsets(admin, [(topics.events, 0)], "start").popitem()
+    losses.note(topics.events, end - 5, end + 3)
+    losses.note(topics.events, end + 3, end + 4)
+    Identity({"bootstrap.servers": broker.bootstrap}, topics, lambda topic, count: told.append((topic, count))).judge(
+        [losses]
+    )
+    assert (told, losses.found) == ([(topics.events, 5)], 5)
+
     after = start_with_rules("one")
     status = after.wait_idle(60, 60.0)
     assert sum(part["lost"] for part in status["partitions"]) == 30

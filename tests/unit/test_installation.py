@@ -12,8 +12,11 @@ from state import layout
 from state.layout import Installation, Meta
 from state.store import SharedMemory, Store
 from state.user import UserState
+from streams.kafka import admin
+from streams.kafka.admin import TopicDescription, least_in_sync
 from streams.kafka.changelog import StaleStoreError, claim
 from streams.kafka.directory import take_over
+from streams.kafka.installation import warn_of_unsafe_topics
 from streams.kafka.losses import Gap, Losses, lost_in
 from streams.settings import Settings
 from streams.steps.installation import Present, admit, mismatch, rewound, uneven
@@ -137,3 +140,16 @@ def test_local_state_of_an_earlier_release_is_taken_over_if_it_is_ones_own(
     moved.close()
     take_over(settings, TOPICS, memory)  # the new directory is there
     assert sorted(path.name for path in (tmp_path / "one" / "shop").iterdir()) == ["1", "2"]
+
+
+def test_topics_of_which_one_broker_may_lose_what_it_acknowledged_are_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = [(1, {}), (2, {}), (3, {"min.insync.replicas": "1"}), (3, {"min.insync.replicas": "2"})]
+    topics = {f"t{n}": TopicDescription(f"t{n}", 4, copies, config) for n, (copies, config) in enumerate(kept)}
+    monkeypatch.setattr(admin, "describe_topics", lambda *_: topics)
+    warn_of_unsafe_topics({}, TOPICS)
+    (line,) = caplog.messages
+    assert line.startswith("min.insync.replicas is 1")
+    assert line.endswith(": t1, t2")
+    assert [least_in_sync(replication) for replication in (1, 2, 3, 5)] == [1, 1, 2, 2]
