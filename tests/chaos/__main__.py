@@ -21,8 +21,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=3.0, help="at least so long; 3 by default")
     parser.add_argument("--json", type=Path, help="write the report there")
-    for name in ("kills", "restarts", "stops", "wipes", "events"):
+    for name in (
+        "kills", "restarts", "stops", "wipes", "backlogs", "definitions", "poisons", "recreations", "events",
+    ):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=0, help=f"at least so many {name}")
+    parser.add_argument("--audit", action="store_true", help="an audit runs beside the workers")
     parser.add_argument("--users", type=int, default=Plan.users)
     parser.add_argument("--rate", type=float, default=Plan.rate, help="records a second; more if --events need it")
     parser.add_argument("--interval", type=float, default=Plan.interval, help="seconds between two disturbances")

@@ -15,7 +15,8 @@ from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
 from streams.wire.topics import Topics, TopicSpec
 from tests.chaos.fleet import Fleet, Slot
-from tests.chaos.load import RULES, definitions
+from tests.chaos.load import OTHER_RULES, RULES
+from tests.chaos.operators import Audit, Definitions, Staging, poison
 from tests.chaos.producers import Producers
 from tests.forked import ForkServer
 from tests.helpers import settled
@@ -25,7 +26,7 @@ APP = "chaos"
 PARTITIONS = 4
 SESSION = 3.0
 MOST_WORKERS = 3
-LANES = ("fold", "encode", "timers", "graph", "labels", "training", "refresh")
+LANES = ("fold", "encode", "timers", "graph", "labels", "training", "refresh", "definitions")
 STEPS = ("2-3", "3.produced", "3-4", "4-5")
 #: where a worker may be told to die; n is drawn up to the number
 CHECKPOINTS: dict[str, int] = (
@@ -47,12 +48,18 @@ class Plan:
     restarts: int = 0
     stops: int = 0
     wipes: int = 0
+    backlogs: int = 0
+    definitions: int = 0
+    poisons: int = 0
+    recreations: int = 0
     events: int = 0
     users: int = 5_000
     rate: float = 600.0
     """Records a second; more when ``events`` need it."""
     interval: float = 6.0
     """Seconds between two disturbances; less when the quotas need it."""
+    audit: bool = False
+    """An audit runs beside the workers."""
 
 
 @dataclass
@@ -65,6 +72,18 @@ class Outcome:
     broker_restarts: int = 0
     stops: int = 0
     wipes: int = 0
+    backlogs: int = 0
+    """Times that all workers were killed and events came meanwhile."""
+    definitions: int = 0
+    """Versions of the definitions that were applied after the first."""
+    strangers: int = 0
+    """Workers that were started with another file than what is in force."""
+    poisons: int = 0
+    """Records with header names that are no UTF-8."""
+    recreations: int = 0
+    """Times that the staging installation's events were made anew."""
+    audit: str = ""
+    """What the audit beside the workers said last."""
     scale_changes: int = 0
     pauses: int = 0
     seconds: float = 0.0
@@ -93,6 +112,12 @@ class Outcome:
             "broker_restarts": self.broker_restarts,
             "stops": self.stops,
             "wipes": self.wipes,
+            "backlogs": self.backlogs,
+            "definitions": self.definitions,
+            "strangers": self.strangers,
+            "poisons": self.poisons,
+            "recreations": self.recreations,
+            "audit": self.audit,
             "scale_changes": self.scale_changes,
             "pauses": self.pauses,
             "ended_by_themselves": dict(self.ends),
@@ -116,6 +141,19 @@ class Campaign:
         self._deck: list[str] = []
         self._topics = Topics(APP)
         self._broker = EmbeddedBroker(directory / "kafka")
+        self._definitions: Definitions
+        self._staging: Staging | None = None
+        self._audit: Audit | None = None
+
+    def _file(self) -> Path:
+        """The file of a worker that starts: of some, not what is in force, once the quotas have such workers."""
+        files, outcome = self._definitions.files, self._outcome
+        if outcome.definitions and self._draw.random() < 0.2:
+            outcome.strangers += 1
+            return self._draw.choice(
+                [file for number, file in enumerate(files) if number != self._definitions.in_force]
+            )
+        return files[self._definitions.in_force]
 
     def _note(self, what: str) -> None:
         line = f"{time.monotonic() - self._began:7.1f} s  {what}"
@@ -126,29 +164,44 @@ class Campaign:
     def run(self) -> Outcome:
         """The whole campaign."""
         plan = self._plan
-        file = self._directory / "segments.toml"
-        file.write_text(definitions())
         with ForkServer() as server, self._broker:
             create_topics({"bootstrap.servers": self._broker.bootstrap}, _quickly_cleaned(self._topics), 1)
             settings = {
                 "app": APP,
                 "bootstrap": self._broker.bootstrap,
-                "segments_file": str(file),
                 "session_timeout": f"{SESSION:g}",
                 "rocksdb_cache_mb": "64",
             }
+            self._definitions = Definitions(self._directory, settings)
             fleet = Fleet(server, self._directory, settings, self._note)
+            fleet.file_for = self._file
+            beside = Fleet(server, self._directory, settings | {"topic_prefix": Staging.PREFIX}, self._note)
+            beside.file_for = lambda: self._definitions.files[0]
             rate = max(plan.rate, 1.15 * plan.events / (60.0 * plan.minutes))
             producers = Producers(self._broker.bootstrap, self._topics, plan.seed, plan.users, 3, rate)
+            if plan.recreations:
+                self._staging = Staging(self._broker.bootstrap, APP, settings, beside, plan.seed)
+            if plan.audit:
+                self._audit = Audit(settings, self._directory)
             try:
                 self._disturb(fleet, producers)
                 producers.stop()
                 self._note(f"{producers.sent} records sent; settling")
+                if self._staging is not None:
+                    self._staging.close()
                 self._settle(fleet)
+                if self._audit is not None:
+                    self._outcome.audit = self._audit.end()
             finally:
                 fleet.close()
+                beside.close()
+                if self._audit is not None:
+                    self._audit.kill()
             verified = time.monotonic()
-            found = verify(self._broker.bootstrap, APP, rules=RULES, stopped_at=self._stopped_at)
+            others = [rule for rules in OTHER_RULES for rule in rules]
+            found = verify(
+                self._broker.bootstrap, APP, rules=RULES, stopped_at=self._stopped_at, earlier=others
+            )  # fmt: skip
             found.differences[:0] = self._outcome.findings.differences
             self._note(f"verified in {time.monotonic() - verified:.0f} s: {len(found.differences)} differences")
         self._outcome.findings = found
@@ -165,8 +218,13 @@ class Campaign:
             fleet.add(f"worker-{number}")
         producers.start()
         self._wait_ready(fleet)
+        if self._staging is not None:
+            self._staging.start()
+        if self._audit is not None:
+            self._audit.start()
         until = time.monotonic() + 60.0 * plan.minutes
         wanted = plan.kills / 2 + plan.restarts * 1.5 + plan.stops * 2 + plan.wipes
+        wanted += plan.backlogs * 2 + plan.definitions + plan.poisons / 2 + plan.recreations * 2
         interval = min(plan.interval, 60.0 * plan.minutes / max(1.0, wanted) * 0.8)
         while time.monotonic() < until or self._left(fleet, producers):
             due = time.monotonic() + interval * self._draw.uniform(0.5, 1.5)
@@ -183,6 +241,10 @@ class Campaign:
             or outcome.broker_restarts < plan.restarts
             or outcome.stops < plan.stops
             or outcome.wipes < plan.wipes
+            or outcome.backlogs < plan.backlogs
+            or outcome.definitions < plan.definitions
+            or outcome.poisons < plan.poisons
+            or outcome.recreations < plan.recreations
             or producers.sent < plan.events
         )
 
@@ -194,6 +256,10 @@ class Campaign:
             "broker": max(0.0, plan.restarts - outcome.broker_restarts),
             "sleep": max(0.0, plan.stops - outcome.stops),
             "wipe": max(0.0, plan.wipes - outcome.wipes),
+            "backlog": max(0.0, plan.backlogs - outcome.backlogs),
+            "define": max(0.0, plan.definitions - outcome.definitions),
+            "poison": max(0.0, plan.poisons - outcome.poisons),
+            "recreate": max(0.0, plan.recreations - outcome.recreations),
         }
         if not any(weights.values()):
             if not self._deck:
@@ -219,12 +285,32 @@ class Campaign:
             self._sleep_over(fleet, slot)
         elif what == "scale":
             self._scale(fleet)
+        elif what == "backlog":
+            fleet.kill_all(lambda: time.sleep(self._draw.uniform(2.0, 9.0)))  # longer than what absences wait for
+            self._outcome.backlogs += 1
+        elif what == "define":
+            self._define(
+                self._draw.choice([n for n in range(len(self._definitions.files)) if n != self._definitions.in_force])
+            )
+        elif what == "poison":
+            self._outcome.poisons += 1
+            self._note("poison")
+            poison(self._broker.bootstrap, self._topics.events, f"u{self._outcome.poisons}", self._outcome.poisons)
+        elif what == "recreate" and self._staging is not None:
+            self._note("the staging installation's events are made anew")
+            self._staging.recreate(lambda seconds: self._rest(fleet, seconds))
+            self._outcome.recreations += 1
         else:
             self._note("producers pause")
             producers.pause(True)
             self._rest(fleet, self._draw.uniform(1.0, 4.0))
             producers.pause(False)
             self._outcome.pauses += 1
+
+    def _define(self, number: int) -> None:
+        self._definitions.apply(number)
+        self._outcome.definitions += 1
+        self._note(f"definitions {number} applied")
 
     def _restart_broker(self, fleet: Fleet) -> None:
         self._note("broker killed")
@@ -256,6 +342,8 @@ class Campaign:
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(0.1, left))
             fleet.tend()
+            if self._staging is not None:
+                self._staging.tend()
 
     def _wait_ready(self, fleet: Fleet) -> None:
         """Until a worker is ready, so that there is always some work between two disturbances."""
@@ -268,6 +356,8 @@ class Campaign:
 
     def _settle(self, fleet: Fleet) -> None:
         """Until every partition has caught up and nobody waits to be encoded; then all workers stop in order."""
+        if self._definitions.in_force:
+            self._define(0)
         for slot in list(fleet.slots.values()):
             if slot.armed:
                 fleet.remove(slot.name)

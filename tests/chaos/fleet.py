@@ -45,6 +45,8 @@ class Fleet:
         self._directory = directory
         self._settings = settings
         self._note = note
+        self.file_for: Callable[[], Path | None] = lambda: None
+        """The segments file of the next worker that starts; None: none of its own."""
 
     def add(self, name: str, armed: str = "") -> Slot:
         """A new worker."""
@@ -57,6 +59,8 @@ class Fleet:
         settings = self._settings | {"worker_name": slot.name, "data_dir": str(self._directory / "state")}
         if armed:
             settings["test_kill_at"] = armed
+        if (file := self.file_for()) is not None:
+            settings["segments_file"] = str(file)
         slot.worker = ForkedWorker(self._server, free_port(), self._directory / f"{slot.name}.log", **settings)
         self._note(f"{slot.name} started{f', to die at {armed}' if armed else ''}")
 
@@ -83,6 +87,19 @@ class Fleet:
             wipe(self._directory / "state" / slot.name)
         self._note(f"{slot.name} killed{', its disk wiped' if wiped else ''}")
         self._start(slot, armed)
+
+    def kill_all(self, meanwhile: Callable[[], None]) -> None:
+        """SIGKILL for all at once, and none is started again until ``meanwhile`` is over."""
+        self.tend()
+        for slot in self.slots.values():
+            assert slot.worker is not None
+            slot.worker.signal(signal.SIGKILL)
+            slot.worker.stop()
+            self.kills["all"] += 1
+        self._note("all workers killed")
+        meanwhile()
+        for slot in self.slots.values():
+            self._start(slot)
 
     def pause(self, slot: Slot) -> None:
         """SIGSTOP."""

@@ -6,7 +6,7 @@ import json
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,24 @@ RULES = (
     Rule("readers", (Term("view", SHORT, 20.0, "dwell"), Term("view", LONG, 5, category="news"))),
     Rule("abandoned", (Absent("purchase", "click", 5, 60),)),
     Rule("silent-buyers", (Term("purchase", LONG, 2), Term("click", SHORT, 1, negated=True))),
+)
+#: what other versions of the definitions say: other bounds, windows, waits; rules that are missing; rules that hold for
+#: those who did *not* do something, of whom all must be known
+OTHER_RULES = (
+    (
+        Rule("busy", (Term("click", 2 * SHORT, 4),)),
+        *RULES[2:4],
+        Rule("abandoned", (Absent("purchase", "click", 8, 60),)),
+        Rule("clickers", (Term("click", MIDDLE, 6),)),
+        Rule("never-bought", (Term("view", SHORT, 1), Term("purchase", LONG // 7 * 30, 1, negated=True))),
+    ),
+    (
+        *RULES[:2],
+        Rule("spenders", (Term("purchase", LONG, 200.0, "amount"),)),
+        Rule("first-buyers", (Term("purchase", 2 * LONG, 1), Term("purchase", 2 * LONG, 2, negated=True))),
+        Rule("left-alone", (Absent("view", "purchase", 10, 120),)),
+        *RULES[5:],
+    ),
 )
 LEARNED = "taste"
 #: besides the rules: a description in words and a learned group, so that all lanes run
@@ -52,9 +70,9 @@ TEXTS = (
 )
 
 
-def definitions() -> str:
-    """The segments file of the campaign."""
-    return "\n".join(rule.definition() for rule in RULES) + OTHERS
+def definitions(rules: Sequence[Rule] = RULES) -> str:
+    """A segments file."""
+    return "\n".join(rule.definition() for rule in rules) + OTHERS
 
 
 @dataclass(frozen=True)
