@@ -7,15 +7,17 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]  # public, without __all__
 
+from state.layout import POSITION_KEY, Meta, encode_meta
 from streams.app import make_place, run_audit
 from streams.kafka.acceptance import accept_topic
 from streams.kafka.admin import create_topics, offsets
 from streams.kafka.broker import EmbeddedBroker
 from streams.kafka.installation import Identity, InstallationError
 from streams.kafka.losses import Losses
+from streams.kafka.positions import read_positions
 from streams.settings import Settings
 from streams.tools.child import ChildWorker
 from streams.wire.events import Event
@@ -195,3 +197,23 @@ def test_an_audit_beside_a_worker_leaves_it_undisturbed(
     assert [len(changes_of(broker, each)) for each in (topics, audit)] == [30, 20]
     assert verify(broker.bootstrap, APP, topics.prefix).differences == []
     assert run_audit(settings, 10).changes == 30, "it goes on where it was"
+
+
+@pytest.mark.timeout(50)  # an open transaction is waited for a minute
+def test_what_a_killed_worker_left_open_does_not_hold_up_who_asks_for_the_positions(
+    broker: EmbeddedBroker, topics: Topics
+) -> None:
+    conf = {"bootstrap.servers": broker.bootstrap}
+    killed = Producer({**conf, "transactional.id": f"{topics.prefix}killed", "transaction.timeout.ms": 60_000})
+    killed.init_transactions(30.0)
+    killed.begin_transaction()
+    killed.produce(topics.changelog, encode_meta(Meta(users=7)), POSITION_KEY, 0)
+    killed.commit_transaction(30.0)
+    killed.begin_transaction()
+    for number in range(500):
+        killed.produce(topics.changelog, b"", b"q%d" % number, 0)
+    killed.produce(topics.changelog, encode_meta(Meta(users=8)), POSITION_KEY, 0)
+    assert killed.flush(30.0) == 0
+    found = read_positions(conf, topics.changelog, 2)
+    assert {number: meta.users for number, meta in found.items()} == {0: 7}
+    killed.abort_transaction(30.0)
