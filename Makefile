@@ -64,6 +64,7 @@ bench: venv ## all benchmarks (about an hour) and the tables of docs/performance
 	.venv/bin/python -m benchmarks.hotpath --batch 100000 --json $(BENCH_OUT)/hotpath.json
 	.venv/bin/python -m benchmarks.scale --json $(BENCH_OUT)/scale.json
 	.venv/bin/python -m benchmarks.memory --json $(BENCH_OUT)/memory.json --plot docs/memory.svg
+	.venv/bin/python -m benchmarks.fame --json $(BENCH_OUT)/fame.json
 	.venv/bin/python -m benchmarks.tables
 
 bench-restore: venv ## restore and failover with a million users

@@ -206,7 +206,7 @@ class Audit:
             followees, users = list(self._refreshes), {}
             self._refreshes.clear()
             for followee in followees:
-                users.update(dict.fromkeys(self._writer.followers(followee, "", self._settings.cached_users)))
+                users.update(dict.fromkeys(self._writer.followers(followee, "", _ALL)[0]))
             self._encode(list(users), refresh=True, refreshed=followees)
 
     def _encode(self, users: list[str], refresh: bool, refreshed: list[str]) -> None:

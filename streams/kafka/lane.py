@@ -62,7 +62,7 @@ class EncodeTarget(Protocol):
     async def read_queue(self, after: str, most: int) -> list[str]: ...
     async def make_jobs(self, users: list[str], refresh: bool) -> list[encode.Job]: ...
     async def read_refreshes(self, after: str, most: int) -> list[str]: ...
-    async def followers(self, followee: str, after: str, most: int) -> list[str]: ...
+    async def followers(self, followee: str, after: str, most: int) -> tuple[list[str], str]: ...
     async def submit(self, jobs: list[encode.Job], refreshed: list[str]) -> None: ...
 
 
@@ -327,25 +327,24 @@ class EncodeLane:
         """Some local followers of one user; returns how many."""
         if (refresh := self._refreshes.first()) is None:
             return 0
-        most, after, refresh.begun = self._refresh_share.size, refresh.after, True
+        most, refresh.begun = self._refresh_share.size, True
         try:
-            users = await refresh.target.followers(refresh.followee, after, most)
+            users, after = await refresh.target.followers(refresh.followee, refresh.after, most)
         except PartitionGoneError:
             self.drop(refresh.target)
             return 0
-        ended = len(users) < most
         under_way = dict.fromkeys(((refresh.target, user) for user in users), time.monotonic())
         self._queue.under_way |= under_way
         try:
-            refreshed = [refresh.followee] if ended and not refresh.again else []
+            refreshed = [refresh.followee] if not after and not refresh.again else []
             await self._encode([(refresh.target, users, refreshed)], refresh=True)
         finally:
             for key in under_way:
                 del self._queue.under_way[key]
-        if ended:
-            self._refreshes.done(refresh)
+        if after:
+            self._refreshes.went_on(refresh, after)
         else:
-            self._refreshes.went_on(refresh, users[-1])
+            self._refreshes.done(refresh)
         return len(users)
 
     async def _encode(self, parts: list[tuple[EncodeTarget, list[str], list[str]]], refresh: bool) -> None:

@@ -167,7 +167,7 @@ class Partition:
     async def read_refreshes(self, after: str, most: int) -> list[str]:
         return await self._reading(lambda: self.writer.waiting_refreshes(after, most))
 
-    async def followers(self, followee: str, after: str, most: int) -> list[str]:
+    async def followers(self, followee: str, after: str, most: int) -> tuple[list[str], str]:
         return await self._reading(lambda: self.writer.followers(followee, after, most))
 
     async def submit(self, jobs: list[encode.Job], refreshed: list[str]) -> None:

@@ -192,19 +192,23 @@ class PartitionWriter:
         states = [(user, self.state_of(user)) for user in users]
         return encode.make_jobs(self.store, states, "neighbour" if refresh else "event")
 
-    def followers(self, followee: str, after: str, most: int) -> list[str]:
-        """Local followers in order, at most ``most``, after the follower ``after``."""
+    def followers(self, followee: str, after: str, most: int) -> tuple[list[str], str]:
+        """(those who follow, of the next ``most`` records of edges after ``after``; where to go on, "" after the last).
+
+        Who follows no more has a record for a while yet.
+        """
         if not after:
             self._refreshes.begin(followee)
         prefix = layout.followers_prefix(followee)
-        found: list[str] = []
-        for key, value in self.store.items(prefix, prefix + after.encode() if after else None):
-            follower = key[len(prefix) :].decode()
-            if follower != after and value == layout.FOLLOWS:
-                found.append(follower)
-            if len(found) == most:
-                break
-        return found
+        looked, found = after, []
+        rows = self.store.items(prefix, prefix + after.encode() if after else None)
+        for number, (key, value) in enumerate(islice(rows, most + 1)):
+            looked = key[len(prefix) :].decode()
+            if looked != after and value == layout.FOLLOWS:
+                found.append(looked)
+            if number == most:
+                return found, looked
+        return found, ""
 
     @property
     def training_due(self) -> bool:

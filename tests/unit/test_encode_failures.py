@@ -64,8 +64,8 @@ class Target:
     async def read_refreshes(self, _after: str, _most: int) -> list[str]:
         return []
 
-    async def followers(self, _followee: str, _after: str, _most: int) -> list[str]:
-        return []
+    async def followers(self, _followee: str, _after: str, _most: int) -> tuple[list[str], str]:
+        return [], ""
 
     async def submit(self, jobs: list[encode.Job], _refreshed: list[str]) -> None:
         self.partition.batch(jobs=jobs)

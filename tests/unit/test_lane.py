@@ -55,9 +55,9 @@ class Target:
         del after, most
         return []
 
-    async def followers(self, followee: str, after: str, most: int) -> list[str]:
+    async def followers(self, followee: str, after: str, most: int) -> tuple[list[str], str]:
         del followee, after, most
-        return []
+        return [], ""
 
     async def submit(self, jobs: list[encode.Job], refreshed: list[str]) -> None:
         del refreshed

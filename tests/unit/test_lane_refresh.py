@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
+from state import layout
+from state.store import SharedMemory, Store
 from streams.kafka.lane import EncodeLane
+from streams.kafka.writer import PartitionWriter
 from streams.ops.metrics import Metrics
+from streams.settings import Settings
 from streams.steps import encode
-from tests.small_partition import SmallPartition
+from tests.small_partition import PLACE, SmallPartition
 
 
 class Followers:
@@ -38,9 +44,9 @@ class Followers:
         del after, most
         return []
 
-    async def followers(self, followee: str, after: str, most: int) -> list[str]:
+    async def followers(self, followee: str, after: str, most: int) -> tuple[list[str], str]:
         self._asked()
-        return []
+        return [], ""
 
     async def submit(self, jobs: list[encode.Job], refreshed: list[str]) -> None:
         self.refreshed += refreshed
@@ -60,3 +66,23 @@ def test_a_partition_that_leaves_while_followers_are_looked_up_takes_no_refresh_
             assert staying.refreshed == ["bob"]
 
     asyncio.run(run())
+
+
+def test_a_look_at_the_followers_of_one_is_bounded_however_many_follow_no_more(tmp_path: Path) -> None:
+    store = Store(tmp_path / "0", SharedMemory(8))
+    edges = {f"fan{number:04}": layout.FOLLOWS if number % 100 == 0 else layout.UNFOLLOWED for number in range(1_000)}
+    store.write([(layout.follower_key("star", fan), value) for fan, value in edges.items()], 1)
+    definitions = SmallPartition("").definitions
+    writer = PartitionWriter(Settings(data_dir=tmp_path), lambda: definitions, PLACE, SharedMemory(8))
+    inner: Any = writer
+    inner._store = store
+    found: list[str] = []
+    after, looks = "", 0
+    while looks == 0 or after:
+        some, after = writer.followers("star", after, 64)
+        assert len(some) <= 1
+        found += some
+        looks += 1
+    assert found == [f"fan{number:04}" for number in range(0, 1_000, 100)]
+    assert looks == -(-1_000 // 64)
+    store.close()

@@ -11,8 +11,11 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
+
 from state.layout import Meta
 from state.windows import NEVER
+from streams.kafka import background
 from streams.kafka.lane import EncodeLane
 from streams.kafka.partition import Partition, State
 from streams.kafka.work import Done, Work
@@ -136,5 +139,21 @@ def test_a_sweep_ends_under_constant_load_and_takes_a_small_share_of_the_turns()
             assert writer.swept == writer.users
             sweeps = sum(work.sweep is not None for work in writer.turns)
             assert sweeps < len(writer.turns) / 5
+
+    asyncio.run(run())
+
+
+def test_an_idle_partition_writes_its_position_now_and_then_so_that_its_store_is_known_to_be_complete(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(background, "GUARDS_INTERVAL", 0.05)
+
+    async def run() -> None:
+        ready = threading.Event()
+        ready.set()
+        async with partitions(ready) as made:
+            _, writer = made[0]
+            writer.definitions_changed = False
+            await until(lambda: sum(work.complete for work in writer.turns) >= 2)
 
     asyncio.run(run())
