@@ -16,6 +16,8 @@ f      len(v) 2 BE, v, follower   empty: a local follower of v; ``-``: no longer
 r      followed user              empty: local followers of v wait for a refresh   yes
 h      head group                 the head's own bytes                             yes
 e      keyed hash of a user id    1 format, msgpack Guard: the user was erased     yes
+y      due ms 8, len(u) 2, u, 8     an event of u ahead of the clock: state.waiting  yes
+z      len(u) 2, u, due 8, hash 8 empty: the same event, found by its user        yes
 p      (nothing)                  msgpack Meta: positions and exact counts         yes
 t      due ms 8 BE, user id       empty: derived from u, at restore as well        no
 o      (nothing)                  8 changelog offset to continue from (int64 BE),  no
@@ -115,6 +117,8 @@ class Meta(msgspec.Struct):
     """Key of a term → epoch at which the partition began to count it; what a user did before is not known."""
     refused: dict[str, int] = {}
     """Dead letters by reason code; those before the release that counts them are not among them."""
+    waiting: int = 0
+    """Events ahead of the clock: the ``y`` records."""
 
 
 class Guard(msgspec.Struct, array_like=True):
@@ -292,7 +296,7 @@ else:
 
 
 def decode_user(data: bytes) -> UserState:
-    return _decode_user(_content(data, _HEADER.size))
+    return _decode_user(content(data, _HEADER.size))
 
 
 def due_of(data: bytes) -> float:
@@ -310,7 +314,7 @@ def encode_text(text: PendingText) -> bytes:
 
 
 def decode_text(data: bytes) -> PendingText:
-    return _decode_text(_content(data))
+    return _decode_text(content(data))
 
 
 def encode_vectors(vectors: Vectors) -> bytes:
@@ -318,7 +322,7 @@ def encode_vectors(vectors: Vectors) -> bytes:
 
 
 def decode_vectors(data: bytes) -> Vectors:
-    return _decode_vectors(_content(data))
+    return _decode_vectors(content(data))
 
 
 def encode_neighbour(neighbour: Neighbour) -> bytes:
@@ -326,7 +330,7 @@ def encode_neighbour(neighbour: Neighbour) -> bytes:
 
 
 def decode_neighbour(data: bytes) -> Neighbour:
-    return _decode_neighbour(_content(data))
+    return _decode_neighbour(content(data))
 
 
 def encode_alias(alias: Alias) -> bytes:
@@ -334,7 +338,7 @@ def encode_alias(alias: Alias) -> bytes:
 
 
 def decode_alias(data: bytes) -> Alias:
-    return _decode_alias(_content(data))
+    return _decode_alias(content(data))
 
 
 def encode_meta(meta: Meta) -> bytes:
@@ -342,7 +346,7 @@ def encode_meta(meta: Meta) -> bytes:
 
 
 def decode_meta(data: bytes) -> Meta:
-    return _decode_meta(_content(data))
+    return _decode_meta(content(data))
 
 
 def encode_guard(guard: Guard) -> bytes:
@@ -350,7 +354,7 @@ def encode_guard(guard: Guard) -> bytes:
 
 
 def decode_guard(data: bytes) -> Guard:
-    return _decode_guard(_content(data))
+    return _decode_guard(content(data))
 
 
 def encode_moment(moment: float) -> bytes:
@@ -373,7 +377,7 @@ def decode_offset(data: bytes) -> tuple[int, float]:
     return offset, _DUE.unpack_from(data, 8)[0] if len(data) > 8 else 0.0
 
 
-def _content(data: bytes, start: int = 1) -> memoryview:
+def content(data: bytes, start: int = 1) -> memoryview:
     """What follows the format. Raises FormatError."""
     if data[0] != FORMAT:
         raise FormatError(

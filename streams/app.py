@@ -211,6 +211,7 @@ class Worker:
             on_pressure=host.pressure,
             on_changes=self.service.note_changes,
             on_failed=self._failed,
+            told=host.told,
             turn_interval=self.settings.turn_interval_ms / 1e3,
         )
 

@@ -305,9 +305,13 @@ class Service:
 def describe(writer: PartitionWriter, plan: Plan, user_id: str, history: list[dict[str, Any]]) -> UserView | None:
     """One user from the committed state."""
     state = writer.state_of(user_id)
+    waiting = writer.waiting_of(user_id)
     if state is None:
         alias = writer.alias_of(user_id)
-        return UserView(user=user_id, partition=writer.place.partition, merged_into=alias.into) if alias else None
+        if alias is None and not waiting:
+            return None
+        into = alias.into if alias else ""
+        return UserView(user=user_id, partition=writer.place.partition, merged_into=into, waiting_events=waiting)
     now = max(state.time, writer.timer_clock())
     counters = {
         key.lstrip("$"): round(value_at(slow, since, now, SLOW), 2) for key, (since, _, slow) in state.decayed.items()
@@ -334,6 +338,7 @@ def describe(writer: PartitionWriter, plan: Plan, user_id: str, history: list[di
         followees=edges.present(state.edges),
         texts=state.texts,
         pending_texts=state.texts_waiting,
+        waiting_events=waiting,
         last_event_time=state.time or None,
         history=history,
     )  # fmt: skip

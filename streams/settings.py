@@ -37,7 +37,10 @@ class Settings(BaseSettings):
         "(for replays of old data and audits).",
     )
     max_ahead_seconds: float = Field(
-        600.0, gt=0, description="Events further ahead of their arrival than this (seconds) are refused."
+        600.0,
+        gt=0,
+        description="Events further ahead of their arrival than this (seconds) are refused; "
+        "from one second on they wait for their time.",
     )
     min_event_time: float = Field(
         946_684_800.0, gt=0, description="Events before this time (seconds since the epoch; 2000-01-01) are refused."

@@ -11,6 +11,7 @@ import faust
 from aiokafka.errors import KafkaError
 from faust.types import TP, StreamT
 
+from streams.kafka.clock import Told
 from streams.kafka.partition import Partition
 from streams.kafka.transport import Consumer, RecordBatch
 from streams.ops.metrics import Metrics
@@ -211,6 +212,10 @@ class Host:
             self.consumer.hold(tps)
         else:
             self.consumer.release(tps)
+
+    def told(self, partition: Partition) -> dict[str, Told | None]:
+        """Of each topic, what the last complete fetch says."""
+        return {tp.topic: self.consumer.told(tp) for tp in self._tps([partition.number])}
 
     def _tps(self, numbers: Iterable[int]) -> list[TP]:
         return [TP(topic, number) for number in numbers for topic in self._topics.sources]

@@ -171,7 +171,7 @@ class Audit:
 
     def _do(self, work: Work) -> None:
         self._note(self._writer.process(work))
-        while self._writer.timer_clock() >= self._writer.next_timer:
+        while self._writer.timer_clock() >= self._writer.due.next:
             self._note(self._writer.process(Work(timers=True)))
 
     def _sweep(self) -> None:

@@ -17,6 +17,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
 from streams.kafka.batches import Batch, UnreadableError, magic_of, parse, size_of_first, unpacked
+from streams.kafka.ends import Ends
 from streams.steps.effects import DamagedBatch
 
 log = logging.getLogger(__name__)
@@ -232,6 +233,21 @@ class FetchResult(fetcher.FetchResult):  # type: ignore[misc]  # aiokafka is unt
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._again_at = 0.0
+        self._ends: Ends | None = None
+        self._sent = 0.0
+        self._end = 0
+
+    def keep_account(self, ends: Ends, sent: float, end: int) -> None:
+        """Tell ``ends`` what is handed on. The fetch was sent at ``sent``; nothing committed lies from ``end`` on."""
+        self._ends, self._sent, self._end = ends, sent, end
+
+    def _account(self, partition: FetchedPartition, records: Sequence[Any]) -> None:
+        if self._ends is None:
+            return
+        if records:
+            self._ends.handed_on(self._topic_partition, records[-1].offset + 1)
+        if partition.next_fetch_offset >= self._end:
+            self._ends.complete(self._topic_partition, self._sent)
 
     def getall(self, max_records: int | None = None) -> Sequence[Any]:
         """``max_records`` must be None: a partition that has too much is not fetched (``Consumer.hold``)."""
@@ -256,6 +272,7 @@ class FetchResult(fetcher.FetchResult):  # type: ignore[misc]  # aiokafka is unt
             records = partition.drain()
         LOOK.took(partition.unpacked)
         self._update_position()
+        self._account(partition, records)
         if partition.ended:
             self._partition_records = None
         return records

@@ -8,13 +8,14 @@ import enum
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeVar
 
 from state.seen import MOST_IDS
 from streams.kafka.background import Background
+from streams.kafka.clock import Told
 from streams.kafka.installation import InstallationError
 from streams.kafka.lane import EncodeLane, PartitionGoneError
 from streams.kafka.output import AbortedError, FencedError
@@ -33,10 +34,6 @@ T = TypeVar("T")
 TIMER_INTERVAL = 0.2
 #: seconds between two looks at the timers while other work goes on: a look costs as much as folding a hundred events
 TIMER_PAUSE = 0.1
-#: seconds without fetched events after which a partition has read all there is
-QUIET = 1.0
-#: seconds since the append of the last processed event up to which a partition counts as caught up
-CAUGHT_UP = 2.0
 #: after an aborted transaction, seconds before the same work is tried again
 _RETRY_AFTER = (0.1, 0.5, 2.0, 5.0)
 
@@ -73,11 +70,13 @@ class Partition:
         on_pressure: Callable[[Partition, bool], None],
         on_changes: Callable[[list[Emitted]], None],
         on_failed: Callable[[Partition, BaseException], None],
+        told: Callable[[Partition], Mapping[str, Told | None]] = lambda _partition: {},
         turn_interval: float = 0.0,
     ) -> None:
         """``executor`` serves turns and reads; ``opening`` what may take minutes: restores and rewriting files.
 
-        ``turn_interval``: seconds from the begin of a turn to that of the next, unless a whole batch waits.
+        ``told``: of each topic, what the last complete fetch says. ``turn_interval``: seconds from the begin of a turn
+        to that of the next, unless a whole batch waits.
         """
         self.writer = writer
         self.state = State.RESTORING
@@ -93,6 +92,7 @@ class Partition:
         self._on_pressure = on_pressure
         self._on_changes = on_changes
         self._on_failed = on_failed
+        self._told = told
         self._turn_interval = turn_interval
         self._next_turn = 0.0
         self._timers_at = 0.0
@@ -104,7 +104,6 @@ class Partition:
         self._turn = asyncio.Lock()
         self._scrubber = Scrubber(writer, executor, opening, self._turn)
         self._background = Background(writer, self.read)
-        self._last_events = dict.fromkeys(writer.arrived_until, 0.0)
         self._misrouted = Occasionally()
         self._forgotten = Occasionally()
         self._stopping = False
@@ -143,8 +142,6 @@ class Partition:
     def arrive(self, topic: str, records: Sequence[Record], ack: Callable[[], None]) -> None:
         """Records of one of the source topics; ``ack`` is called when they are committed."""
         self._arrivals.append(_Arrival(topic, records, ack))
-        if topic in self._last_events:
-            self._last_events[topic] = time.monotonic()
         self._queued += len(records)
         if not self._held and self._queued > self._batch_records:
             self._held = True
@@ -247,8 +244,6 @@ class Partition:
             self.number, count, time.perf_counter() - started, self.queued_users,
         )  # fmt: skip
         self.state = State.RUNNING
-        # what waits in the topics has yet to be fetched
-        self._last_events = dict.fromkeys(self._last_events, time.monotonic())
         self._lane.attach(self)
         await self._on_restored(self)
 
@@ -278,31 +273,25 @@ class Partition:
             work.refreshed.extend(refreshed)
             waiters.append(waiter)
         work.complete = self.writer.incomplete
-        self.writer.behind = {topic for topic in self._last_events if self._behind(topic)}
+        self._advance_clock()
         work.timers = self._look_at_timers()
         work.training = self.writer.training_due
         return work, acks, waiters
 
+    def _advance_clock(self) -> None:
+        told, positions = self._told(self), self.writer.meta.positions
+        for topic in self.writer.clock.topics:
+            self.writer.clock.told(topic, told.get(topic), positions.get(topic, 0))
+
     def _look_at_timers(self) -> bool:
-        if self.writer.timer_clock() < self.writer.next_timer:
+        if self.writer.timer_clock() < self.writer.due.next:
             return False
         now = time.monotonic()
         # by event time all that is due fires with the events that made it so
-        if self.writer.place.wall_clock and now < self._timers_at and not self.writer.timers_left:
+        if self.writer.place.wall_clock and now < self._timers_at and not self.writer.due.left:
             return False
         self._timers_at = now + TIMER_PAUSE
         return True
-
-    def _behind(self, topic: str) -> bool:
-        """Events that arrived more than a moment ago may still be on their way to this partition by ``topic``.
-
-        A rerouted event counts from its first arrival, so this partition waits for those whose origin is behind.
-        """
-        if any(arrival.topic == topic for arrival in self._arrivals):
-            return True
-        if time.monotonic() - self._last_events[topic] > QUIET:
-            return False
-        return time.time() - self.writer.arrived_until[topic] > CAUGHT_UP
 
     async def _work_in_background(self, loop: asyncio.AbstractEventLoop, idle: bool) -> bool:
         """A piece of what can wait, if it is its time."""

@@ -8,6 +8,7 @@ Registered under the entry point ``faust.transports`` as ``segments-batch``.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, cast
@@ -24,6 +25,8 @@ from faust.types.tuples import ack_lock
 from mode.utils.futures import notify
 
 from streams.kafka import fetched
+from streams.kafka.clock import Told
+from streams.kafka.ends import Ends
 
 #: How long a fetch waits for data: a partition that starts again waits for the running fetch of its broker.
 FETCH_MAX_WAIT_MS = 100
@@ -35,10 +38,27 @@ FETCH_PACE_BYTES = 65_536
 class _Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka is untyped
     """Answers at once to the first record after a pause, and at a steady pace while data flows."""
 
-    async def _proc_fetch_request(self, *arguments: Any) -> bool:
-        found: bool = await super()._proc_fetch_request(*arguments)
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.ends = Ends()
+
+    async def _proc_fetch_request(self, assignment: Any, node_id: int, request: Any) -> bool:
+        asked = [
+            (tp, state)
+            for topic, partitions in request.topics
+            for tp in (TP(topic, partition) for partition, *_ in partitions)
+            if (state := assignment.state_value(tp)) is not None
+        ]
+        for _, state in asked:
+            state.lso = None  # so that an answer that is refused, or that says nothing of it, is not taken for one
+        sent = time.time()
+        found: bool = await super()._proc_fetch_request(assignment, node_id, request)
         self._fetch_min_bytes = FETCH_PACE_BYTES if found else 1
         self._fetch_max_wait_ms = FETCH_PACE_MS if found else FETCH_MAX_WAIT_MS
+        if assignment.active:
+            for tp, state in asked:
+                if state.lso is not None:
+                    self._answered(tp, state, sent)
         return found
 
     async def fetched_records(self, *arguments: Any, **more: Any) -> Any:
@@ -49,6 +69,14 @@ class _Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka is untyped
             if tp in self._records:
                 self._records.move_to_end(tp)
         return found
+
+    def _answered(self, tp: TP, state: Any, sent: float) -> None:
+        """A fetch sent at ``sent`` was answered: nothing committed lies at or after the last stable offset."""
+        brought = self._records.get(tp)
+        if isinstance(brought, fetched.FetchResult):  # it is complete, or not, when the records are taken out
+            brought.keep_account(self.ends, sent, state.lso)
+        elif brought is None and state.has_valid_position and state.position >= state.lso:
+            self.ends.complete(tp, sent)
 
 
 fetched.use()
@@ -152,7 +180,16 @@ class Consumer(driver.Consumer):
         for tp, offset in positions.items():
             self._read_offset[tp] = offset or None
             self._committed_offset[tp] = None
+        self._ends.begin(positions)
         self._unsought.difference_update(positions)
+
+    def told(self, tp: TP) -> Told | None:
+        """What the last complete fetch of a partition says; None before the first since it was sought."""
+        return None if tp in self._unsought else self._ends.told(tp)
+
+    @property
+    def _ends(self) -> Ends:
+        return cast(Ends, cast(ConsumerThread, self._thread)._ensure_consumer()._fetcher.ends)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
         async with self._fetching:

@@ -29,15 +29,17 @@ from state.cache import UserCache
 from state.store import SharedMemory, Store, wipe
 from state.store_errors import StoreDamagedError, StoreError
 from state.user import UserState
-from state.windows import NEVER
+from state.waiting import waiting_of
 from streams.kafka.changelog import StaleStoreError, restore
+from streams.kafka.clock import TimerClock
+from streams.kafka.due import Due
 from streams.kafka.installation import Identity
 from streams.kafka.losses import Losses
 from streams.kafka.output import Output
 from streams.kafka.refreshes import Refreshes
 from streams.kafka.work import Done, Work
 from streams.settings import Settings
-from streams.steps import definitions, encode, erasure, learned, sources, timers
+from streams.steps import definitions, encode, erasure, learned, sources
 from streams.steps.effects import DamagedBatch, Effects, Place
 from streams.steps.in_force import InForce, differs
 from streams.steps.training import Blocks
@@ -45,7 +47,6 @@ from streams.steps.turn import Turn
 
 log = logging.getLogger(__name__)
 
-MAX_TIMERS = 5_000
 _TIMEOUT = 30.0
 _OFFSET = attrgetter("offset")
 
@@ -86,15 +87,9 @@ class PartitionWriter:
         self._store: Store | None = None
         self._output: Output | None = None
         self.meta = layout.Meta()
-        self.next_timer = NEVER
-        """No timer of the partition is due before this (seconds since the epoch)."""
-        self.timers_left = False
-        """At the last look there were more due timers than one turn takes."""
-        self._fired_until = 0.0
-        self.arrived_until = {place.topics.events: 0.0, place.topics.reroute: 0.0}
-        """Of each topic that brings events, when the last one processed since the start had first arrived (seconds)."""
-        self.behind: set[str] = set()
-        """Topics of which events that arrived earlier still wait: the wall clock must not overtake them."""
+        self.due = Due()
+        self.clock = TimerClock([place.topics.events], place.topics.reroute)
+        """How far the wall clock may let timers go."""
 
     # opening and closing
 
@@ -137,8 +132,7 @@ class PartitionWriter:
         if self._identity is not None:
             self._identity.admit(self.place.partition, self.meta)
             self.incomplete = self.meta != store.meta
-        self.next_timer = store.first_timer()
-        self._fired_until = 0.0
+        self.due.begin(store, self.meta)
         self._blocks = Blocks(self.meta.positions.get(self.place.topics.examples, 0))
 
     def close(self) -> None:
@@ -186,6 +180,10 @@ class PartitionWriter:
         """Whose this id is, if it was merged into another user."""
         value = self.store.get(layout.alias_key(user)) if self.meta.aliases else None
         return layout.decode_alias(value) if value else None
+
+    def waiting_of(self, user: str) -> int:
+        """How many events of the user are ahead of the clock."""
+        return self.store.count(waiting_of(user)) if self.meta.waiting else 0
 
     def make_jobs(self, users: list[str], refresh: bool) -> list[encode.Job]:
         """Snapshots for the encode lane."""
@@ -251,12 +249,8 @@ class PartitionWriter:
         self.store.end_scrub(erasures, self._clock())
 
     def timer_clock(self) -> float:
-        """What drives timers: the wall clock (while behind, the arrival of what was processed), or the watermark."""
-        if not self.place.wall_clock:
-            return self.meta.watermark
-        return (
-            min(self._clock(), *(self.arrived_until[topic] for topic in self.behind)) if self.behind else self._clock()
-        )
+        """What drives timers: the wall clock, as far as all that had arrived by then is processed, or the watermark."""
+        return self.clock.at(self._clock()) if self.place.wall_clock else self.meta.watermark
 
     # one turn
 
@@ -267,6 +261,7 @@ class PartitionWriter:
         meta.lost += lost - self.losses.counted
         turn = Turn(self.store, self._cache.states, self._definitions(), self.place, meta)
         turn.processed_at, turn.clock = self._clock(), self.timer_clock()
+        turn.waiting.since = self.due.waiting
         lanes = work.lanes(self.place.topics)
         if turn.changed_over:
             lanes.append("definitions")
@@ -293,6 +288,9 @@ class PartitionWriter:
             raise
         self.meta = meta
         self.incomplete, self.losses.counted = False, lost
+        for topic, fetched in work.sources:
+            if not isinstance(fetched[-1], DamagedBatch):  # when that arrived is not known
+                self.clock.processed(topic, sources.arrived(self.place.topics, topic, fetched[-1]), turn.processed_at)
         self._remember(turn, effects, work.timers)
         return Done(effects, records, again, commit_seconds)
 
@@ -316,8 +314,6 @@ class PartitionWriter:
                 self._blocks.add(records, turn.processed_at)
                 continue
             positions[topic] = records[-1].offset + 1
-            if topic in self.arrived_until and not isinstance(records[-1], DamagedBatch):
-                self.arrived_until[topic] = sources.arrived(topics, topic, records[-1])
             sources.receive(turn, topic, records, self._heads)
         if blocks := self._blocks.take(turn.processed_at, work.last_examples):
             learned.train(turn, blocks, self._heads)
@@ -334,21 +330,14 @@ class PartitionWriter:
         if work.guards:
             erasure.expire_guards(turn, work.guards)
         if work.timers:
-            now = self.timer_clock()
-            keys = self.store.due_timers(now, self._fired_until, MAX_TIMERS)
-            self.timers_left = len(keys) == MAX_TIMERS
-            timers.receive_timers(turn, keys, now)
+            self.due.fire(turn, self.store, turn.clock)
         return count, positions, again
 
     def _remember(self, turn: Turn, effects: Effects, looked_at_timers: bool) -> None:
         self._refreshes.arrived(effects.refreshes)
         self._blocks.commit()
         self._cache.keep(turn.touched, effects.uncached_ids)
-        if looked_at_timers:
-            first = self.store.first_timer(min(self._fired_until, effects.earliest))
-            self.next_timer = self._fired_until = first
-        self.next_timer = min(self.next_timer, effects.earliest)
-        self._fired_until = min(self._fired_until, effects.earliest)
+        self.due.remember(turn, self.store, looked_at_timers)
 
     def users(self) -> Iterator[tuple[str, UserState]]:
         """All committed users, in key order."""

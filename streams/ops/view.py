@@ -177,6 +177,8 @@ class UserView(msgspec.Struct, frozen=True, kw_only=True):
     followees: list[str] = []
     texts: int = 0
     pending_texts: int = 0
+    waiting_events: int = 0
+    """Events ahead of the clock, which count when their time comes."""
     last_event_time: float | None = None
     history: list[dict[str, Any]] = []
 

@@ -7,23 +7,21 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 import xxhash
 
-from state.native import Items
 from state.user import DUPLICATE, EDGES, LATE, REMOVED, SAME, TEXT, PendingText, UserState, fold
 from state.windows import NEVER
-from streams.steps import graph, learned, merge, reroute
+from streams.steps import ahead, graph, learned, merge, reroute
+from streams.steps.ahead import Gathered, Item
 from streams.steps.definitions import adopt, decide_anew, refresh
 from streams.steps.effects import Record, Rerouted
 from streams.steps.erasure import erase
 from streams.steps.membership import Cause, check_rule, next_due
 from streams.steps.timers import fire_timers
 from streams.steps.turn import Turn
+from streams.steps.waiting import MOST_AT_ONCE
 from streams.wire.decode import decode_event, decode_plain
-from streams.wire.events import SOCIAL_KINDS, Event
+from streams.wire.events import SOCIAL_KINDS
 from streams.wire.refused import RefusedError
 
-Item = tuple[Event, int, Record, float]
-#: of one user, in order of arrival: as Python or as the compiled part put them together
-Gathered = list[Item] | Items[Item]
 #: how many of a user's events are folded already, and whether the last of them may have changed what a rule gives
 Folded = tuple[int, bool]
 #: users scored again in one turn because a head was published; the rest follow with their next events
@@ -32,11 +30,12 @@ MAX_RESCORED = 2_000
 
 def receive_events(turn: Turn, records: Sequence[Record], topic: str) -> None:
     """Records of an event topic: each counts once, whatever the order."""
-    limits = turn.place.limits
+    place, limits = turn.place, turn.place.limits
     watermark, heads = turn.meta.watermark, turn.models.epoch
     digest = xxhash.xxh3_64_intdigest
     rerouted = bool(records) and isinstance(records[0], Rerouted)
     targets: list[str] = []
+    early: list[Item] = []
 
     def take(record: Record) -> Item | None:
         nonlocal watermark
@@ -49,18 +48,28 @@ def receive_events(turn: Turn, records: Sequence[Record], topic: str) -> None:
             return None
         if rerouted and isinstance(record, Rerouted) and record.user:
             event = msgspec.structs.replace(event, user=record.user)
+        item = event, digest(event.id.encode() if event.id else value or b""), record, arrived
+        if ahead.is_ahead(place, event, record, arrived):
+            early.append(item)
+            return None
         watermark = max(watermark, event.time)
         if event.kind in SOCIAL_KINDS:
             targets.append(event.target)
-        return event, digest(event.id.encode() if event.id else value or b""), record, arrived
+        return item
 
     quiet = None if rerouted else turn.plan.quiet
     by_user: Mapping[str, Gathered]
     if quiet is None:
         by_user = _by_user(filter(None, map(take, records)))
     else:
-        by_user, latest = quiet.read(records, decode_plain, take, limits.usual)
+        by_user, latest = quiet.read(records, decode_plain, take, ahead.usual(place))
         watermark = max(watermark, latest)
+    joined: dict[str, list[Item]] = {}
+    if early or (turn.meta.waiting and place.wall_clock):
+        # what comes by the reroute topic may be behind the other events, so that it says nothing of the time
+        until = 0.0 if rerouted or not records else records[-1].timestamp / 1000.0
+        joined = ahead.join(turn, topic, by_user, early, until, take)
+        by_user = {**by_user, **joined}
     turn.load(by_user)
     known = turn.touched
     strangers = {user for user in by_user if user not in known}
@@ -71,7 +80,9 @@ def receive_events(turn: Turn, records: Sequence[Record], topic: str) -> None:
     left: Mapping[str, Folded] = dict.fromkeys(by_user, (0, False))
     if quiet is not None:
         plan = turn.plan
-        counted, left = quiet.run_all(by_user, known, turn.meta.epoch, heads, plan.needs_vectors)
+        alone = {user: items for user, items in by_user.items() if user not in joined} if joined else by_user
+        counted, left = quiet.run_all(alone, known, turn.meta.epoch, heads, plan.needs_vectors)
+        left = {**left, **dict.fromkeys(joined, (0, False))}
         turn.meta.events += counted
     for user, folded in left.items():
         items = by_user[user]
@@ -87,6 +98,16 @@ def receive_events(turn: Turn, records: Sequence[Record], topic: str) -> None:
         learned.score_users(turn, stale)
         for _, state, _ in stale:
             state.due = next_due(turn.plan, state)  # a minimum stay may hold what the head would end
+
+
+def receive_waiting(turn: Turn, now: float) -> float:
+    """Fold the events that waited for ``now``, as many as one turn takes; returns up to when none is left."""
+    keys = turn.waiting.due(now, MOST_AT_ONCE)
+    records = ahead.taken(turn, keys)
+    if not records:
+        return now
+    receive_events(turn, records, turn.place.topics.events)
+    return now if len(records) < MOST_AT_ONCE and len(records) == len(keys) else records[-1].timestamp / 1000.0
 
 
 def _by_user(items: Iterable[Item]) -> dict[str, list[Item]]:

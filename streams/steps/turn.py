@@ -17,7 +17,9 @@ from state.vectors import Neighbour, Vectors
 from state.windows import NEVER
 from streams.steps.effects import Effects, Emitted, Place, Reader, Record, Reject, Rerouted
 from streams.steps.in_force import InForce, change_over
-from streams.wire.emit import Change, MembershipNow, UserSegments
+from streams.steps.snapshots import snapshot
+from streams.steps.waiting import Waiting
+from streams.wire.emit import Change
 from streams.wire.receipts import erasure_digest
 from streams.wire.refused import RefusedError
 
@@ -39,6 +41,7 @@ class Turn:
         self.clock = meta.watermark
         """The time by which all that is over is over (seconds): event time, or where the wall clock counts, that."""
         self.effects = Effects()
+        self.waiting = Waiting(reader, meta, self.effects.puts)
         self._cache = cache
         self._users: dict[str, UserState] = {}
         self._dues: dict[str, float] = {}
@@ -276,6 +279,7 @@ class Turn:
 
     def put_guard(self, user: str, time: float, sequence: int = 0) -> None:
         """Remember that the user is erased, up to this event time; an earlier guard is moved, never back."""
+        self.waiting.forget(user, time)
         known = self.guard(user)
         if known is None:
             self.meta.guards += 1
@@ -385,16 +389,3 @@ class Turn:
     def touched(self) -> dict[str, UserState]:
         """States of this turn, for the partition's cache once the turn is committed."""
         return self._users
-
-
-def snapshot(user: str, state: UserState) -> UserSegments:
-    """The user's memberships, as ``user-segments`` has them."""
-    return UserSegments(
-        user=user,
-        segments={
-            segment: MembershipNow(since=member.since, score=member.score, version=member.version)
-            for segment, member in sorted(state.members.items())
-        },
-        sequence=state.sequence,
-        as_of=state.time,
-    )

@@ -109,6 +109,8 @@ def show_user(user: UserView) -> RenderableType:
         ("follows", f"{len(user.followees)}: {', '.join(user.followees)}" if user.followees else "nobody"),
     ):
         facts.add_row(name, printable(value))
+    if user.waiting_events:
+        facts.add_row("to come", f"{user.waiting_events} events are ahead of the clock and count when their time comes")
     if user.aliases:
         facts.add_row("merged ids", printable(", ".join(user.aliases)))
     parts: list[RenderableType] = [Text(printable(user.user), style="bold"), facts, _memberships(user)]

@@ -21,6 +21,7 @@ class Code(StrEnum):
     ABSURD_TIME = "absurd-time"
     BAD_AMOUNT = "bad-amount"
     SELF_FOLLOW = "self-follow"
+    TOO_MANY_AHEAD = "too-many-ahead"
     UNKNOWN_SEGMENT = "unknown-segment"
     BROKEN_INTERNAL = "broken-internal"
     DAMAGED_BATCH = "damaged-batch"

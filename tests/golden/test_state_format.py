@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from state import layout
+from state import layout, waiting
 from state.seen import CHUNK, Seen
 from state.user import Membership, PendingLabel, PendingText, UserState
 from state.vectors import Neighbour, Vectors
@@ -89,6 +89,8 @@ USER_4 = msgspec.structs.replace(USER_3, plan=7, unknown={"purchase|count|86400|
 META_5 = msgspec.structs.replace(
     META_4, definitions=3, fingerprint=2**53 - 1, epoch=7, swept=6, terms={"view|count|3600|": 1, "@click|shoes": 7}
 )
+META_6 = msgspec.structs.replace(META_5, waiting=2)
+WAITING = waiting.WaitingEvent(b'{"user":"u"}', "user-events", 3, 17, 1_700_000_000_123)
 ALIAS = layout.Alias("用户", 1_700_000_100.5, 4, Seen({2**64 - 1: 1_700_000_000}))
 
 
@@ -113,6 +115,7 @@ OLD = (
     "user-4",
     "user-new-4",
     "meta-4",
+    "meta-5",
     "alias",
 )
 #: name → bytes of now
@@ -124,7 +127,8 @@ RECORDS = {
     "vectors": layout.encode_vectors(VECTORS),
     "vectors-new": layout.encode_vectors(Vectors()),
     "neighbour": layout.encode_neighbour(Neighbour(2, 7, b"\x04<", b"\x05<")),
-    "meta-5": layout.encode_meta(META_5),
+    "meta-6": layout.encode_meta(META_6),
+    "waiting": waiting.encode_waiting(WAITING),
     "alias-2": layout.encode_alias(ALIAS),
     "guard": layout.encode_guard(GUARD),
     "moment": layout.encode_moment(1_700_000_100.5),
@@ -144,6 +148,8 @@ RECORDS = {
     "key-scrub-done": layout.SCRUB_DONE_KEY,
     "key-text": layout.text_keys("用户", 258, 259)[0],
     "key-seen": layout.seen_keys("用户", [258])[0],
+    "key-waiting": waiting.waiting_key(1_700_000_000_456, "用户", 2**64 - 1),
+    "key-waiting-own": waiting.own_key(waiting.waiting_key(1_700_000_000_456, "用户", 2**64 - 1)),
     "key-position": layout.POSITION_KEY,
     "key-offset": layout.OFFSET_KEY,
     "key-changelog": layout.CHANGELOG_KEY,
@@ -190,6 +196,8 @@ def test_old_bytes_are_read_as_they_were_meant() -> None:
     assert layout.decode_user(old["user-new-4"]) == layout.decode_user(old["user-new-5"]) == UserState()
     assert layout.decode_meta(old["meta-5"]) == META_5
     assert layout.decode_meta(old["meta-4"]) == META_4
+    assert layout.decode_meta(old["meta-6"]) == META_6
+    assert waiting.decode_waiting(old["waiting"]) == WAITING
     assert layout.decode_alias(old["alias"]) == ALIAS
     assert layout.decode_alias(old["alias-2"]) == ALIAS
     assert layout.decode_offset(old["offset"]) == (1_234_567_890_123, 0.0)

@@ -24,8 +24,6 @@ rule = 'absent("purchase", after="click", wait="3s", within="6s")'
 id = "looking"
 rule = 'count("view", within="4s") >= 1'
 """
-#: the worker's commits until the timer's: one for each partition's definitions, one for the event
-TIMER_COMMIT = 4
 
 
 class Subscriber:
@@ -104,7 +102,7 @@ def test_a_worker_killed_in_the_timer_turn_tells_it_exactly_once(
 ) -> None:
     file = Path(segments_file)
     file.write_text(DEFINITIONS.replace('"6s"', '"1h"'))
-    monkeypatch.setenv("SEGMENTS_TEST_KILL_AT", f"{step}:{TIMER_COMMIT}")
+    monkeypatch.setenv("SEGMENTS_TEST_KILL_AT", f"timers.{step}")
     first = start(segments_file=segments_file)
     first.wait_ready()
     send_events(broker, topics, Event("u", "click", time.time(), "c"))
@@ -121,3 +119,29 @@ def test_a_worker_killed_in_the_timer_turn_tells_it_exactly_once(
     second.wait(lambda status: status["changes_total"] >= 2, 30.0, "through the purchase")
     second.stop()
     assert told(broker, topics) == [("cart", "entered", "expiry", 1), ("cart", "exited", "event", 2)]
+
+
+def test_an_event_ahead_of_the_clock_waits_through_a_kill_and_counts_once_at_its_time(
+    broker: EmbeddedBroker, topics: Topics, start: Start, segments_file: str
+) -> None:
+    Path(segments_file).write_text(DEFINITIONS.replace('"4s"', '"1h"'))
+    first = start(segments_file=segments_file)
+    first.wait_ready()
+    due = time.time() + 30.0
+    early = Event("u", "view", due, "early")
+    send_events(broker, topics, early, early, Event("v", "view", time.time(), "now"))
+    first.wait(lambda status: status["changes_total"] == 1, 20.0, "through with the other user's")
+    status = first.wait(
+        lambda status: all(part["lag_records"] == 0 for part in status["partitions"]), 20.0, "at the end"
+    )
+    assert status["events_total"] == 1
+    first.kill()
+
+    second = start(segments_file=segments_file)
+    second.wait_ready()
+    second.wait(lambda status: status["events_total"] >= 2, 60.0, "through with the early one")
+    second.stop()
+    (change,) = (each for each in changes_of(broker, topics) if each["user"] == "u")
+    assert (change["segment"], change["change"], change["origin"]) == ("looking", "entered", "event")
+    assert change["event_time"] == pytest.approx(due, abs=0.001)
+    assert due <= change["processed_at"]

@@ -14,8 +14,9 @@ from typing import cast
 import pytest
 
 from state.layout import Meta
-from state.windows import NEVER
 from streams.kafka import background
+from streams.kafka.clock import TimerClock
+from streams.kafka.due import Due
 from streams.kafka.lane import EncodeLane
 from streams.kafka.partition import Partition, State
 from streams.kafka.work import Done, Work
@@ -33,10 +34,9 @@ class Writer:
     def __init__(self, number: int, opened: threading.Event) -> None:
         self.place = SimpleNamespace(partition=number, topics=PLACE.topics, wall_clock=True)
         self.meta = Meta(queued=0)
-        self.arrived_until = {PLACE.topics.events: time.time()}
-        self.behind: set[str] = set()
-        self.next_timer = NEVER
-        self.timers_left = self.scrub_due = self.training_due = self.incomplete = False
+        self.clock = TimerClock([PLACE.topics.events], PLACE.topics.reroute)
+        self.due = Due()
+        self.scrub_due = self.training_due = self.incomplete = False
         self.definitions_changed = True
         self.users = [f"u{number:05}" for number in range(USERS)]
         self.swept: list[str] = []

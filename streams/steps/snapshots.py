@@ -1,0 +1,19 @@
+"""What ``user-segments`` says of a user."""
+
+from __future__ import annotations
+
+from state.user import UserState
+from streams.wire.emit import MembershipNow, UserSegments
+
+
+def snapshot(user: str, state: UserState) -> UserSegments:
+    """The user's memberships, as ``user-segments`` has them."""
+    return UserSegments(
+        user=user,
+        segments={
+            segment: MembershipNow(since=member.since, score=member.score, version=member.version)
+            for segment, member in sorted(state.members.items())
+        },
+        sequence=state.sequence,
+        as_of=state.time,
+    )
