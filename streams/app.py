@@ -24,14 +24,15 @@ from encoders.process import TextProcess
 from state.layout import Meta
 from state.store import SharedMemory
 from streams.kafka.agents import Host, make_faust, start_faust, until_stopped
+from streams.kafka.arrivals import Room
 from streams.kafka.audit import Audit, DefinitionsCell
 from streams.kafka.audit_scope import AUDIT_SCOPE, audit_scope
 from streams.kafka.checkpoints import checkpoint_of_tests
 from streams.kafka.directory import take_over
+from streams.kafka.errors import FencedError
 from streams.kafka.heads import HeadsFollower
 from streams.kafka.installation import Identity, warn_of_unsafe_topics, watch
 from streams.kafka.lane import EncodeLane
-from streams.kafka.output import FencedError
 from streams.kafka.partition import Partition
 from streams.kafka.replicas import Group, Replicas
 from streams.kafka.standby import Standby
@@ -206,13 +207,14 @@ class Worker:
             metrics=self.metrics,
             executor=self._turns,
             opening=self._opening,
-            batch_records=self.settings.batch_records,
+            room=Room.of(self.settings, host.expected),
             on_restored=host.restored,
             on_pressure=host.pressure,
             on_changes=self.service.note_changes,
             on_failed=self._failed,
             told=host.told,
             turn_interval=self.settings.turn_interval_ms / 1e3,
+            give_up_seconds=self.settings.give_up_seconds,
         )
 
     def _make_replicas(self, conf: dict[str, str | int | float | bool]) -> Replicas | None:

@@ -141,7 +141,7 @@ class Service:
         partitions = self._host.partitions
         found = watchdog.look(
             [lag for lag in lags if lag.partition in partitions],
-            {number: each.aborts for number, each in partitions.items()},
+            {number: each.attempts.aborts for number, each in partitions.items()},
             {number: each.restored for number, each in partitions.items() if each.state is State.RESTORING},
             now,
         )
@@ -253,6 +253,8 @@ class Service:
             return False, "no partition is assigned"
         if restoring := [each.number for each in partitions if each.state is State.RESTORING]:
             return False, f"partitions {', '.join(map(str, sorted(restoring)))} are being restored"
+        if failing := [each.attempts.failing for each in partitions if each.attempts.failing]:
+            return False, failing[0]
         return True, "ready"
 
     def owner(self, user_id: str) -> Owner:

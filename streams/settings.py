@@ -48,6 +48,17 @@ class Settings(BaseSettings):
     max_record_bytes: int = Field(1_048_576, gt=0, description="Larger event records are refused.")
     max_text_chars: int = Field(20_000, gt=0, description="Events with longer text are refused.")
     batch_records: int = Field(100_000, ge=1, description="At most this many records go into one transaction.")
+    batch_bytes: int = Field(
+        64 * 1024 * 1024, ge=1_048_576, description="At most this many bytes of records go into one transaction."
+    )
+    queued_bytes: int = Field(
+        512 * 1024 * 1024,
+        ge=1_048_576,
+        description="At most about this many bytes of records wait for their turns, those of all partitions together.",
+    )
+    give_up_seconds: float = Field(
+        600.0, gt=0, description="A turn that Kafka refuses for so long, whatever is tried, ends the worker."
+    )
     turn_interval_ms: float = Field(
         5.0, ge=0, description="A partition begins its transactions no closer together than this, unless it is behind."
     )

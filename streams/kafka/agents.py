@@ -125,6 +125,8 @@ class Host:
         ``count``: how many partitions the state has. When there are more of the events, users would have two homes:
         none is opened, and ``on_grown`` is told why."""
         self.partitions: dict[int, Partition] = {}
+        self.expected = 0
+        """Partitions of the present assignment, those that are still to be made included."""
         self._app = app
         self._topics = topics
         self._metrics = metrics
@@ -166,6 +168,7 @@ class Host:
             self._on_grown(more_partitions(self._topics.events, numbers[-1] + 1, self._count))
             return
         self._on_assigned(frozenset(numbers))
+        self.expected = len(numbers)
         for number in numbers:
             self.partitions[number] = self._make(number, self)
             self.partitions[number].start()

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from encoders.heads import PublishedHead
+from streams.kafka.errors import TooMuchError
+from streams.kafka.pieces import Pieces, Size
 from streams.kafka.reading import take
 from streams.kafka.work import Done, Work
 from streams.kafka.writer import PartitionWriter
@@ -111,6 +113,7 @@ class Audit:
         self._writer = writer
         self._definitions = definitions
         self._batch_offsets = batch_offsets
+        self._size = Size()
         self._topics = writer.place.topics
         self._inner: dict[str, TopicReader] = {}
         self._waiting: dict[str, None] = {}
@@ -170,7 +173,15 @@ class Audit:
         return label.time <= self._writer.meta.watermark
 
     def _do(self, work: Work) -> None:
-        self._note(self._writer.process(work))
+        pieces = Pieces(work, self._size)
+        while (piece := pieces.next()) is not None:
+            try:
+                done = self._writer.process(piece)
+            except TooMuchError as error:
+                pieces.too_much(error)
+            else:
+                pieces.done()
+                self._note(done)
         while self._writer.timer_clock() >= self._writer.due.next:
             self._note(self._writer.process(Work(timers=True)))
 

@@ -81,7 +81,7 @@ class Batch:
 
     @property
     def next_offset(self) -> int:
-        return self.base + max(0, self.last_delta) + 1
+        return int(self.base + max(0, self.last_delta) + 1)
 
     def is_whole(self) -> bool:
         """Its checksum is right."""

@@ -8,8 +8,6 @@ from state.windows import NEVER
 from streams.steps import fold, timers, waiting
 from streams.steps.turn import Turn
 
-MAX_TIMERS = 5_000
-
 
 class Due:
     """Since when there may be something. Times in seconds since the epoch."""
@@ -34,11 +32,11 @@ class Due:
         self.waiting = waiting.first(store, 0.0) if meta.waiting else NEVER
         self._fired_until = 0.0
 
-    def fire(self, turn: Turn, store: Store, clock: float) -> None:
-        """All that is due at ``clock``, as much as one turn takes: no timer overtakes an event that waits."""
-        now = fold.receive_waiting(turn, clock)
-        keys = store.due_timers(now, self._fired_until, MAX_TIMERS)
-        self.left = len(keys) == MAX_TIMERS or now < clock
+    def fire(self, turn: Turn, store: Store, clock: float, most: int) -> None:
+        """All that is due at ``clock``, at most so many events and timers: no timer overtakes an event that waits."""
+        now = fold.receive_waiting(turn, clock, most)
+        keys = store.due_timers(now, self._fired_until, most)
+        self.left = len(keys) == most or now < clock
         timers.receive_timers(turn, keys, now)
 
     def remember(self, turn: Turn, store: Store, looked: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from state import layout
+from streams.kafka.errors import FENCED, FencedError, PermanentError, classified, is_missing
 from streams.ops.outage import CLIENTS
 from streams.settings import Settings
 from streams.steps.effects import Effects, Place, Reject
@@ -30,26 +31,17 @@ from streams.wire.topics import MAX_DEAD_LETTER_BYTES, MAX_RECORD_BYTES
 log = logging.getLogger(__name__)
 
 _TIMEOUT = 30.0
-_TAKEN_OVER = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED)
 #: of a header beside its name and content, at most
 _HEADER_BYTES = 10
 #: what is kept of a record that is too large to be sent again
 _CUT_BYTES = 1_048_576
 
 
-class FencedError(RuntimeError):
-    """This worker must not write to the partition any more: another owns it, or what was committed is not known."""
-
-
-class AbortedError(RuntimeError):
-    """The transaction was aborted; the same work can be tried again."""
-
-
 class Output:
     """The partition's transactional producer. Making one fences every other with the same transactional id."""
 
     def __init__(self, settings: Settings, place: Place) -> None:
-        """Raises FencedError or AbortedError."""
+        """Raises an error of ``streams.kafka.errors``."""
         self._place = place
         self._source = event_source(place.topics.installation, place.partition)
         self._value: Callable[[Change], bytes] = audience_value if settings.value_format == "audience" else change_value
@@ -60,7 +52,7 @@ class Output:
     def commit(self, effects: Effects, produced: Callable[[], None]) -> int:
         """Returns the changelog offset to continue from. ``produced`` is called before the commit.
 
-        Raises FencedError (stop) or AbortedError (nothing has happened; try again).
+        Raises an error of ``streams.kafka.errors``.
         """
         producer = self._producer
         delivered: list[int] = []
@@ -77,7 +69,7 @@ class Output:
             produced()
         except (KafkaException, BufferError) as error:
             self._abort()
-            raise _translated(error) from error
+            raise self._classified(error) from error
         if self._transactional:
             self._commit_transaction()
         else:
@@ -95,11 +87,35 @@ class Output:
         except KafkaException as error:
             if error.args[0].txn_requires_abort():
                 self._abort()
-                raise _translated(error) from error
-            if error.args[0].code() in _TAKEN_OVER:
-                raise _translated(error) from error
+                raise self._classified(error) from error
+            if error.args[0].code() in FENCED:
+                raise classified(error) from error
             # committed or not, nobody knows here: whoever opens the partition next reads it from the changelog
             raise FencedError(f"the outcome of a transaction is not known: {error.args[0]}") from error
+
+    def _classified(self, error: Exception) -> Exception:
+        if is_missing(error) and (wrong := self._missing()):
+            return PermanentError(wrong)
+        return classified(error)
+
+    def _missing(self) -> str:
+        """Which topics have too few partitions; empty when none has, or nobody says."""
+        place = self._place
+        try:
+            found = self._producer.list_topics(timeout=_TIMEOUT).topics
+        except KafkaException:
+            return ""
+        lacking = [
+            f"{topic} has {len(found[topic].partitions) if topic in found else 0}"
+            for topic in place.topics.by_partition
+            if topic not in found or len(found[topic].partitions) < place.partitions
+        ]
+        if not lacking:
+            return ""
+        return (
+            f"partition {place.partition} cannot write its results, for {', '.join(lacking)} partitions and the events "
+            f"have {place.partitions}; give these topics as many (`segments topics` makes those that are not there)"
+        )
 
     def _flush(self) -> None:
         """At least once: wait until all is written. What was written in part is read again after a restart."""
@@ -150,9 +166,10 @@ def dead_letter(reject: Reject) -> tuple[bytes | None, bytes | None, Headers]:
     own = sendable(record.headers)
     size = len(record.key or b"") + len(record.value or b"")
     size += sum(len(name) + len(content or b"") + _HEADER_BYTES for name, content in own)
-    if size <= MAX_RECORD_BYTES:
+    if size <= (reject.cut or MAX_RECORD_BYTES):
         return record.key, record.value, [*own, *why]
-    key, value = (content[:_CUT_BYTES] if content is not None else None for content in (record.key, record.value))
+    most = min(_CUT_BYTES, reject.cut) if reject.cut else _CUT_BYTES
+    key, value = (content[:most] if content is not None else None for content in (record.key, record.value))
     return key, value, [*why, ("cut-from", b"%d" % size)]
 
 
@@ -189,7 +206,7 @@ def _new_producer(settings: Settings, place: Place, failed: list[KafkaError]) ->
     try:
         producer.init_transactions(_TIMEOUT)
     except KafkaException as error:
-        raise _translated(error) from error
+        raise classified(error) from error
     return producer
 
 
@@ -212,12 +229,3 @@ def _retried(commit: Callable[[], None]) -> None:
                 raise
         else:
             return
-
-
-def _translated(error: Exception) -> Exception:
-    cause = error.args[0] if error.args else None
-    if isinstance(cause, KafkaError):
-        if cause.fatal() or cause.code() in _TAKEN_OVER:
-            return FencedError(f"the partition was taken over by another worker: {cause}")
-        return AbortedError(f"the transaction was aborted: {cause}")
-    return AbortedError(f"the transaction was aborted: {error}")

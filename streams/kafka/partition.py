@@ -10,15 +10,16 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import TypeVar
 
 from state.seen import MOST_IDS
+from streams.kafka.arrivals import Arrivals, Room
+from streams.kafka.attempts import GIVE_UP_SECONDS, Attempts
 from streams.kafka.background import Background
 from streams.kafka.clock import Told
+from streams.kafka.errors import FencedError, PermanentError
 from streams.kafka.installation import InstallationError
 from streams.kafka.lane import EncodeLane, PartitionGoneError
-from streams.kafka.output import AbortedError, FencedError
 from streams.kafka.scrub import Scrubber
 from streams.kafka.turn_metrics import Occasionally, note_turn
 from streams.kafka.work import Done, Work
@@ -34,8 +35,6 @@ T = TypeVar("T")
 TIMER_INTERVAL = 0.2
 #: seconds between two looks at the timers while other work goes on: a look costs as much as folding a hundred events
 TIMER_PAUSE = 0.1
-#: after an aborted transaction, seconds before the same work is tried again
-_RETRY_AFTER = (0.1, 0.5, 2.0, 5.0)
 
 
 class State(enum.StrEnum):
@@ -48,13 +47,6 @@ class State(enum.StrEnum):
     STOPPED = "stopped"
 
 
-@dataclass
-class _Arrival:
-    topic: str
-    records: Sequence[Record]
-    ack: Callable[[], None]
-
-
 class Partition:
     """Queues what arrives and hands it to the writer, one turn at a time, in an executor thread."""
 
@@ -65,13 +57,14 @@ class Partition:
         metrics: Metrics,
         executor: Executor,
         opening: Executor,
-        batch_records: int,
+        room: Room,
         on_restored: Callable[[Partition], Awaitable[None]],
         on_pressure: Callable[[Partition, bool], None],
         on_changes: Callable[[list[Emitted]], None],
         on_failed: Callable[[Partition, BaseException], None],
         told: Callable[[Partition], Mapping[str, Told | None]] = lambda _partition: {},
         turn_interval: float = 0.0,
+        give_up_seconds: float = GIVE_UP_SECONDS,
     ) -> None:
         """``executor`` serves turns and reads; ``opening`` what may take minutes: restores and rewriting files.
 
@@ -81,24 +74,19 @@ class Partition:
         self.writer = writer
         self.state = State.RESTORING
         self.restored = 0
-        self.aborts = 0
-        """Turns that Kafka refused and that are tried again."""
+        self.attempts = Attempts(writer.place.partition, metrics, lambda: self._stopping, give_up_seconds)
         self._lane = lane
         self._metrics = metrics
         self._executor = executor
         self._opening = opening
-        self._batch_records = batch_records
         self._on_restored = on_restored
-        self._on_pressure = on_pressure
         self._on_changes = on_changes
         self._on_failed = on_failed
         self._told = told
         self._turn_interval = turn_interval
         self._next_turn = 0.0
         self._timers_at = 0.0
-        self._arrivals: deque[_Arrival] = deque()
-        self._queued = 0
-        self._held = False
+        self._arrivals = Arrivals(room, lambda high: on_pressure(self, high))
         self._encoded: deque[tuple[list[encode.Job], list[str], asyncio.Future[None]]] = deque()
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -117,12 +105,12 @@ class Partition:
     @property
     def queued(self) -> int:
         """Records that arrived and wait for their turn."""
-        return self._queued
+        return self._arrivals.records
 
     @property
     def held(self) -> bool:
         """More waits than can be processed at once, so that nothing more is fetched."""
-        return self._held
+        return self._arrivals.held
 
     @property
     def busy_seconds(self) -> float:
@@ -141,11 +129,7 @@ class Partition:
 
     def arrive(self, topic: str, records: Sequence[Record], ack: Callable[[], None]) -> None:
         """Records of one of the source topics; ``ack`` is called when they are committed."""
-        self._arrivals.append(_Arrival(topic, records, ack))
-        self._queued += len(records)
-        if not self._held and self._queued > self._batch_records:
-            self._held = True
-            self._on_pressure(self, True)
+        self._arrivals.add(topic, records, ack)
         self._wake.set()
 
     # what the encode lane calls
@@ -198,17 +182,16 @@ class Partition:
                 await self._pace()
                 work, acks, waiters = self._gather()
                 if work:
-                    done = await self._commit(loop, work)
+                    await self._commit(loop, work)
                     for ack in acks:
                         ack()
                     for waiter in waiters:
                         if not waiter.done():
                             waiter.set_result(None)
-                    self._after(done)
                 if not await self._work_in_background(loop, idle=not work) and not work:
                     await self._sleep()
             self.state = State.STOPPED
-        except (FencedError, InstallationError) as error:
+        except (FencedError, InstallationError, PermanentError) as error:
             self.state = State.FENCED if isinstance(error, FencedError) else State.FAILED
             log.warning("partition %d: %s", self.number, error)
             self._on_failed(self, error)
@@ -250,23 +233,8 @@ class Partition:
     def _gather(self) -> tuple[Work, list[Callable[[], None]], list[asyncio.Future[None]]]:
         """What the next turn does: all that waits, up to the batch size (small when idle, large under backlog)."""
         work = Work()
-        acks: list[Callable[[], None]] = []
+        work.sources, acks = self._arrivals.take()
         waiters: list[asyncio.Future[None]] = []
-        room = self._batch_records
-        while self._arrivals and room > 0:
-            arrival = self._arrivals[0]
-            records = arrival.records[:room]
-            work.sources.append((arrival.topic, records))
-            room -= len(records)
-            self._queued -= len(records)
-            if len(records) == len(arrival.records):
-                self._arrivals.popleft()
-                acks.append(arrival.ack)
-            else:  # a fetch is as large as it is compressed: the rest, and the ack, with the next turn
-                arrival.records = arrival.records[len(records) :]
-        if self._held and self._queued < self._batch_records:
-            self._held = False
-            self._on_pressure(self, False)
         while self._encoded:
             jobs, refreshed, waiter = self._encoded.popleft()
             work.jobs.extend(jobs)
@@ -300,7 +268,7 @@ class Partition:
         work = await self._background.next(began, idle)
         if not work:
             return False
-        self._after(await self._commit(loop, work))
+        await self._commit(loop, work)
         self._background.took(began, time.monotonic(), work)
         return True
 
@@ -308,7 +276,7 @@ class Partition:
         """A transaction costs the broker the same for one record as for many: what comes soon goes in the same one."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._next_turn - time.monotonic()):
-                while self._queued < self._batch_records and not self._stopping:
+                while not self._arrivals.full and not self._stopping:
                     self._wake.clear()
                     await self._wake.wait()
 
@@ -321,25 +289,17 @@ class Partition:
             async with asyncio.timeout(TIMER_INTERVAL):
                 await self._wake.wait()
 
-    async def _commit(self, loop: asyncio.AbstractEventLoop, work: Work) -> Done:
-        """One turn; after an abort the same work again, because nothing of it has happened."""
-        attempt = 0
-        while True:
+    async def _commit(self, loop: asyncio.AbstractEventLoop, work: Work) -> None:
+        async def once(piece: Work) -> Done:
             try:
                 async with self._turn:
                     self._turn_began = time.monotonic()
                     self._next_turn = self._turn_began + self._turn_interval
-                    return await loop.run_in_executor(self._executor, self.writer.process, work)
-            except AbortedError as error:
-                if self._stopping:
-                    raise
-                pause = _RETRY_AFTER[min(attempt, len(_RETRY_AFTER) - 1)]
-                attempt += 1
-                self.aborts += 1
-                log.warning("partition %d: %s; again in %.1f s", self.number, error, pause)
-                await asyncio.sleep(pause)
+                    return await loop.run_in_executor(self._executor, self.writer.process, piece)
             finally:
                 self._turn_began = 0.0
+
+        await self.attempts.commit(work, once, self._after)
 
     def _after(self, done: Done) -> None:
         effects = done.effects

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 
 from streams.steps import encode
 from streams.steps.effects import Effects, Record
+from streams.wire.refused import RefusedError
 from streams.wire.topics import Topics
+
+#: timers of one turn, at most
+MAX_TIMERS = 5_000
 
 
 @dataclass
@@ -21,6 +25,8 @@ class Work:
     refreshed: list[str] = field(default_factory=list)
     """Followed users whose local followers are all refreshed now."""
     timers: bool = False
+    most_timers: int = MAX_TIMERS
+    """Timers that may fire."""
     sweep: list[str] | None = None
     """Users to check against changed definitions; empty: all were checked."""
     epoch: int = 0
@@ -33,6 +39,11 @@ class Work:
     """No more examples follow those that wait."""
     complete: bool = False
     """Write the position although nothing is to do: it shows that the local store has missed nothing."""
+
+    refused: RefusedError | None = None
+    """The records are not taken: they become dead letters with this reason."""
+    cut: int = 0
+    """Bytes kept of each in its dead letter; 0: as many as can be."""
 
     def lanes(self, topics: Topics) -> list[str]:
         """Names of what is in it: fold, labels, graph, training, reroute, encode, refresh, timers, sweep."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -47,7 +47,6 @@ from streams.steps.turn import Turn
 
 log = logging.getLogger(__name__)
 
-_TIMEOUT = 30.0
 _OFFSET = attrgetter("offset")
 
 
@@ -255,7 +254,7 @@ class PartitionWriter:
     # one turn
 
     def process(self, work: Work) -> Done:
-        """Steps 1 to 4. Raises FencedError (stop) or AbortedError (try again); then nothing has changed."""
+        """Steps 1 to 4. Raises an error of ``streams.kafka.errors``; then nothing has changed."""
         meta = layout.decode_meta(layout.encode_meta(self.meta))
         lost = self.losses.found
         meta.lost += lost - self.losses.counted
@@ -309,12 +308,16 @@ class PartitionWriter:
                 continue
             count += len(records)
             if topic in self.meta.positions:
-                self.losses.note(topic, position, records[0].offset)
+                first = records[0].first if isinstance(records[0], DamagedBatch) else records[0].offset
+                self.losses.note(topic, position, first)
             if examples:
                 self._blocks.add(records, turn.processed_at)
                 continue
             positions[topic] = records[-1].offset + 1
-            sources.receive(turn, topic, records, self._heads)
+            if work.refused is not None:
+                sources.refuse(turn, topic, records, work.refused, work.cut)
+            else:
+                sources.receive(turn, topic, records, self._heads)
         if blocks := self._blocks.take(turn.processed_at, work.last_examples):
             learned.train(turn, blocks, self._heads)
             positions[topics.examples] = self._blocks.position
@@ -330,7 +333,7 @@ class PartitionWriter:
         if work.guards:
             erasure.expire_guards(turn, work.guards)
         if work.timers:
-            self.due.fire(turn, self.store, turn.clock)
+            self.due.fire(turn, self.store, turn.clock, work.most_timers)
         return count, positions, again
 
     def _remember(self, turn: Turn, effects: Effects, looked_at_timers: bool) -> None:
@@ -338,8 +341,3 @@ class PartitionWriter:
         self._blocks.commit()
         self._cache.keep(turn.touched, effects.uncached_ids)
         self.due.remember(turn, self.store, looked_at_timers)
-
-    def users(self) -> Iterator[tuple[str, UserState]]:
-        """All committed users, in key order."""
-        for key, value in self.store.items(b"u"):
-            yield key[1:].decode(), layout.decode_user(value)

@@ -78,6 +78,12 @@ class Metrics:
             LATENCY_BUCKETS,
             "lane",
         )
+        self.aborted_turns = self._counter(
+            "segments_aborted_turns_total", "Turns that Kafka refused for now; they are tried again."
+        )
+        self.halved_turns = self._counter(
+            "segments_halved_turns_total", "Turns whose results one transaction could not hold; less is tried."
+        )
         self.commit_seconds = self._histogram(
             "segments_commit_seconds", "One commit: transaction and store write.", COMMIT_BUCKETS
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,7 +13,7 @@ from state.windows import NEVER
 from streams.wire.decode import Limits
 from streams.wire.emit import Change, Headers, UserSegments
 from streams.wire.refused import Code, RefusedError
-from streams.wire.topics import Topics
+from streams.wire.topics import MAX_RECORD_BYTES, Topics
 
 
 class Record(Protocol):
@@ -102,6 +103,9 @@ class Place:
     """Of the hash that stands for erased users."""
     guard_seconds: float = 30 * 86_400.0
     """How long an erased user is not brought back by old events."""
+    most_messages: int = 400_000
+    """Records that one turn may write, and their bytes: what is more takes several turns."""
+    most_bytes: int = 256 * 1024 * 1024
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -122,6 +126,8 @@ class Reject:
     partition: int
     record: Record
     error: RefusedError
+    cut: int = 0
+    """Bytes kept of it; 0: as many as a record may have."""
 
 
 class Emitted(msgspec.Struct, frozen=True, gc=False):
@@ -132,10 +138,18 @@ class Emitted(msgspec.Struct, frozen=True, gc=False):
     arrived: float
 
 
+class TooMuchError(RuntimeError):
+    """One turn cannot hold what follows from its work: less of it may be possible."""
+
+
 @dataclass
 class Effects:
-    """What a turn wants done."""
+    """What a turn wants done, within bounds: whatever adds to it may raise TooMuchError."""
 
+    most_messages: int = sys.maxsize
+    most_bytes: int = sys.maxsize
+    size: int = 0
+    """Bytes of messages and rejects."""
     puts: dict[bytes, bytes | None] = field(default_factory=dict)
     changes: list[Emitted] = field(default_factory=list)
     snapshots: list[UserSegments] = field(default_factory=list)
@@ -171,3 +185,37 @@ class Effects:
     """Labels of users of whom nothing is known."""
     drifts: list[str] = field(default_factory=list)
     """Groups whose head started anew, because the world changed."""
+
+    @property
+    def count(self) -> int:
+        """Records to be written."""
+        mine = len(self.puts) + len(self.changes) + len(self.snapshots) + len(self.erased)
+        return mine + len(self.messages) + len(self.rejects)
+
+    def send(self, message: Message) -> None:
+        """A record for another topic."""
+        self.messages.append(message)
+        self.size += len(message.value or b"")
+        if message.headers:
+            self.size += sum(len(name) + len(value or b"") for name, value in message.headers)
+        self._bound(len(self.messages), self.size)
+
+    def reject(self, reject: Reject) -> None:
+        """A dead letter."""
+        self.rejects.append(reject)
+        record = reject.record
+        size = len(record.value or b"") + len(record.key or b"")
+        size += sum(len(name) + len(value or b"") for name, value in record.headers)
+        self.size += min(size, reject.cut or MAX_RECORD_BYTES)
+        self._bound(len(self.rejects), self.size)
+
+    def check(self) -> None:
+        """All is there."""
+        self._bound(self.count, self.size + sum(map(len, filter(None, self.puts.values()))))
+
+    def _bound(self, count: int, size: int) -> None:
+        if count > self.most_messages or size > self.most_bytes:
+            raise TooMuchError(
+                f"{count} records of {size // 2**20} MiB are more than one transaction holds "
+                f"({self.most_messages} and {self.most_bytes // 2**20} MiB)"
+            )

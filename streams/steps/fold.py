@@ -100,14 +100,15 @@ def receive_events(turn: Turn, records: Sequence[Record], topic: str) -> None:
             state.due = next_due(turn.plan, state)  # a minimum stay may hold what the head would end
 
 
-def receive_waiting(turn: Turn, now: float) -> float:
-    """Fold the events that waited for ``now``, as many as one turn takes; returns up to when none is left."""
-    keys = turn.waiting.due(now, MOST_AT_ONCE)
+def receive_waiting(turn: Turn, now: float, most: int = MOST_AT_ONCE) -> float:
+    """Fold the events that waited for ``now``, at most so many; returns up to when none is left."""
+    most = min(most, MOST_AT_ONCE)
+    keys = turn.waiting.due(now, most)
     records = ahead.taken(turn, keys)
     if not records:
         return now
     receive_events(turn, records, turn.place.topics.events)
-    return now if len(records) < MOST_AT_ONCE and len(records) == len(keys) else records[-1].timestamp / 1000.0
+    return now if len(records) < most and len(records) == len(keys) else records[-1].timestamp / 1000.0
 
 
 def _by_user(items: Iterable[Item]) -> dict[str, list[Item]]:

@@ -339,7 +339,7 @@ def _give_receipt(turn: Turn, message: Gone) -> None:
         processed_at=turn.processed_at,
     )
     source = event_source(place.topics.installation, place.partition)
-    turn.effects.messages.append(
+    turn.effects.send(
         Message(
             place.topics.receipts,
             receipt.receipt.encode(),
@@ -397,4 +397,4 @@ def _send_vectors(turn: Turn, user: str, vectors: Vectors, partition: int) -> No
 
 
 def _send(turn: Turn, user: str, message: Inner, partition: int) -> None:
-    turn.effects.messages.append(Message(turn.place.topics.graph, user.encode(), _encode(message), partition))
+    turn.effects.send(Message(turn.place.topics.graph, user.encode(), _encode(message), partition))

@@ -171,7 +171,7 @@ def send_example(turn: Turn, user: str, segment: Segment, label: PendingLabel) -
     """To the one partition that trains the segment's group."""
     fused, _ = turn.models.fuse([turn.vectors(user)])
     example = Example(segment.group, segment.id, label.member, label.weight, pack(fused[0]))
-    turn.effects.messages.append(
+    turn.effects.send(
         Message(
             turn.place.topics.examples,
             segment.group.encode(),
@@ -211,7 +211,7 @@ def train(turn: Turn, blocks: Sequence[Sequence[Record]], heads: Heads) -> None:
             _learn(turn, group, examples, heads)
             learned[group] = None
     for group in learned:
-        turn.effects.messages.append(Message(turn.place.topics.heads, group.encode(), heads[group].published(), 0))
+        turn.effects.send(Message(turn.place.topics.heads, group.encode(), heads[group].published(), 0))
 
 
 def _by_group(turn: Turn, records: Sequence[Record]) -> dict[str, list[Example]]:

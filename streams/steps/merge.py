@@ -263,7 +263,7 @@ def _encode_anew(turn: Turn, user: str, state: UserState) -> None:
 
 
 def _send(turn: Turn, user: str, message: MoveOut | MoveIn) -> None:
-    turn.effects.messages.append(
+    turn.effects.send(
         Message(
             turn.place.topics.reroute,
             user.encode(),

@@ -123,4 +123,4 @@ def _send(turn: Turn, record: Record, topic: str, partition: int, user: str, pat
         _encode_path(path), RECORD,
     )  # fmt: skip
     headers += zip(_ADDED, values, strict=True)
-    turn.effects.messages.append(Message(turn.place.topics.reroute, record.key, record.value, partition, headers))
+    turn.effects.send(Message(turn.place.topics.reroute, record.key, record.value, partition, headers))

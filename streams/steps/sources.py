@@ -37,6 +37,16 @@ def arrived(topics: Topics, topic: str, record: Record) -> float:
     return record.timestamp / 1000.0
 
 
+def refuse(turn: Turn, topic: str, records: Sequence[Record], error: RefusedError, cut: int) -> None:
+    """Records that are not taken, for a reason that lies in what they would make the service write."""
+    for record in records:
+        rerouted = record
+        if topic == turn.place.topics.reroute and reroute.kind_of(record) == reroute.RECORD:
+            with suppress(RefusedError):
+                rerouted = reroute.unwrap(record)
+        turn.reject(topic, rerouted, error, cut)
+
+
 def _receive_rerouted(turn: Turn, records: Sequence[Record]) -> None:
     """In their order, because a state arrives before what is forwarded after it; together where they may be."""
     topics = turn.place.topics

@@ -40,7 +40,7 @@ class Turn:
         """The partition goes by other definitions from this turn on."""
         self.clock = meta.watermark
         """The time by which all that is over is over (seconds): event time, or where the wall clock counts, that."""
-        self.effects = Effects()
+        self.effects = Effects(place.most_messages, place.most_bytes)
         self.waiting = Waiting(reader, meta, self.effects.puts)
         self._cache = cache
         self._users: dict[str, UserState] = {}
@@ -359,11 +359,12 @@ class Turn:
         self.put(layout.user_key(user), None)
         self.effects.erased.append(user)
 
-    def reject(self, topic: str, record: Record, error: RefusedError) -> None:
+    def reject(self, topic: str, record: Record, error: RefusedError, cut: int = 0) -> None:
+        """A dead letter. Raises TooMuchError."""
         partition = self.place.partition
         if isinstance(record, Rerouted):
             topic, partition = record.topic, record.partition
-        self.effects.rejects.append(Reject(topic, partition, record, error))
+        self.effects.reject(Reject(topic, partition, record, error, cut))
 
     def finish(self, positions: dict[str, int]) -> Effects:
         """Encode what was touched; ``positions`` are the next offsets by topic. The position record comes last."""
@@ -383,6 +384,7 @@ class Turn:
             code = str(reject.error.code)
             self.meta.refused[code] = self.meta.refused.get(code, 0) + 1
         puts[layout.POSITION_KEY] = layout.encode_meta(self.meta)
+        effects.check()
         return effects
 
     @property

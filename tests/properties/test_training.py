@@ -16,7 +16,7 @@ from encoders.base import FUSED
 from state import layout
 from state.store import SharedMemory, Store
 from state.vectors import pack
-from streams.kafka.output import AbortedError
+from streams.kafka.errors import AbortedError
 from streams.kafka.work import Work
 from streams.kafka.writer import PartitionWriter
 from streams.settings import Settings

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from state.store import SharedMemory
+from streams.kafka.arrivals import Room
 from streams.kafka.lane import EncodeLane
 from streams.kafka.partition import Partition
 from streams.kafka.writer import PartitionWriter
@@ -20,6 +21,7 @@ from tests.small_partition import PLACE, Sent, models_of
 
 RULE = '[[segment]]\nid = "s"\nrule = \'count("click", within="7d") >= 1\'\n'
 BATCH = 100
+BYTES = 1_000_000
 
 
 class Bench:
@@ -38,7 +40,7 @@ class Bench:
             metrics=metrics,
             executor=executor,
             opening=executor,
-            batch_records=BATCH,
+            room=Room(BATCH, BYTES, BYTES),
             on_restored=self._restored,
             on_pressure=lambda _partition, high: self.held.append(high),
             on_changes=lambda _changes: None,
@@ -47,9 +49,9 @@ class Bench:
 
     async def _restored(self, _partition: Partition) -> None: ...
 
-    def fetch(self, first: int, count: int) -> None:
+    def fetch(self, first: int, count: int, value: bytes = b"{}") -> None:
         """A fetch arrives; its acknowledgement is remembered by its first offset."""
-        records = [Sent(offset, b"{}") for offset in range(first, first + count)]
+        records = [Sent(offset, value) for offset in range(first, first + count)]
         self.partition.arrive(PLACE.topics.events, [*records], lambda: self.acked.append(first))
 
     def turn(self) -> list[int]:
@@ -83,6 +85,20 @@ def test_a_partition_with_more_than_a_batch_waiting_is_not_fetched_until_it_has_
     assert bench.held == [True]
     bench.turn()
     assert bench.held == [True, False]
+
+
+def test_a_turn_and_what_waits_are_bounded_in_bytes(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.fetch(0, 5, b"x" * 400_000)
+    assert bench.held == [True]
+    assert bench.turn() == [0, 1]
+    assert bench.acked == []
+    assert bench.turn() == [2, 3]
+    assert bench.held == [True, False]
+    bench.fetch(5, 1, b"x" * 3_000_000)  # what is larger than a turn goes alone
+    assert [bench.turn(), bench.turn(), bench.turn()] == [[4], [5], []]
+    assert bench.acked == [0, 5]
+    assert bench.partition._arrivals.bytes == bench.partition.queued == 0
 
 
 def test_the_next_turn_waits_for_its_time_unless_a_whole_batch_waits_or_the_partition_stops(tmp_path: Path) -> None:

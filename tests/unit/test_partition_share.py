@@ -15,6 +15,7 @@ import pytest
 
 from state.layout import Meta
 from streams.kafka import background
+from streams.kafka.arrivals import Room
 from streams.kafka.clock import TimerClock
 from streams.kafka.due import Due
 from streams.kafka.lane import EncodeLane
@@ -81,7 +82,7 @@ async def partitions(*opened: threading.Event) -> AsyncIterator[list[tuple[Parti
         writers = [Writer(number, event) for number, event in enumerate(opened)]
         made = [
             Partition(
-                cast(PartitionWriter, writer), lane, metrics, turns, opening, 100, restored,
+                cast(PartitionWriter, writer), lane, metrics, turns, opening, Room(100), restored,
                 lambda _partition, _high: None, lambda _changes: None, lambda _partition, error: failed.append(error),
             )
             for writer in writers

@@ -1,0 +1,105 @@
+"""A partition's turns against a Kafka that may refuse them: tried again, taken in pieces, or given up in words."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from streams.kafka.errors import AbortedError, PermanentError, TooMuchError
+from streams.kafka.pieces import Pieces, Size
+from streams.kafka.turn_metrics import Occasionally
+from streams.kafka.work import Done, Work
+from streams.ops.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+#: seconds for which the same turn is tried again
+GIVE_UP_SECONDS: Final = 600.0
+#: after an aborted transaction, seconds before the same work is tried again
+_RETRY_AFTER: Final = (0.1, 0.5, 2.0, 5.0, 10.0, 30.0)
+#: attempts in a row after which the partition is not ready
+_NOT_READY_AFTER: Final = 3
+#: of so many aborted attempts in a row the last one makes the turn smaller: a large one may take too long
+_HALVE_EACH: Final = 3
+
+
+class Attempts:
+    """Takes the turns of one partition. ``aborts`` counts those that failed and are tried again."""
+
+    def __init__(
+        self,
+        partition: int,
+        metrics: Metrics,
+        stopping: Callable[[], bool],
+        give_up_seconds: float = GIVE_UP_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.aborts = 0
+        self.failing = ""
+        """Why the present turn was refused several times in a row; empty when it was not."""
+        self._partition = partition
+        self._metrics = metrics
+        self._stopping = stopping
+        self._give_up_seconds = give_up_seconds
+        self._clock = clock
+        self._sleep = sleep
+        self._size = Size()
+        self._in_a_row = 0
+        self._since = 0.0
+        self._told = Occasionally()
+        self._split_told = Occasionally()
+
+    async def commit(self, work: Work, once: Callable[[Work], Awaitable[Done]], after: Callable[[Done], None]) -> None:
+        """Do the work by ``once``, in as many turns as it takes; ``after`` is called for each that is committed.
+
+        Raises PermanentError or FencedError; and what a turn raises when the partition stops.
+        """
+        pieces = Pieces(work, self._size)
+        while (piece := pieces.next()) is not None:
+            try:
+                done = await once(piece)
+            except TooMuchError as error:
+                self.aborts += 1
+                self._metrics.halved_turns.inc()
+                if self._split_told.add(1, self._clock()):
+                    log.warning("partition %d: %s; the turn is taken in smaller ones", self._partition, error)
+                pieces.too_much(error)
+            except AbortedError as error:
+                if self._stopping():
+                    raise
+                await self._wait(error, pieces)
+            else:
+                self._went_well()
+                pieces.done()
+                after(done)
+
+    async def _wait(self, error: AbortedError, pieces: Pieces) -> None:
+        now = self._clock()
+        self.aborts += 1
+        self._metrics.aborted_turns.inc()
+        self._since = self._since if self._in_a_row else now
+        pause = _RETRY_AFTER[min(self._in_a_row, len(_RETRY_AFTER) - 1)]
+        self._in_a_row += 1
+        refused = f"partition {self._partition}: {error}"
+        if now + pause - self._since > self._give_up_seconds:
+            raise PermanentError(
+                f"the same turn was tried {self._in_a_row} times in {now - self._since:.0f} s and is given up: {error}"
+            ) from error
+        if self._in_a_row >= _NOT_READY_AFTER:
+            self.failing = f"{refused} ({self._in_a_row} times in a row)"
+        if self._told.add(1, now):
+            log.warning("%s; it is tried again for up to %.0f s", refused, self._give_up_seconds)
+        if self._in_a_row % _HALVE_EACH == 0 and pieces.halve():
+            self._metrics.halved_turns.inc()
+        await self._sleep(pause)
+
+    def _went_well(self) -> None:
+        if self.failing:
+            seconds = self._clock() - self._since
+            log.info("partition %d: turns are committed again, after %.0f s", self._partition, seconds)
+        self._in_a_row = 0
+        self.failing = ""

@@ -1,0 +1,98 @@
+"""What an error means for the work that met it: the one place where that is decided.
+
+* ``AbortedError``: it may go away. The same work is tried again after growing pauses, and given up after a while.
+* ``TooMuchError``: a smaller turn may be possible. The work is halved until what cannot be written stands alone; that
+  becomes a dead letter.
+* ``PermanentError``: it stays until somebody does something. The worker ends with a sentence.
+* ``FencedError``: this worker must not write here any more.
+
+After the first two nothing of the turn has happened.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException
+
+from streams.steps.effects import TooMuchError
+
+__all__ = ["AbortedError", "FencedError", "PermanentError", "TooMuchError", "classified", "is_missing"]
+
+
+class FencedError(RuntimeError):
+    """This worker must not write to the partition any more: another owns it, or what was committed is not known."""
+
+
+class AbortedError(RuntimeError):
+    """The transaction was aborted; the same work can be tried again."""
+
+
+class PermanentError(RuntimeError):
+    """The work cannot be done until somebody does something; the message says what."""
+
+
+FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED})
+#: a record caused it, or all of them together did
+_TOO_MUCH: Final = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_MSG_SIZE,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError._QUEUE_FULL,
+    }
+)
+#: topics that are made, or metadata that are old, look like this for a while
+_MISSING: Final = frozenset(
+    {
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._INCONSISTENT,  # "messages failed delivery": what librdkafka says of a topic that is not there
+    }
+)
+_PERMANENT: Final = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "let the worker's Kafka user write to all of its topics",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "let the worker's Kafka user use its consumer group",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "give the worker's Kafka user the right IDEMPOTENT_WRITE",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "let the worker's Kafka user use its transactional ids",
+    KafkaError.SASL_AUTHENTICATION_FAILED: "look at SEGMENTS_KAFKA_SASL_USERNAME and _PASSWORD",
+    KafkaError._AUTHENTICATION: "look at SEGMENTS_KAFKA_SASL_USERNAME and _PASSWORD",
+    KafkaError.INVALID_TRANSACTION_TIMEOUT: "lower SEGMENTS_TRANSACTION_TIMEOUT_MS, or raise the brokers' "
+    "transaction.max.timeout.ms",
+    KafkaError.POLICY_VIOLATION: "look at the brokers' policies",
+    KafkaError.TOPIC_EXCEPTION: "look at the names of the topics and at min.insync.replicas",
+    KafkaError.INVALID_REQUIRED_ACKS: "look at the topics' configuration",
+    KafkaError.INVALID_CONFIG: "look at the topics' configuration",
+    KafkaError.UNSUPPORTED_VERSION: "upgrade the brokers",
+    KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT: "let the topics have Kafka's message format 2",
+    KafkaError._UNSUPPORTED_FEATURE: "upgrade the brokers",
+}
+
+
+def classified(error: Exception) -> Exception:
+    """The error of this module for what a Kafka client raised while a turn was written."""
+    cause = error.args[0] if error.args else None
+    if isinstance(error, BufferError):
+        return TooMuchError(f"the client's queue is full: {error}")
+    if not isinstance(cause, KafkaError):
+        return AbortedError(f"the transaction was aborted: {error}")
+    code = cause.code()
+    if code in FENCED:
+        return FencedError(f"the partition was taken over by another worker: {cause}")
+    if what := _PERMANENT.get(code):
+        return PermanentError(f"Kafka refuses to take the results of a turn ({cause}); {what}")
+    if cause.fatal():
+        return FencedError(f"the partition's producer cannot go on: {cause}")
+    if code in _TOO_MUCH:
+        return TooMuchError(f"Kafka does not take the results of a turn: {cause}")
+    return AbortedError(f"the transaction was aborted: {cause}")
+
+
+def is_missing(error: Exception) -> bool:
+    """A topic or a partition may not be there."""
+    cause = error.args[0] if isinstance(error, KafkaException) and error.args else None
+    return isinstance(cause, KafkaError) and cause.code() in _MISSING
