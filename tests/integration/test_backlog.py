@@ -22,11 +22,11 @@ from tests.helpers import APP, Start, changes_of
 
 PARTITIONS = 8
 USERS = 400
-#: of each partition; in all several times what one answer to a fetch holds (50 MB)
-BACKLOG_BYTES = 20_000_000
+#: of each partition; in all twice what one answer to a fetch holds (50 MB)
+BACKLOG_BYTES = 12_000_000
 RECORD_BYTES = 8_000
 RECORDS = PARTITIONS * (BACKLOG_BYTES // RECORD_BYTES)
-WAIT = 25.0
+WAIT = 20.0
 DEFINITIONS = f"""
 [[segment]]
 id = "cart"

@@ -70,12 +70,17 @@ def judge(value: bytes | None, arrived: float) -> dict[str, Any] | None:
     return event if len(event.get("text", "")) <= 20_000 else None
 
 
+def acts_at(arrived: float, time: float) -> float:
+    """When an event counts: by docs/events.md, one that is more than a second ahead waits for its time."""
+    return time if time > arrived + 1.0 else arrived
+
+
 class Happened(NamedTuple):
     """A counted event, as much of it as rules ask for."""
 
     identity: Any
     arrived: float
-    """When the broker took it, or when it happened, if that was later: until then it waits."""
+    """When the broker took it, or when it happened, if that was more than a second later: until then it waits."""
     time: float
     kind: str
     category: str
@@ -188,7 +193,7 @@ class Recount:
         if self._reference is None:
             self._reference = event["time"]
         happened = Happened(
-            identity, max(arrived, event["time"]), event["time"], sys.intern(event["kind"]),
+            identity, acts_at(arrived, event["time"]), event["time"], sys.intern(event["kind"]),
             sys.intern(event.get("category", "")), event.get("amount", 0.0), event.get("dwell", 0.0),
             home_of(event["user"], partitions) != origin[1],
         )  # fmt: skip
