@@ -279,7 +279,7 @@ class Worker:
         life.patience = STOP_SECONDS
         await until_stopped(self.faust, self._stop)
         log.info("stopping")
-        if self._hangs:
+        if self._hangs or self._outage.since:  # what is not committed is read again by the next owner
             life.patience = STUCK_STOP_SECONDS
         if self.service.failure:
             raise WorkerError(self.service.failure)

@@ -7,6 +7,7 @@ Faust is not involved. Where it writes: ``audit_scope``.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Iterator
@@ -123,27 +124,26 @@ class Audit:
 
     def run(self, progress: Callable[[int], None] = lambda _count: None) -> int:
         """From the stored positions to the present ends; returns the number of event records processed."""
-        self._writer.open(lambda _count: None, lambda: False)
-        self._waiting.update(dict.fromkeys(self._writer.queued_users("", self._writer.meta.queued)))
-        self._refreshes.update(dict.fromkeys(self._writer.waiting_refreshes("", _ALL)))
-        number = self._writer.place.partition
-        readers = {
-            topic: TopicReader(self._settings, topic, number, self._writer.meta.positions.get(topic, 0))
-            for topic in self._topics.sources
-        }
-        if self._writer.incomplete:
-            self._do(Work(complete=True))
-        self._sweep()
-        self._inner = {
-            topic: readers[topic] for topic in (self._topics.graph, self._topics.examples, self._topics.reroute)
-        }
-        heads = TopicReader(self._settings, self._topics.heads, 0, 0)
-        try:
-            return self._run(readers, heads, progress)
-        finally:
-            for reader in (*readers.values(), heads):
-                reader.close()
-            self._writer.close()
+        with contextlib.ExitStack() as opened:  # whatever fails on the way, what was opened is closed
+            opened.callback(self._writer.close)
+            self._writer.open(lambda _count: None, lambda: False)
+            self._waiting.update(dict.fromkeys(self._writer.queued_users("", self._writer.meta.queued)))
+            self._refreshes.update(dict.fromkeys(self._writer.waiting_refreshes("", _ALL)))
+
+            def reader(topic: str, partition: int, position: int) -> TopicReader:
+                found = TopicReader(self._settings, topic, partition, position)
+                opened.callback(found.close)
+                return found
+
+            number, positions = self._writer.place.partition, self._writer.meta.positions
+            readers = {topic: reader(topic, number, positions.get(topic, 0)) for topic in self._topics.sources}
+            if self._writer.incomplete:
+                self._do(Work(complete=True))
+            self._sweep()
+            self._inner = {
+                topic: readers[topic] for topic in (self._topics.graph, self._topics.examples, self._topics.reroute)
+            }
+            return self._run(readers, reader(self._topics.heads, 0, 0), progress)
 
     def _run(self, readers: dict[str, TopicReader], heads: TopicReader, progress: Callable[[int], None]) -> int:
         labels = list(readers[self._topics.labels].to_end())

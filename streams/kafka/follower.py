@@ -117,4 +117,4 @@ class TopicFollower:
     def _tell(self, error: KafkaError) -> None:
         if time.monotonic() - self._told >= _AGAIN:
             self._told = time.monotonic()
-            log.warning("%s topic %s: %s", self._what, self._topic, error, extra=CLIENT_LINE)
+            log.warning("the topic %s cannot be read: %s", self._topic, error.str(), extra=CLIENT_LINE)

@@ -104,7 +104,7 @@ class Lifetime:
         if self._done.wait(self.patience):
             return
         still = self._opened[-1][0] if self._opened else "interpreter"
-        log.warning("not stopped in order within %.0f s (the %s hangs); ending as it is", self.patience, still)
+        log.warning("not stopped in order within %.0f s (still open: %s); ending as it is", self.patience, still)
         if error is not None:
             self._say(self._explain(error))
         self._end(1)

@@ -29,7 +29,7 @@ _STAYS = re.compile(
     r"authori[sz]|authenti|sasl|ssl|certificate|credential|denied|unknown.?topic|unknown_topic|invalid_topic|fenced",
     re.IGNORECASE,
 )
-_CONNECTION = re.compile(r"connect|brokers? (are|is) down|bootstrap|resolve|transport|socket", re.IGNORECASE)
+_CONNECTION = re.compile(r"connect|brokers? (are|is) down|bootstrap|resolve|transport|socket|local:", re.IGNORECASE)
 
 
 class Outage:
