@@ -82,18 +82,22 @@ def test_a_staging_installation_leaves_production_alone(
 def test_local_state_of_other_topics_is_thrown_away(
     broker: EmbeddedBroker, admin: AdminClient, topics: Topics, start_with_rules: Start
 ) -> None:
-    send_events(broker, topics, *clicks(20, name="old"))
+    send_events(broker, topics, *clicks(6, name="old"))
     before = start_with_rules("one")
-    before.wait_idle(60, 60.0)
+    before.wait_idle(18, 60.0)
     before.stop()
     remake(broker, admin, topics)
     send_events(broker, topics, *clicks(30, name="new"))
+    other = start_with_rules("two")  # so that the new changelog reaches beyond where the old one was read to
+    other.wait_idle(90, 60.0)
+    other.stop()
     after = start_with_rules("one")
-    after.wait_idle(90, 60.0)
+    send_events(broker, topics, *clicks(30, each=4, name="new"))
+    after.wait_idle(120, 60.0)
     after.stop()
-    assert "the local state is of another topic" in after.log_path.read_text()
     found = verify(broker.bootstrap, APP, topics.prefix)
     assert (found.changes, found.differences) == (30, [])
+    assert "the local state is of another topic" in after.log_path.read_text()
 
 
 def test_events_of_a_topic_that_was_made_anew_are_not_passed_over(
