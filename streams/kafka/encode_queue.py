@@ -82,7 +82,6 @@ class EncodeQueue(Generic[T]):
         self.later = {key: entry for key, entry in self.later.items() if entry[0] is not target}
 
     def since(self) -> float | None:
-        """When who is in front began to wait."""
-        if self.under_way:
-            return min(self.under_way.values())
-        return next((since for _, since in (self.first or self.later).values()), None)
+        """When who waits longest began to; None where nobody waits."""
+        fronts = [next(iter(sort.values()))[1] for sort in (self.first, self.later) if sort]
+        return min([*fronts, *self.under_way.values()], default=None)
