@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka.consumer.subscription_state import Assignment
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from faust.types import TP
 
 from streams.kafka import transport
 from streams.kafka.clock import Told
 from streams.kafka.ends import Ends
-from streams.kafka.fetched import FetchResult
+from streams.kafka.fetched import FetchedPartition, FetchResult
+from tests.properties.test_fetched import ABORT, COMMIT, CONTROL
+from tests.properties.test_fetched import batch as made
 
 A, B = TP("events", 0), TP("events", 1)
 
 
-def batch(start: int, count: int) -> bytes:
+def batch(start: int, count: int, producer: int = -1) -> bytes:
     """One batch of records with these offsets."""
-    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
-    for number in range(count):
-        builder.append(number, 0, b"k", b"v", [])
-    found = bytearray(builder.build())
-    found[0:8] = start.to_bytes(8, "big")
-    return bytes(found)
+    return made([(number, 0, b"k", b"v", []) for number in range(count)], start, producer=producer)
+
+
+def marker(kind: bytes, offset: int, producer: int) -> bytes:
+    return made([(0, 1, kind, b"\x00\x00\x00\x00\x00\x00", [])], offset, flags=CONTROL, producer=producer)
 
 
 class Fetching:
@@ -50,13 +50,15 @@ class Fetching:
         await asyncio.sleep(0.01)
         return self.answer()
 
-    def fetch(self, *answers: tuple[TP, int, int, bytes], error: int = 0) -> float:
+    def fetch(
+        self, *answers: tuple[TP, int, int, bytes], error: int = 0, aborted: Sequence[tuple[int, int]] = ()
+    ) -> float:
         """Ask for A and B; the broker's (partition, high watermark, last stable offset, records). Gives when it was
         sent, at the latest."""
 
         def answer() -> Any:
             partitions: list[Any] = [
-                (tp.partition, error, high, stable, 0, [], -1, raw) for tp, high, stable, raw in answers
+                (tp.partition, error, high, stable, 0, [*aborted], -1, raw) for tp, high, stable, raw in answers
             ]
             return SimpleNamespace(API_VERSION=11, topics=[("events", partitions)])
 
@@ -132,6 +134,35 @@ def test_a_transaction_that_hangs_does_not_hold_the_clock(fetching: Fetching) ->
     assert second is not None
     assert second.upto == 5
     assert second.until > first.until
+
+
+def test_markers_and_aborted_records_at_the_end_are_passed(fetching: Fetching) -> None:
+    data = batch(0, 2) + marker(COMMIT, 2, 8) + batch(3, 2, producer=7) + marker(ABORT, 5, 7)
+    fetching.fetch((A, 6, 6, data), aborted=[(7, 3)])
+    assert fetching.take(A) == 2
+    told = fetching.told(A)
+    assert told is not None
+    assert told.upto == 2
+    fetching.fetch((A, 7, 7, marker(COMMIT, 6, 8)))
+    assert fetching.told(A) == told
+    assert fetching.take(A) == 0
+    later = fetching.told(A)
+    assert later is not None
+    assert (later.upto, later.until > told.until) == (2, True)
+
+
+def test_of_what_comes_in_parts_the_last_one_reaches_the_end(
+    fetching: Fetching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FetchedPartition.drain, "__defaults__", (1,))
+    fetching.fetch((A, 4, 4, batch(0, 2) + batch(2, 2)))
+    result = fetching.fetcher._records[A]
+    assert len(result.getall()) == 2
+    assert fetching.told(A) is None
+    assert len(result.getall()) == 2
+    told = fetching.told(A)
+    assert told is not None
+    assert told.upto == 4
 
 
 def test_an_error_or_an_answer_to_an_older_position_proves_nothing(fetching: Fetching) -> None:

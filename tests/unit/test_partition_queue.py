@@ -6,15 +6,18 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from state.store import SharedMemory
 from streams.kafka.arrivals import Room
+from streams.kafka.clock import Told
 from streams.kafka.lane import EncodeLane
 from streams.kafka.partition import Partition
 from streams.kafka.writer import PartitionWriter
 from streams.ops.metrics import Metrics
 from streams.settings import Settings
+from streams.steps.effects import Place
 from streams.steps.in_force import InForce
 from streams.steps.segments import parse_plan
 from tests.small_partition import PLACE, Sent, models_of
@@ -27,15 +30,16 @@ BYTES = 1_000_000
 class Bench:
     """A partition that is not started: its queue is filled and emptied by hand."""
 
-    def __init__(self, tmp_path: Path) -> None:
+    def __init__(self, tmp_path: Path, place: Place = PLACE) -> None:
         definitions = InForce(0, parse_plan(RULE), models_of(RULE))
         executor = ThreadPoolExecutor(1)
         metrics = Metrics()
         self.held: list[bool] = []
         self.acked: list[int] = []
+        self.told: dict[str, Told | None] = {}
         settings = Settings(data_dir=tmp_path)
         self.partition = Partition(
-            writer=PartitionWriter(settings, lambda: definitions, PLACE, SharedMemory(8)),
+            writer=PartitionWriter(settings, lambda: definitions, place, SharedMemory(8)),
             lane=EncodeLane(lambda: definitions, 32, metrics, executor),
             metrics=metrics,
             executor=executor,
@@ -45,6 +49,7 @@ class Bench:
             on_pressure=lambda _partition, high: self.held.append(high),
             on_changes=lambda _changes: None,
             on_failed=lambda _partition, _error: None,
+            told=lambda _partition: self.told,
         )
 
     async def _restored(self, _partition: Partition) -> None: ...
@@ -115,3 +120,25 @@ def test_the_next_turn_waits_for_its_time_unless_a_whole_batch_waits_or_the_part
 
     asyncio.run(run(Bench(tmp_path), lambda bench: bench.fetch(BATCH - 1, 1)))
     asyncio.run(run(Bench(tmp_path), lambda bench: bench.partition.stop()))
+
+
+def test_timers_wait_for_the_first_complete_fetch_of_all_topics_that_bring_events(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, replace(PLACE, wall_clock=True))
+    now = time.time()
+    bench.partition.writer.due.timer = now - 1.0
+    assert not bench.partition._gather()[0].timers
+    bench.told = {PLACE.topics.events: Told(0, now)}
+    assert not bench.partition._gather()[0].timers
+    bench.told[PLACE.topics.reroute] = Told(0, now)
+    assert bench.partition._gather()[0].timers
+
+
+def test_timers_wait_for_what_was_fetched_and_is_not_committed(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, replace(PLACE, wall_clock=True))
+    now = time.time()
+    bench.partition.writer.due.timer = now - 1.0
+    bench.told = {PLACE.topics.events: Told(10, now), PLACE.topics.reroute: Told(0, now)}
+    bench.fetch(0, 10)
+    assert not bench.partition._gather()[0].timers
+    bench.partition.writer.meta.positions[PLACE.topics.events] = 10
+    assert bench.partition._gather()[0].timers
