@@ -99,6 +99,8 @@ class Meta(msgspec.Struct):
     """Guards of erased users in the partition."""
     queued: int = -1
     """Users that wait for the encode lane: the ``q`` records; -1: to be counted, as an earlier release did not."""
+    sequence_floor: int = 0
+    """Nobody who begins here has a change with a sequence up to this: somebody had it whose state has expired."""
     aliases: int = 0
     """Forwarding records of the partition: without any nobody looks for one."""
     installation: Installation | None = None

@@ -25,6 +25,7 @@ def merge_states(into: UserState, other: UserState, user: str, merged: str, plan
     into.time = max(into.time, other.time)
     into.count += other.count
     into.texts += other.texts
+    into.identified |= other.identified
     decay.merge(into.decayed, other.decayed, (decay.FAST, decay.SLOW))
     decay.merge(into.categories, other.categories, (decay.SLOW,))
     _add_tallies(into, other, plan)

@@ -117,6 +117,11 @@ class PlainSeen:
             self.first += 1
 
     @property
+    def latest(self) -> int:
+        """Second of arrival of the last id in memory, or 0."""
+        return next(reversed(self._seconds.values()), 0)
+
+    @property
     def places(self) -> int:
         """Of ids in memory."""
         return len(self._seconds)

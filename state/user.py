@@ -52,6 +52,8 @@ class Action(Protocol):
     def target(self) -> str: ...
     @property
     def group(self) -> str: ...
+    @property
+    def anonymous(self) -> bool: ...
 
 
 class PendingText(msgspec.Struct, array_like=True, gc=False):
@@ -134,6 +136,8 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     """Key of a tally → event time up to which it was not counted; see ``state.unknown``."""
     known_at: float = windows.NEVER
     """When the next of what is not known is known; NEVER when all is."""
+    identified: bool = True
+    """An event named the user by an id that no device made up; of records of earlier releases it is not known."""
 
     @property
     def texts_waiting(self) -> int:
@@ -144,7 +148,7 @@ def new_state(epoch: int, life: int = 0) -> UserState:
     """Somebody never seen: all is known. Mutable defaults given here once are faster than per-field factories."""
     return UserState(
         decayed={}, categories={}, tallies={}, seen=Seen(), edges={}, groups={}, pending=[], labels=[], members={},
-        plan=epoch, life=life, last={}, unknown={},
+        plan=epoch, life=life, last={}, unknown={}, identified=False,
     )  # fmt: skip
 
 
@@ -174,6 +178,8 @@ def fold(
     if id_hash in seen and not fresh:
         return DUPLICATE
     seen.add(id_hash, arrived)
+    if not action.anonymous:
+        state.identified = True
     time = action.time
     did = 0
     now = state.time

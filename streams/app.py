@@ -23,6 +23,7 @@ from encoders.heads import PublishedHead
 from encoders.process import TextProcess
 from state.layout import Meta
 from state.store import SharedMemory
+from state.windows import NEVER
 from streams.kafka.agents import Host, make_faust, start_faust, until_stopped
 from streams.kafka.arrivals import Room
 from streams.kafka.audit import Audit, DefinitionsCell
@@ -87,6 +88,8 @@ def make_place(settings: Settings, partition: int, partitions: int, topics: Topi
         drift_events=settings.encode_drift_events,
         erasure_key=erasure_key(settings.erasure_secret.get_secret_value(), settings.app),
         guard_seconds=settings.erasure_guard_days * 86_400.0,
+        state_ttl=settings.state_ttl_days * 86_400.0 or NEVER,
+        anonymous_ttl=settings.anonymous_ttl_days * 86_400.0 or NEVER,
     )
 
 

@@ -130,6 +130,12 @@ class Settings(BaseSettings):
     erasure_guard_days: float = Field(
         30.0, gt=0, description="Days that old events do not bring an erased user back; as long as events are kept."
     )
+    state_ttl_days: float = Field(
+        0.0, ge=0, description="Days without an event after which a known user's state expires; 0: never."
+    )
+    anonymous_ttl_days: float = Field(
+        90.0, ge=0, description="The same for ids of which no event said that they are a known user's; 0: never."
+    )
     scrub_seconds: float = Field(
         3600.0, ge=0, description="After erasures the local files are rewritten, at most once in so many seconds."
     )

@@ -14,7 +14,7 @@ from encoders.heads import PublishedHead
 from state import layout
 from state.unknown import Terms
 from state.user import UserState
-from streams.steps import definitions, encode, erasure, fold, graph, learned, sources, timers
+from streams.steps import definitions, encode, erasure, expiry, fold, graph, learned, sources, timers
 from streams.steps.effects import Effects, Place, Record
 from streams.steps.in_force import InForce
 from streams.steps.models import Models, make_models
@@ -137,6 +137,12 @@ class SmallPartition:
         """Check all users against the present definitions, as the partition does when it has nothing else to do."""
         turn = self._turn()
         definitions.sweep(turn, [key[1:].decode() for key in self.memory.keys(b"u")])
+        return self._commit(turn)
+
+    def expire(self, *users: str) -> Effects:
+        """Look at users whose state may have expired by the clock."""
+        turn = self._turn()
+        expiry.expire(turn, list(users))
         return self._commit(turn)
 
     def expire_guards(self) -> Effects:

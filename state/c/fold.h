@@ -23,12 +23,12 @@
 
 typedef struct {
     PyTypeObject *type;
-    Py_ssize_t user, kind, time, category, amount, dwell;
+    Py_ssize_t user, kind, time, category, amount, dwell, anonymous;
 } EventAt;
 typedef struct {
     PyTypeObject *type;
     Py_ssize_t time, count, decayed, categories, tallies, seen, members, last, due, erased, plan, queued, encode_at, scored,
-        known_at, pending, labels, aliases;
+        known_at, identified, pending, labels, aliases;
 } StateAt;
 typedef struct {
     PyTypeObject *type;
@@ -115,6 +115,7 @@ typedef struct {
     int32_t user_size, category_size;
     int32_t kind;    /* of bound.kinds; -1: another one, left to Python */
     int32_t number;  /* of the user, in order of appearance; -1: no event */
+    int32_t anonymous; /* its user is an id that a device made up */
     int32_t meaning; /* what its kind and category stand for; -1: left to Python */
     PyObject *item;  /* (event, id hash, record, arrival) of an event that Python read; else NULL */
 } Event;

@@ -184,7 +184,7 @@ static const char *number_end(const char *at, const char *end, double *found)
 
 /* events */
 
-enum { USER, ID, ITEM, CATEGORY, TEXT, TARGET, GROUP, KIND, TIME, SPENDING, DWELLING, FIELDS };
+enum { USER, ID, ITEM, CATEGORY, TEXT, TARGET, GROUP, KIND, TIME, SPENDING, DWELLING, ANONYMOUS, FIELDS };
 #define NEEDED (1u << USER | 1u << KIND | 1u << TIME)
 
 static int field_of(const char *key, Py_ssize_t size)
@@ -213,6 +213,9 @@ static int field_of(const char *key, Py_ssize_t size)
         break;
     case 8:
         IS("category", CATEGORY);
+        break;
+    case 9:
+        IS("anonymous", ANONYMOUS);
         break;
     }
     return FIELDS;
@@ -284,6 +287,7 @@ int read_json(const char *value, Py_ssize_t size, double arrived, const Bounds *
     Py_ssize_t sizes[TIME] = {0};
     double numbers[FIELDS - TIME] = {0.0};
     unsigned known = 0;
+    int anonymous = 0;
     at = skip_space(at, end);
     if (at >= end || *at != '{')
         return 0;
@@ -308,7 +312,11 @@ int read_json(const char *value, Py_ssize_t size, double arrived, const Bounds *
             if (known & 1u << field)
                 return 0;
             known |= 1u << field;
-            if (field >= TIME)
+            if (field == ANONYMOUS) {
+                anonymous = *at == 't';
+                at = anonymous ? word_end(at, end, "true", 4) : word_end(at, end, "false", 5);
+            }
+            else if (field >= TIME)
                 at = number_end(at, end, &numbers[field - TIME]);
             else {
                 if (*at != '"')
@@ -338,6 +346,7 @@ int read_json(const char *value, Py_ssize_t size, double arrived, const Bounds *
     event->amount = amount;
     event->dwell = dwell;
     event->arrived = arrived;
+    event->anonymous = anonymous;
     event->user = begins[USER];
     event->user_size = (int32_t)sizes[USER];
     event->category = sizes[CATEGORY] ? begins[CATEGORY] : "";

@@ -99,6 +99,7 @@ static PyObject *bind(PyObject *module, PyObject *args)
     BIND(new.event, category);
     BIND(new.event, amount);
     BIND(new.event, dwell);
+    BIND(new.event, anonymous);
     BIND(new.state, time);
     BIND(new.state, count);
     BIND(new.state, decayed);
@@ -114,6 +115,7 @@ static PyObject *bind(PyObject *module, PyObject *args)
     BIND(new.state, encode_at);
     BIND(new.state, scored);
     BIND(new.state, known_at);
+    BIND(new.state, identified);
     BIND(new.state, pending);
     BIND(new.state, labels);
     BIND(new.state, aliases);

@@ -98,6 +98,7 @@ int fold_items(PyObject *state, const Items *items, Py_ssize_t *from, double lim
     PyObject *tallies = FIELD(state, bound.state.tallies), *members = FIELD(state, bound.state.members);
     PyObject *last = FIELD(state, bound.state.last);
     PyObject *seen = FIELD(state, bound.state.seen);
+    int identified = FIELD(state, bound.state.identified) == Py_True; /* Python notes the first event that does it */
     if (PyErr_Occurred())
         return -1;
     if (Py_TYPE(seen) != &SeenType) {
@@ -116,7 +117,7 @@ int fold_items(PyObject *state, const Items *items, Py_ssize_t *from, double lim
         const Event *event = &batch->events[order[at]];
         double time = event->time, amount = event->amount, dwell = event->dwell;
         const Meaning *meaning = event->meaning < 0 ? NULL : &batch->meanings[event->meaning];
-        if (meaning == NULL || meaning->route == NULL
+        if (meaning == NULL || meaning->route == NULL || !(identified || event->anonymous)
             || !(time >= latest && time < limit && time > erased && amount >= 0.0 && dwell >= 0.0))
             break;
         int remembered = seen_add((Seen *)seen, event->id_hash, seen_second(event->arrived));

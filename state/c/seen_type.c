@@ -394,6 +394,11 @@ static PyObject *seen_places(Seen *self, void *nothing)
     return PyLong_FromUnsignedLong(self->count);
 }
 
+static PyObject *seen_latest(Seen *self, void *nothing)
+{
+    return PyLong_FromUnsignedLong(self->count ? self->seconds[self->count - 1] : 0);
+}
+
 static PyObject *seen_numbers(Seen *self, void *nothing)
 {
     return PyObject_CallFunction((PyObject *)&PyRange_Type, "LL", self->first, self->stored);
@@ -446,6 +451,7 @@ static PyMethodDef methods[] = {
 static PyGetSetDef attributes[] = {
     {"first", (getter)seen_first, NULL, "number of the oldest record", NULL},
     {"stored", (getter)seen_stored, NULL, "number of the next record", NULL},
+    {"latest", (getter)seen_latest, NULL, "second of arrival of the last id in memory, or 0", NULL},
     {"places", (getter)seen_places, NULL, "of ids in memory", NULL},
     {"numbers", (getter)seen_numbers, NULL, "of the records that there are", NULL},
     {"unsaved", (getter)seen_unsaved, (setter)seen_set_unsaved, "record number -> its bytes, or None", NULL},

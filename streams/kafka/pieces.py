@@ -76,7 +76,7 @@ class Pieces:
 def units(work: Work) -> int:
     """How much there is to be split."""
     count = sum(len(records) for _, records in work.sources)
-    count += len(work.jobs) + len(work.refreshed) + len(work.guards)
+    count += len(work.jobs) + len(work.refreshed) + len(work.guards) + len(work.idle)
     if work.sweep is not None:
         count += max(1, len(work.sweep))
     return count + (work.most_timers if work.timers else 0) + work.training + work.last_examples + work.complete
@@ -99,6 +99,7 @@ def split(work: Work, most: int) -> tuple[Work, Work]:
         first.sweep, rest.sweep, first.epoch = work.sweep[:most], work.sweep[most:] or None, work.epoch
         most -= max(1, len(first.sweep))
     first.guards, rest.guards, most = work.guards[:most], work.guards[most:], max(0, most - len(work.guards))
+    first.idle, rest.idle, most = work.idle[:most], work.idle[most:], max(0, most - len(work.idle))
     if work.timers and most:  # those that are left are still due when somebody looks again
         first.timers, first.most_timers, rest.timers = True, min(most, work.most_timers), False
     return first, rest

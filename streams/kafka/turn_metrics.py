@@ -35,6 +35,7 @@ def note_turn(metrics: Metrics, writer: PartitionWriter, done: Done) -> None:
     metrics.commit_seconds.observe(done.commit_seconds)
     metrics.duplicates.inc(effects.duplicates)
     metrics.forgotten_ids.inc(effects.forgotten_ids)
+    metrics.expired.inc(effects.expired)
     metrics.late_events.inc(effects.late)
     metrics.misrouted.inc(effects.misrouted)
     metrics.outlived_events.inc(effects.outlived)

@@ -33,6 +33,8 @@ class Work:
     """The partition's epoch of definitions when the sweep began: it may change meanwhile."""
     guards: list[bytes] = field(default_factory=list)
     """Keys of guards that may have expired."""
+    idle: list[str] = field(default_factory=list)
+    """Users whose state may have expired."""
     training: bool = False
     """Examples wait for long enough to be learned."""
     last_examples: bool = False
@@ -46,7 +48,7 @@ class Work:
     """Bytes kept of each in its dead letter; 0: as many as can be."""
 
     def lanes(self, topics: Topics) -> list[str]:
-        """Names of what is in it: fold, labels, graph, training, reroute, encode, refresh, timers, sweep."""
+        """Names of what is in it: fold, labels, graph, training, reroute, encode, refresh, timers, sweep, expiry."""
         names = {
             topics.events: "fold",
             topics.labels: "labels",
@@ -61,11 +63,12 @@ class Work:
             "timers": self.timers,
             "training": self.training,
             "sweep": self.sweep is not None,
+            "expiry": self.idle,
         }
         return list(dict.fromkeys(found + [name for name, work in others.items() if work]))
 
     def __bool__(self) -> bool:
-        others = self.guards or self.complete or self.training or self.sweep is not None
+        others = self.guards or self.idle or self.complete or self.training or self.sweep is not None
         return bool(self.sources or self.jobs or self.refreshed or self.timers or others)
 
 

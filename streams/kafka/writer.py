@@ -39,7 +39,7 @@ from streams.kafka.output import Output
 from streams.kafka.refreshes import Refreshes
 from streams.kafka.work import Done, Work
 from streams.settings import Settings
-from streams.steps import definitions, encode, erasure, learned, sources
+from streams.steps import definitions, encode, erasure, expiry, learned, sources
 from streams.steps.effects import DamagedBatch, Effects, Place
 from streams.steps.in_force import InForce, differs
 from streams.steps.training import Blocks
@@ -227,6 +227,17 @@ class PartitionWriter:
         keys = self._keys(prefix, prefix + after.encode() if after else b"", most)
         return [key[len(prefix) :].decode() for key in keys]
 
+    def idle_users(self, after: str, most: int) -> tuple[list[str], str]:
+        """Of the next ``most`` users after ``after``, those whose state may have expired; and the last one of them."""
+        users, now = self.some_users(after, most), self.timer_clock()
+        values = self.store.get_many([layout.user_key(user) for user in users])
+        found = [
+            user
+            for user, value in zip(users, values, strict=True)
+            if value is not None and expiry.is_over(layout.decode_user(value), self.place, now)
+        ]
+        return found, users[-1] if users else ""
+
     def guards(self, after: bytes, most: int) -> list[bytes]:
         """Keys of guards in order after ``after``, at most ``most``."""
         return self._keys(b"e", after, most)
@@ -332,6 +343,8 @@ class PartitionWriter:
                 turn.meta.swept = work.epoch
         if work.guards:
             erasure.expire_guards(turn, work.guards)
+        if work.idle:
+            expiry.expire(turn, work.idle)
         if work.timers:
             self.due.fire(turn, self.store, turn.clock, work.most_timers)
         return count, positions, again

@@ -106,6 +106,10 @@ class Place:
     most_messages: int = 400_000
     """Records that one turn may write, and their bytes: what is more takes several turns."""
     most_bytes: int = 256 * 1024 * 1024
+    state_ttl: float = NEVER
+    """Seconds without an event after which a known user's state expires."""
+    anonymous_ttl: float = NEVER
+    """The same for an id of nobody known."""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -176,6 +180,8 @@ class Effects:
     late: int = 0
     misrouted: int = 0
     """Records whose producer partitions by something else than murmur2."""
+    expired: int = 0
+    """Users whose state expired."""
     merged: int = 0
     """Ids that were merged into another user."""
     outlived: int = 0

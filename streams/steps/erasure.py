@@ -54,5 +54,6 @@ def expire_guards(turn: Turn, keys: list[bytes]) -> None:
     """Remove those of these guards that are old enough."""
     for key, value in zip(keys, turn.reader.get_many(keys), strict=True):
         if value is not None and expired(turn, value):
+            turn.raise_floor(layout.decode_guard(value).sequence)
             turn.put(key, None)
             turn.meta.guards -= 1

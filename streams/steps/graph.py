@@ -17,6 +17,7 @@ from state import edges, layout
 from state.layout import FOLLOWS, UNFOLLOWED
 from state.user import UserState
 from state.vectors import Vectors, is_packed, unpack
+from streams.steps import person
 from streams.steps.effects import Message, Record
 from streams.steps.partitioner import partition_of
 from streams.steps.turn import Turn
@@ -69,8 +70,7 @@ class Renamed(msgspec.Struct, array_like=True, tag="renamed", frozen=True):
 
 
 class GoneToo(msgspec.Struct, array_like=True, tag="gone-too", frozen=True):
-    """``user`` is erased, and so are the ids merged into them that have records of their own: more than one turn tells
-    everybody of."""
+    """``user`` is erased, and so are older merged ids: more than one turn tells everybody of."""
 
     user: str
     time: float
@@ -252,9 +252,9 @@ def send_rest(turn: Turn, user: str, time: float, event: str) -> None:
 
 
 def _gone_too(turn: Turn, message: GoneToo) -> None:
-    names = turn.alias_records(message.user, message.time)
+    names = person.alias_records(turn, message.user, message.time)
+    person.drop_aliases(turn, message.user, names[:MOST_NAMES])
     for name in names[:MOST_NAMES]:
-        turn.put_alias_record(message.user, name, None)
         send_gone(turn, Gone(name, message.time, message.event), 0, 0)
     if len(names) > MOST_NAMES:
         send_rest(turn, message.user, message.time, message.event)

@@ -8,6 +8,7 @@ from typing import Final
 
 from state import layout
 from state.user import UserState
+from state.windows import NEVER
 from streams.steps.turn import Turn
 
 #: merged ids in a user's state
@@ -19,7 +20,7 @@ def keep_aliases(turn: Turn, user: str, state: UserState, more: Iterable[str] = 
     spare = state.aliases[:-MOST_ALIASES]
     del state.aliases[:-MOST_ALIASES]
     for alias in (*more, *spare):
-        turn.put_alias_record(user, alias, layout.encode_moment(state.time))
+        _put(turn, user, alias, layout.encode_moment(state.time))
 
 
 def aliases(turn: Turn, user: str, state: UserState | None) -> tuple[list[str], list[str]]:
@@ -29,9 +30,24 @@ def aliases(turn: Turn, user: str, state: UserState | None) -> tuple[list[str], 
 
 def older_aliases(turn: Turn, user: str, state: UserState) -> list[str]:
     """The merged ids that are not in the state; there are none before the state has as many as it may."""
-    return turn.alias_records(user, float("inf")) if len(state.aliases) >= MOST_ALIASES else []
+    return alias_records(turn, user, NEVER) if len(state.aliases) >= MOST_ALIASES else []
 
 
 def drop_aliases(turn: Turn, user: str, aliases: Iterable[str]) -> None:
     for alias in aliases:
-        turn.put_alias_record(user, alias, None)
+        _put(turn, user, alias, None)
+
+
+def alias_records(turn: Turn, user: str, until: float) -> list[str]:
+    """Merged ids of ``user`` in records of their own that were known by ``until``, in order."""
+    prefix = layout.merged_prefix(user)
+    keys = list(turn.reader.keys(prefix))
+    values = turn.reader.get_many(keys)
+    found = {key[len(prefix) :].decode(): value for key, value in zip(keys, values, strict=True)}
+    found |= turn.merged.get(user, {})
+    return sorted(each for each, value in found.items() if value and layout.decode_moment(value) <= until)
+
+
+def _put(turn: Turn, user: str, merged: str, value: bytes | None) -> None:
+    turn.merged.setdefault(user, {})[merged] = value
+    turn.put(layout.merged_key(user, merged), value)

@@ -53,7 +53,8 @@ class Turn:
         self._renewed: set[str] = set()
         self._guards: dict[str, layout.Guard | None] = {}
         self._followers: dict[str, dict[str, bytes | None]] = {}
-        self._merged: dict[str, dict[str, bytes | None]] = {}
+        self.merged: dict[str, dict[str, bytes | None]] = {}
+        """What this turn wrote of merged ids; see ``streams.steps.person``."""
         self._changed: set[str] = set()
         self._gone: set[str] = set()
         self.processed_at = 0.0
@@ -133,12 +134,17 @@ class Turn:
         if state is None:
             self.meta.lives += 1
             state = new_state(self.meta.epoch, self.meta.lives)
+            state.sequence = self.meta.sequence_floor
             if (guard := self.guard(user)) is not None:
-                state.erased, state.sequence = guard.time, guard.sequence
+                state.erased, state.sequence = guard.time, max(guard.sequence, state.sequence)
             state.last = self.plan.watch.begin()
             self._users[user] = state
             self.meta.users += 1
         return state
+
+    def raise_floor(self, sequence: int) -> None:
+        """Somebody is forgotten who had this sequence: who comes back must not have it again."""
+        self.meta.sequence_floor = max(self.meta.sequence_floor, sequence)
 
     def load_vectors(self, users: Iterable[str]) -> None:
         missing = [user for user in users if user not in self._vectors]
@@ -221,16 +227,6 @@ class Turn:
                 break
         return sorted(found)[:most]
 
-    def alias_records(self, user: str, until: float) -> list[str]:
-        """Merged ids of ``user`` in records of their own that were known by ``until``, in order."""
-        prefix = layout.merged_prefix(user)
-        keys = list(self.reader.keys(prefix))
-        found = {
-            key[len(prefix) :].decode(): value for key, value in zip(keys, self.reader.get_many(keys), strict=True)
-        }
-        found |= self._merged.get(user, {})
-        return sorted(each for each, value in found.items() if value and layout.decode_moment(value) <= until)
-
     def holds(self, key: bytes) -> bool:
         """There is such a record."""
         puts = self.effects.puts
@@ -252,6 +248,10 @@ class Turn:
         gone = neighbour.followers <= 0
         self.put(layout.neighbour_key(followee), None if gone else layout.encode_neighbour(neighbour))
 
+    def keep_vectors(self, user: str, vectors: Vectors) -> None:
+        self._vectors[user] = vectors
+        self.put_vectors(user)
+
     def drop_vectors(self, user: str) -> None:
         self._vectors[user] = Vectors()
         self.put(layout.vectors_key(user), None)
@@ -272,10 +272,6 @@ class Turn:
     def renew_alias(self, user: str) -> None:
         """The forwarding record of ``user`` was changed."""
         self._renewed.add(user)
-
-    def put_alias_record(self, user: str, merged: str, value: bytes | None) -> None:
-        self._merged.setdefault(user, {})[merged] = value
-        self.put(layout.merged_key(user, merged), value)
 
     def put_guard(self, user: str, time: float, sequence: int = 0) -> None:
         """Remember that the user is erased, up to this event time; an earlier guard is moved, never back."""

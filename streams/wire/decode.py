@@ -202,6 +202,7 @@ def _second_look(raw: bytes, first: Exception) -> Event:
         text=wire.text,
         target=wire.target,
         group=wire.group,
+        anonymous=wire.anonymous,
     )
 
 

@@ -41,6 +41,8 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     target: str = ""
     """The other user of follow/unfollow; the anonymous id of identify/alias."""
     group: str = ""
+    anonymous: bool = False
+    """``user`` is an id that a device made up, of nobody known yet: its state expires sooner."""
 
 
 class WireEvent(msgspec.Struct, frozen=True, gc=False):
@@ -57,6 +59,7 @@ class WireEvent(msgspec.Struct, frozen=True, gc=False):
     text: str = ""
     target: str = ""
     group: str = ""
+    anonymous: bool = False
 
 
 class Label(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -85,7 +85,8 @@ _decode = msgspec.json.Decoder(Message).decode
 def decode(raw: bytes) -> Event:
     """Map one Segment Spec call. Raises RefusedError, or msgspec's errors when it is not such a call."""
     call = _decode(raw)
-    user = _text(call.user_id) or _text(call.anonymous_id)
+    known = _text(call.user_id)
+    user = known or _text(call.anonymous_id)
     if not user:
         raise RefusedError(Code.MISSING_FIELD, "the call has neither `userId` nor `anonymousId`")
     properties = call.properties or {}
@@ -113,6 +114,7 @@ def decode(raw: bytes) -> Event:
         text=_first(properties, "review_body", "text", "comment", "body", "content") if kind == "comment" else "",
         target=target,
         group=group,
+        anonymous=not known,
     )
 
 

@@ -86,11 +86,13 @@ META_4 = msgspec.structs.replace(
     refused={"not-json": 3},
 )
 USER_4 = msgspec.structs.replace(USER_3, plan=7, unknown={"purchase|count|86400|": 1_700_000_000.25}, known_at=1.75e9)
+USER_5 = msgspec.structs.replace(USER_4, identified=False)
 META_5 = msgspec.structs.replace(
     META_4, definitions=3, fingerprint=2**53 - 1, epoch=7, swept=6, terms={"view|count|3600|": 1, "@click|shoes": 7}
 )
 META_6 = msgspec.structs.replace(META_5, waiting=2)
 WAITING = waiting.WaitingEvent(b'{"user":"u"}', "user-events", 3, 17, 1_700_000_000_123)
+META_7 = msgspec.structs.replace(META_6, sequence_floor=12)
 ALIAS = layout.Alias("用户", 1_700_000_100.5, 4, Seen({2**64 - 1: 1_700_000_000}))
 
 
@@ -115,19 +117,22 @@ OLD = (
     "user-4",
     "user-new-4",
     "meta-4",
-    "meta-5",
     "alias",
+    "user-5",
+    "user-new-5",
+    "meta-5",
+    "meta-6",
 )
 #: name → bytes of now
 RECORDS = {
-    "user-5": layout.encode_user(USER_4),
-    "user-new-5": layout.encode_user(UserState()),
+    "user-6": layout.encode_user(USER_5),
+    "user-new-6": layout.encode_user(UserState()),
     "seen": full_chunk(),
     "text": layout.encode_text(TEXT),
     "vectors": layout.encode_vectors(VECTORS),
     "vectors-new": layout.encode_vectors(Vectors()),
     "neighbour": layout.encode_neighbour(Neighbour(2, 7, b"\x04<", b"\x05<")),
-    "meta-6": layout.encode_meta(META_6),
+    "meta-7": layout.encode_meta(META_7),
     "waiting": waiting.encode_waiting(WAITING),
     "alias-2": layout.encode_alias(ALIAS),
     "guard": layout.encode_guard(GUARD),
@@ -193,10 +198,13 @@ def test_old_bytes_are_read_as_they_were_meant() -> None:
     assert layout.decode_user(old["user-4"]) == USER_3
     assert layout.decode_meta(old["meta-3"]) == META_3
     assert layout.decode_user(old["user-5"]) == USER_4
+    assert layout.decode_user(old["user-6"]) == USER_5
+    assert layout.decode_meta(old["meta-7"]) == META_7
+    assert layout.decode_user(old["user-new-6"]) == UserState()
+    assert layout.decode_meta(old["meta-6"]) == META_6
     assert layout.decode_user(old["user-new-4"]) == layout.decode_user(old["user-new-5"]) == UserState()
     assert layout.decode_meta(old["meta-5"]) == META_5
     assert layout.decode_meta(old["meta-4"]) == META_4
-    assert layout.decode_meta(old["meta-6"]) == META_6
     assert waiting.decode_waiting(old["waiting"]) == WAITING
     assert layout.decode_alias(old["alias"]) == ALIAS
     assert layout.decode_alias(old["alias-2"]) == ALIAS

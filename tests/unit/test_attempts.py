@@ -143,14 +143,14 @@ def test_the_parts_of_a_turn_are_all_of_it_in_the_order_in_which_it_does_them(mo
     work = Work(
         sources=[("a", [Sent(1, b""), Sent(2, b"")]), ("b", [Sent(3, b"")])],
         jobs=["j1", "j2"],  # type: ignore[list-item]
-        refreshed=["r"], sweep=["s1", "s2"], guards=[b"g1", b"g2"], timers=True, most_timers=8, complete=True,
+        refreshed=["r"], sweep=["s1", "s2"], guards=[b"g1", b"g2"], idle=["i1", "i2", "i3"], timers=True, most_timers=8, complete=True,
     )  # fmt: skip
     found: list[object] = []
     pieces = Pieces(work, size := Size())
     size.now = most
     while (piece := pieces.next()) is not None:
         assert units(piece) <= most
-        found += [*offsets(piece), *piece.jobs, *piece.refreshed, *(piece.sweep or ()), *piece.guards]
+        found += [*offsets(piece), *piece.jobs, *piece.refreshed, *(piece.sweep or ()), *piece.guards, *piece.idle]
         found += ["timers"] * piece.timers + ["complete"] * piece.complete
         size.now = most
         pieces.done()

@@ -86,7 +86,8 @@ def compare(
     counted = recount(source.read(events), partitions, rules)
     states = written.read_states(source, f"{prefix}{app}-state-changelog")
     truth = Truth(counted, [*rules, *earlier], found.report)
-    changes = written.read_changes(source, f"{prefix}segment-changes", found.report, truth.take)
+    floor = max((position.get("sequence_floor", 0) for position in states.positions), default=0)
+    changes = written.read_changes(source, f"{prefix}segment-changes", found.report, truth.take, floor)
     found.proved, found.unproved = truth.proved, truth.unproved
     letters = written.read_letters(source, f"{prefix}dead-letters")
     found.events, found.changes = counted.records, changes.count

@@ -59,6 +59,8 @@ def judge(value: bytes | None, arrived: float) -> dict[str, Any] | None:
     event["time"] = time = time / 1000.0 if time >= 1e11 else float(time)
     if not EARLIEST <= time <= arrived + AHEAD:
         return None
+    if not isinstance(event.get("anonymous", False), bool):
+        return None
     needed = NEEDS[kind]
     if needed and (
         not visible(str(event.get(needed, ""))) or (needed == "target" and event["target"] == event["user"])
