@@ -143,7 +143,8 @@ def test_the_parts_of_a_turn_are_all_of_it_in_the_order_in_which_it_does_them(mo
     work = Work(
         sources=[("a", [Sent(1, b""), Sent(2, b"")]), ("b", [Sent(3, b"")])],
         jobs=["j1", "j2"],  # type: ignore[list-item]
-        refreshed=["r"], sweep=["s1", "s2"], guards=[b"g1", b"g2"], idle=["i1", "i2", "i3"], timers=True, most_timers=8, complete=True,
+        refreshed=["r"], sweep=["s1", "s2"], guards=[b"g1", b"g2"], idle=["i1", "i2", "i3"], timers=True, most_timers=8,
+        complete=True,
     )  # fmt: skip
     found: list[object] = []
     pieces = Pieces(work, size := Size())
@@ -155,7 +156,7 @@ def test_the_parts_of_a_turn_are_all_of_it_in_the_order_in_which_it_does_them(mo
         size.now = most
         pieces.done()
         size.now = most
-    assert found == [1, 2, 3, "j1", "j2", "r", "s1", "s2", b"g1", b"g2", "timers", "complete"]
+    assert found == [1, 2, 3, "j1", "j2", "r", "s1", "s2", b"g1", b"g2", "i1", "i2", "i3", "timers", "complete"]
 
 
 def test_the_end_of_a_sweep_is_not_told_by_a_part_of_it() -> None:
