@@ -57,7 +57,7 @@ def accept_topic(
     done = []
     for number, meta in sorted(metas.items()):
         before = meta.positions.get(topic, 0)
-        after = _new_position(meta, topic, present.ids[topic], ends[topic, number], at)
+        after = new_position(meta, topic, present.ids[topic], ends[topic, number], at)
         if after is not None:
             meta.positions[topic] = after
             if meta.installation is not None:
@@ -74,7 +74,7 @@ def _refuse_other_differences(meta: layout.Meta, present: Present, topic: str) -
             raise InstallationError(sentence)
 
 
-def _new_position(meta: layout.Meta, topic: str, identity: str, end: int, at: At | None) -> int | None:
+def new_position(meta: layout.Meta, topic: str, identity: str, end: int, at: At | None) -> int | None:
     """Where a partition goes on; None: where it is."""
     known = meta.installation.topics.get(topic, "") if meta.installation is not None else ""
     anew = bool(known and identity and known != identity)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]  # public, without __all__
+from typer.testing import CliRunner, Result
 
 from state.layout import POSITION_KEY, Meta, encode_meta
-from streams.app import make_place, run_audit
-from streams.kafka.acceptance import accept_topic
+from streams.app import run_audit
 from streams.kafka.admin import create_topics, offsets
 from streams.kafka.broker import EmbeddedBroker
 from streams.kafka.installation import Identity, InstallationError
@@ -20,6 +19,7 @@ from streams.kafka.losses import Losses
 from streams.kafka.positions import read_positions
 from streams.settings import Settings
 from streams.tools.child import ChildWorker
+from streams.tools.cli import app
 from streams.wire.events import Event
 from streams.wire.topics import Topics
 from tests.helpers import APP, Start, changes_of, send_events, wait_for
@@ -52,7 +52,7 @@ def remake(broker: EmbeddedBroker, admin: AdminClient, topics: Topics, *names: s
 
 def ends(worker: ChildWorker, *words: str) -> None:
     """The worker ends by itself, with status 1 and a last line that has these words."""
-    wait_for(lambda: not worker.running, 30.0, "the worker ends")
+    wait_for(lambda: not worker.running, 60.0, "the worker ends")
     last = worker.tail(1)
     assert worker.exit_status == 1, worker.tail()
     assert all(word in last for word in ("error: ", *words)), worker.tail()
@@ -112,15 +112,15 @@ def test_events_of_a_topic_that_was_made_anew_are_not_passed_over(
     found = f"the topic {topics.events} was made anew", f"`segments accept-topic {topics.events}`"
     ends(start_with_rules("one"), *found)
 
-    settings = Settings(bootstrap=broker.bootstrap, app=APP, topic_prefix=topics.prefix)
-    done = accept_topic(settings, topics.events, None, partial(make_place, settings))
-    assert sum(each.before for each in done) == 120
-    assert [each.after for each in done] == [0, 0]
-    assert accept_topic(settings, topics.events, None, partial(make_place, settings)) == []
+    def accept() -> Result:
+        where = ["--bootstrap", broker.bootstrap, "--app", APP, "--prefix", topics.prefix]
+        return CliRunner(env={"COLUMNS": "300"}).invoke(app, ["accept-topic", topics.events, *where])
+
+    assert accept().stdout.count(": goes on at 0, no longer at ") == 2
+    assert "nothing was changed" in accept().stdout
     after = start_with_rules("one")
     after.wait_idle(150, 60.0)
-    with pytest.raises(InstallationError, match="stop them first"):
-        accept_topic(settings, topics.events, None, partial(make_place, settings))
+    assert "stop them first" in accept().stderr
     remake(broker, admin, topics, topics.events)  # while it runs
     ends(after, *found)
     assert len(changes_of(broker, topics)) == 50

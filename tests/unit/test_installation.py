@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from faust.types import TP
 from msgspec import structs
 
 from state import layout
@@ -13,11 +17,14 @@ from state.layout import Installation, Meta
 from state.store import SharedMemory, Store
 from state.user import UserState
 from streams.kafka import admin
+from streams.kafka.acceptance import At, new_position
 from streams.kafka.admin import TopicDescription, least_in_sync
+from streams.kafka.agents import Host
 from streams.kafka.changelog import StaleStoreError, claim
 from streams.kafka.directory import take_over
-from streams.kafka.installation import warn_of_unsafe_topics
+from streams.kafka.installation import InstallationError, warn_of_unsafe_topics
 from streams.kafka.losses import Gap, Losses, lost_in
+from streams.ops.metrics import Metrics
 from streams.settings import Settings
 from streams.steps.installation import Present, admit, mismatch, rewound, uneven
 from streams.wire.topics import Topics
@@ -153,3 +160,55 @@ def test_topics_of_which_one_broker_may_lose_what_it_acknowledged_are_told(
     assert line.startswith("min.insync.replicas is 1")
     assert line.endswith(": t1, t2")
     assert [least_in_sync(replication) for replication in (1, 2, 3, 5)] == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("position", "identity", "at", "found"),
+    [
+        (260, "id of eu-user-events", None, 0),  # made anew: its start
+        (260, "id of eu-user-events", "end", 40),
+        (0, "another", None, None),  # the same topic: where it is
+        (40, "another", "end", None),
+        (260, "another", "start", 0),  # the same topic lost its end
+        (260, "another", "end", 40),
+        (260, "", "end", 40),  # a broker without ids
+    ],
+)
+def test_a_partition_goes_on_at_the_start_or_end_of_another_topic(
+    position: int, identity: str, at: At | None, found: int | None
+) -> None:
+    recorded = structs.replace(RECORDED, topics={TOPICS.events: "another"})
+    meta = Meta(positions={TOPICS.events: position}, installation=recorded)
+    assert new_position(meta, TOPICS.events, identity, 40, at) == found
+
+
+def test_where_to_go_on_in_a_topic_that_lost_its_end_is_asked() -> None:
+    with pytest.raises(InstallationError, match="say with --at"):
+        new_position(Meta(positions={TOPICS.events: 260}), TOPICS.events, "same", 40, None)
+
+
+def test_partitions_that_the_state_does_not_have_are_not_opened() -> None:
+    opened: list[int] = []
+    told: list[str] = []
+    signal = SimpleNamespace(connect=lambda _handler: None)
+    faust: Any = SimpleNamespace(
+        on_partitions_assigned=signal,
+        on_partitions_revoked=signal,
+        topic=lambda *_, **__: None,
+        agent=lambda *_, **__: lambda handler: handler,
+    )
+
+    def make(number: int, _host: Host) -> Any:
+        opened.append(number)
+        return SimpleNamespace(start=lambda: None)
+
+    def assigned(count: int) -> None:
+        host = Host(faust, TOPICS, Metrics(), make, lambda _numbers: None, 4, told.append)
+        asyncio.run(host._assigned(faust, {TP(TOPICS.events, number) for number in range(count)}))
+
+    assigned(8)
+    assert opened == []
+    assert len(told) == 1
+    assert "eu-user-events has 8 partitions, but the state of this installation was made with 4" in told[0]
+    assigned(4)
+    assert opened == [0, 1, 2, 3]
