@@ -64,6 +64,9 @@ class Memory:
     def keys(self, prefix: bytes, start: bytes | None = None) -> Iterator[bytes]:
         return (key for key in sorted(self.data) if key.startswith(prefix) and key >= (start or prefix))
 
+    def items(self, prefix: bytes, start: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        return iter([(key, self.data[key]) for key in self.keys(prefix, start)])
+
 
 @cache
 def encoders() -> Encoders:

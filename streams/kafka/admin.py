@@ -196,6 +196,18 @@ def wait_for_topics(conf: Connection, names: Iterable[str], timeout: float = 30.
         time.sleep(_POLL_SECONDS)
 
 
+def topic_partitions(
+    conf: Connection, names: Iterable[str], usable: bool = False, timeout: float = 10.0
+) -> dict[str, int]:
+    """Topic → partitions, of those of ``names`` that exist; ``usable``: only those that have a leader are counted."""
+    topics = _list(_client(conf), time.monotonic() + timeout)
+    return {
+        name: sum(not usable or part.leader >= 0 for part in topics[name].partitions.values())
+        for name in names
+        if name in topics
+    }
+
+
 def partition_count(conf: Connection, names: Iterable[str], timeout: float = 10.0) -> int:
     """The one number of partitions that these topics have, so that a user's records meet on one worker.
 

@@ -219,7 +219,7 @@ def _subscribed(turn: Turn, wish: Subscribe) -> None:
         return
     if wish.wanted and vectors.node:
         if not vectors.version:
-            _mark_sent(vectors)
+            mark_sent(vectors)
         _send_vectors(turn, wish.user, vectors, wish.partition)
     turn.put_vectors(wish.user)
 
@@ -376,7 +376,7 @@ def send_if_moved(turn: Turn, user: str, vectors: Vectors) -> None:
         _moved(vectors.node, vectors.sent_node, epsilon) or _moved(vectors.hidden, vectors.sent_hidden, epsilon)
     ):
         return
-    _mark_sent(vectors)
+    mark_sent(vectors)
     for partition in vectors.subscribers:
         _send_vectors(turn, user, vectors, partition)
 
@@ -387,7 +387,7 @@ def _moved(now: bytes, sent: bytes, epsilon: float) -> bool:
     return float(np.linalg.norm(unpack(now, NODE_DIM) - unpack(sent, NODE_DIM))) > epsilon
 
 
-def _mark_sent(vectors: Vectors) -> None:
+def mark_sent(vectors: Vectors) -> None:
     vectors.version += 1
     vectors.sent_node, vectors.sent_hidden = vectors.node, vectors.hidden
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from streams.tools.accepting import accept_topic
 from streams.tools.options import AppName, Bootstrap, Prefix
+from streams.tools.repartitioning import repartition
 from streams.tools.replaying import replays
 from streams.tools.terminal import (
     CommandError,
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.add_typer(replays, name="replay")
 app.command("accept-topic", epilog="Example: segments accept-topic user-events")(accept_topic)
+app.command(epilog="Example: segments repartition 8 --dry-run")(repartition)
 
 WebPort = Annotated[
     int | None, typer.Option(min=0, max=65_535, help="Port of page, metrics and health; 0 takes a free one.")

@@ -6,7 +6,7 @@ import json
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -41,10 +41,15 @@ class Killing:
         self._directory = directory
         self._file = directory / "segments.toml"
         self._workers: list[ForkedWorker] = []
-        conf = {"bootstrap.servers": broker.bootstrap, "partitioner": "murmur2_random"}
-        self._producer = Producer(conf, logger=_SILENT)
+        self.meet_again()
         self._chunks = 0
+        self.partitions = PARTITIONS
         self.define(1)
+
+    def meet_again(self) -> None:
+        """Another producer, which asks anew how many partitions there are."""
+        conf = {"bootstrap.servers": self._broker.bootstrap, "partitioner": "murmur2_random"}
+        self._producer = Producer(conf, logger=_SILENT)
 
     def define(self, version: int) -> None:
         """Another version of the same definitions: all users are swept."""
@@ -101,19 +106,32 @@ class Killing:
         """A lost disk."""
         wipe(self._directory / "state" / name)
 
+    def ends(self, worker: ForkedWorker) -> None:
+        """Wait until a worker has ended by itself."""
+        wait_for(lambda: not worker.running, 60.0, "the worker ends")
+
     def dies(self, worker: ForkedWorker, where: str) -> None:
         """Wait until a worker has killed itself; fails when it never gets to its step, or ends otherwise."""
         wait_for(lambda: not worker.running, 60.0, f"the worker dies at {where}")
         assert worker.exit_status == -signal.SIGKILL, f"{where}: exit status {worker.exit_status}\n{worker.tail()}"
 
-    def settle_and_verify(self, *workers: ForkedWorker) -> None:
-        """Until all is done; then the workers stop, and the verifier finds nothing."""
+    def settle_and_verify(self, *workers: ForkedWorker, former: Sequence[tuple[int, float]] = ()) -> None:
+        """Until all is done; then the workers stop, and the verifier finds nothing. ``former``: how many partitions
+        there once were, and until when."""
+        stopped_at = self.settle(*workers)
+        found = verify(self._broker.bootstrap, APP, self._topics.prefix, RULES, stopped_at, former=former)
+        if found.differences:
+            raise AssertionError("\n".join(found.differences))
+        assert found.changes > 50
+
+    def settle(self, *workers: ForkedWorker) -> float:
+        """Until all is done; then the workers stop. Returns when they did (seconds since the epoch)."""
         quiet_since = 0.0
 
         def quiet() -> bool:
             nonlocal quiet_since
             now = time.monotonic()
-            done = settled([worker.status() for worker in workers], PARTITIONS)
+            done = settled([worker.status() for worker in workers], self.partitions)
             quiet_since = (quiet_since or now) if done else 0.0
             return bool(quiet_since) and now - quiet_since > 1.5
 
@@ -122,9 +140,7 @@ class Killing:
         for worker in workers:
             worker.stop()
             assert worker.exit_status == 0, worker.tail()
-        found = verify(self._broker.bootstrap, APP, self._topics.prefix, RULES, stopped_at)
-        assert found.differences == []
-        assert found.changes > 50
+        return stopped_at
 
     def close(self) -> None:
         for worker in self._workers:

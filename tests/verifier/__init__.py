@@ -65,25 +65,33 @@ def verify(
     rules: Sequence[Rule] = (),
     stopped_at: float = 0.0,
     earlier: Sequence[Rule] = (),
+    former: Sequence[tuple[int, float]] = (),
 ) -> Findings:
     """Compare the output and the state with a recount of the input; all workers have stopped in order.
 
     ``rules``: what the definitions say, as data; without them windows and memberships are not recomputed. ``earlier``:
     what else they said for some time. ``stopped_at``: when all was settled and the workers were stopped (seconds since
     the epoch): rules must hold as of then, so whatever a timer had to end has ended. 0: as of each user's latest event
-    or timer only.
+    or timer only. ``former``: how many partitions there once were, and until when, oldest
+    first.
     """
-    return compare(Kafka(bootstrap), app, prefix, rules, stopped_at, earlier)
+    return compare(Kafka(bootstrap), app, prefix, rules, stopped_at, earlier, former)
 
 
 def compare(
-    source: Source, app: str, prefix: str, rules: Sequence[Rule], stopped_at: float, earlier: Sequence[Rule] = ()
+    source: Source,
+    app: str,
+    prefix: str,
+    rules: Sequence[Rule],
+    stopped_at: float,
+    earlier: Sequence[Rule] = (),
+    former: Sequence[tuple[int, float]] = (),
 ) -> Findings:
     """``verify``, wherever the topics are."""
     found = Findings()
     events = f"{prefix}user-events"
     partitions = source.partitions(events)
-    counted = recount(source.read(events), partitions, rules)
+    counted = recount(source.read(events), partitions, rules, former)
     states = written.read_states(source, f"{prefix}{app}-state-changelog")
     truth = Truth(counted, [*rules, *earlier], found.report)
     floor = max((position.get("sequence_floor", 0) for position in states.positions), default=0)
@@ -102,9 +110,10 @@ def compare(
     _check_states(found, counted, states, partitions)
     _check_rules(found, counted, states, rules, stopped_at)
     _check_changes(found, states, changes)
-    _check_snapshots(found, changes, written.read_snapshots(source, f"{prefix}user-segments"))
+    _check_snapshots(found, changes, written.read_snapshots(source, f"{prefix}user-segments", found.report))
     _check_positions(found, counted, states, changes)
-    _check_receipts(found, counted, written.read_receipts(source, f"{prefix}erasure-receipts"), partitions)
+    receipts = written.read_receipts(source, f"{prefix}erasure-receipts")
+    _check_receipts(found, counted, receipts, {partitions, *(number for number, _ in former)})
     return found
 
 
@@ -262,11 +271,13 @@ def _check_positions(found: Findings, counted: Recount, states: States, changes:
             found.report(f"position records count {total} {name}, the recount {wanted}")
 
 
-def _check_receipts(found: Findings, counted: Recount, receipts: dict[str, list[int]], partitions: int) -> None:
+def _check_receipts(
+    found: Findings, counted: Recount, receipts: dict[str, tuple[int, list[int]]], numbers: set[int]
+) -> None:
     """Each partition has answered once for each erased user, whom only a hash names."""
     found.erased = sum(user.erased > 0.0 for user in counted.users.values())
     if len(receipts) != found.erased:
         found.report(f"{found.erased} users were erased, {len(receipts)} have receipts")
-    for name, answered in receipts.items():
-        if sorted(answered) != list(range(partitions)):
-            found.report(f"the erasure {name} has receipts of the partitions {sorted(answered)}")
+    for name, (partitions, answered) in receipts.items():
+        if partitions not in numbers or sorted(answered) != list(range(partitions)):
+            found.report(f"the erasure {name} has receipts of the partitions {sorted(answered)} of {partitions}")

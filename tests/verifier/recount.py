@@ -280,11 +280,15 @@ def home_of(user: str, partitions: int) -> int:
     return ((h ^ h >> 15) & 0x7FFFFFFF) % partitions
 
 
-def recount(records: Iterable[Any], partitions: int, rules: Sequence[Rule]) -> Recount:
+def recount(
+    records: Iterable[Any], partitions: int, rules: Sequence[Rule], former: Sequence[tuple[int, float]] = ()
+) -> Recount:
     """Count all messages of ``user-events``."""
     counted = Recount(rules)
     for message in records:
         origin = (message.topic(), message.partition(), message.offset())
-        counted.add(message.value(), message.timestamp()[1] / 1000.0, origin, partitions)
+        arrived = message.timestamp()[1] / 1000.0
+        then = next((number for number, until in former if arrived <= until), partitions)
+        counted.add(message.value(), arrived, origin, then)
     counted.merge()
     return counted

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,41 +76,61 @@ def read_changes(
 ) -> Changes:
     """Reports holes and doubles in sequences, changes that do not alternate, and wrong CloudEvents attributes.
 
-    ``look`` is shown each change. ``floor``: the largest of the position records: who began after others' states had
-    expired may begin, or begin anew, with any sequence up to the next one.
+    ``look`` is shown each change, those of a user in order of their sequence. ``floor``: the largest of the position
+    records: who began after others' states had expired may begin, or begin anew, with any sequence up to the next one.
     """
     found = Changes()
     ids: set[str] = set()
+    # of each user by partition, in their order there: there is more than one where partitions became more
+    told: dict[str, dict[int, deque[dict[str, Any]]]] = defaultdict(lambda: defaultdict(deque))
     for message in source.read(topic):
         found.count += 1
         change = json.loads(message.value())
-        user, segment, sequence = change["user"], change["segment"], change["sequence"]
-        look(change)
-        before = found.sequences[user]
-        if sequence != before + 1 and not (before < sequence <= floor + 1 and not found.members[user]):
-            what = "doubled change" if sequence <= before else "hole"
-            report(f"user {user}: {what}: sequence {sequence} after {before}")
-        found.sequences[user] = max(sequence, before)
-        entered = change["change"] == "entered"
-        if entered == (segment in found.members[user]):
-            report(f"user {user}: {change['change']} {segment} twice, at sequence {sequence}")
-        found.entries[segment] += entered
-        (found.members[user].add if entered else found.members[user].discard)(segment)
+        user, sequence = change["user"], change["sequence"]
+        told[user][message.partition()].append(change)
         headers = {name: value.decode() for name, value in message.headers() or []}
         if headers.get("ce_id") in ids:
             report(f"user {user}: ce_id {headers['ce_id']} twice")
         ids.add(headers.get("ce_id", ""))
         if headers.get("ce_id") != f"{user}/{sequence}" or headers.get("ce_subject") != user:
             report(f"user {user}: sequence {sequence} has the headers {headers}")
+    for user, partitions in told.items():
+        for change in _by_sequence(list(partitions.values())):
+            look(change)
+            _follow(found, user, change, floor, report)
     return found
 
 
-def read_snapshots(source: Source, topic: str) -> dict[str, dict[str, Any] | None]:
-    """The newest record of ``user-segments`` for each user; None is a tombstone."""
-    found: dict[str, dict[str, Any] | None] = {}
+def _by_sequence(queues: list[deque[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """Changes of one user: those of a partition stay in their order, and between partitions the sequence says it."""
+    while any(queues):
+        yield min((queue for queue in queues if queue), key=lambda queue: int(queue[0]["sequence"])).popleft()
+
+
+def _follow(found: Changes, user: str, change: dict[str, Any], floor: int, report: Report) -> None:
+    segment, sequence, before = change["segment"], change["sequence"], found.sequences[user]
+    if sequence != before + 1 and not (before < sequence <= floor + 1 and not found.members[user]):
+        what = "doubled change" if sequence <= before else "hole"
+        report(f"user {user}: {what}: sequence {sequence} after {before}")
+    found.sequences[user] = max(sequence, before)
+    entered = change["change"] == "entered"
+    if entered == (segment in found.members[user]):
+        report(f"user {user}: {change['change']} {segment} twice, at sequence {sequence}")
+    found.entries[segment] += entered
+    (found.members[user].add if entered else found.members[user].discard)(segment)
+
+
+def read_snapshots(source: Source, topic: str, report: Report) -> dict[str, dict[str, Any] | None]:
+    """The newest record of ``user-segments`` for each user; None is a tombstone. Reports a user who has two."""
+    newest: dict[str, dict[int, bytes | None]] = defaultdict(dict)
     for message in source.read(topic):
-        value = message.value()
-        found[message.key().decode()] = json.loads(value) if value else None
+        newest[message.key().decode()][message.partition()] = message.value()
+    found: dict[str, dict[str, Any] | None] = {}
+    for user, values in newest.items():
+        present = [value for value in values.values() if value]
+        if len(present) > 1:
+            report(f"user {user}: user-segments has records in the partitions {sorted(values)}")
+        found[user] = json.loads(present[0]) if present else None
     return found
 
 
@@ -123,9 +143,12 @@ def read_letters(source: Source, topic: str) -> Counter[Origin]:
     return found
 
 
-def read_receipts(source: Source, topic: str) -> dict[str, list[int]]:
-    """Hash of an erased user → partitions that have answered; one of them twice if it did so twice."""
-    found: dict[str, list[int]] = defaultdict(list)
+def read_receipts(source: Source, topic: str) -> dict[str, tuple[int, list[int]]]:
+    """Hash of an erased user → how many partitions there were then, and those that have answered (one of them twice if
+    it did so twice)."""
+    found: dict[str, tuple[int, list[int]]] = {}
     for message in source.read(topic):
-        found[message.key().decode()].append(json.loads(message.value())["partition"])
+        receipt = json.loads(message.value())
+        _, answered = found.setdefault(message.key().decode(), (receipt["partitions"], []))
+        answered.append(receipt["partition"])
     return found

@@ -50,7 +50,8 @@ class Walk:
     def __init__(self, happened: Sequence[Happened], terms: Terms) -> None:
         self._terms = terms
         home = (event for event in happened if not event.misrouted)
-        self._home = sorted(home, key=lambda event: event.arrived)  # what was ahead has its turn when its time comes
+        # what was ahead has its turn when its time comes, and where partitions became more, another one is home since
+        self._home = sorted(home, key=lambda event: event.arrived)
         self._strays = sorted((event for event in happened if event.misrouted), key=lambda event: event.arrived)
         self._place = {event.identity: at for at, event in enumerate(self._home)}
         self._facts = _Facts()

@@ -1,0 +1,78 @@
+"""Epochs of definitions are a partition's own: what they say of a user who moves, in the numbers of the new home. Pure.
+
+A partition's *frame* is what its position record says of definitions: which are in force, its epoch, and since which
+epoch each term is counted (see ``in_force``). A new partition takes the frame of the one that is furthest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from state import layout, unknown
+from streams.steps.in_force import epoch_of
+
+
+@dataclass(frozen=True)
+class Frame:
+    """See ``layout.Meta``, which has these fields."""
+
+    definitions: int
+    fingerprint: int
+    epoch: int
+    swept: int
+    terms: dict[str, int]
+
+
+def frame_of(meta: layout.Meta) -> Frame:
+    return Frame(meta.definitions, meta.fingerprint, meta.epoch, meta.swept, meta.terms)
+
+
+class Frames:
+    """Of the partitions whose position records are ``metas``, and of all ``after`` that there are to be."""
+
+    def __init__(self, metas: Sequence[layout.Meta], after: int) -> None:
+        self._metas = metas
+        furthest = frame_of(max(metas, key=lambda meta: (meta.definitions, meta.epoch)))
+        own = [frame_of(meta) if _is_inhabited(meta) else furthest for meta in metas]
+        self._targets = own + [furthest] * (after - len(metas))
+
+    def translated(self, source: int, target: int, value: bytes) -> bytes:
+        """A user's record in the numbers of the new home: the same terms count as unknown as before."""
+        meta, frame = self._metas[source], self._targets[target]
+        if _same(frame_of(meta), frame):
+            return value
+        state = layout.decode_user(value)
+        looked_at = epoch_of(meta, state)
+        for key in frame.terms:
+            if meta.terms.get(key, looked_at + 1) > looked_at:
+                unknown.mark(state, key, state.time)
+        state.plan = frame.epoch
+        return layout.encode_user(state)
+
+    def after(self, target: int) -> Frame:
+        """The frame of a partition once all have moved. Where a user may come who is to be looked at anew, a further
+        epoch has everybody looked at."""
+        frame = self._targets[target]
+        sources = [
+            frame_of(meta) for number, meta in enumerate(self._metas) if number != target and _is_inhabited(meta)
+        ]
+        swept = all(each.swept == each.epoch for each in (*sources, frame))
+        if all(_same(each, frame) for each in sources) or (swept and all(_fits(each, frame) for each in sources)):
+            return replace(frame, swept=frame.epoch if swept else 0)
+        return replace(frame, epoch=frame.epoch + 1 if frame.epoch else 0, swept=0)
+
+
+def _is_inhabited(meta: layout.Meta) -> bool:
+    return bool(meta.epoch or meta.users)
+
+
+def _same(one: Frame, other: Frame) -> bool:
+    """The same epoch means the same in both."""
+    return replace(one, swept=0) == replace(other, swept=0)
+
+
+def _fits(source: Frame, target: Frame) -> bool:
+    """Whoever was looked at there at last has missed nothing of what is counted here."""
+    alike = (source.definitions, source.fingerprint) == (target.definitions, target.fingerprint)
+    return alike and target.terms.keys() <= source.terms.keys()
