@@ -279,13 +279,15 @@ class Worker:
         life.opened("consumer", self.faust.stop)
         life.opened("partitions", self.host.stop)
         await start_faust(self.faust, self._stop)
-        life.patience = STOP_SECONDS
+        life.patience = self._patience
         await until_stopped(self.faust, self._stop)
         log.info("stopping")
-        if self._hangs or self._outage.since:  # what is not committed is read again by the next owner
-            life.patience = STUCK_STOP_SECONDS
         if self.service.failure:
             raise WorkerError(self.service.failure)
+
+    def _patience(self) -> float:
+        # what is not committed is read again by the next owner
+        return STUCK_STOP_SECONDS if self._hangs or self._outage.since else STOP_SECONDS
 
     async def _listen(self) -> None:
         host = self.settings.web_host

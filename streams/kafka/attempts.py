@@ -13,6 +13,7 @@ from streams.kafka.pieces import Pieces, Size
 from streams.kafka.turn_metrics import Occasionally
 from streams.kafka.work import Done, Work
 from streams.ops.metrics import Metrics
+from streams.ops.outage import CLIENT_LINE
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class Attempts:
         if self._in_a_row >= _NOT_READY_AFTER:
             self.failing = f"{refused} ({self._in_a_row} times in a row)"
         if self._told.add(1, now):
-            log.warning("%s; it is tried again for up to %.0f s", refused, self._give_up_seconds)
+            log.warning("%s; it is tried again for up to %.0f s", refused, self._give_up_seconds, extra=CLIENT_LINE)
         if self._in_a_row % _HALVE_EACH == 0 and pieces.halve():
             self._metrics.halved_turns.inc()
         await self._sleep(pause)

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import NoReturn, Self
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 #: seconds for the end of a worker that could not start
 START_PATIENCE = 5.0
+_LOOK_SECONDS = 0.5
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 Close = Callable[[], Awaitable[object] | object]
 
@@ -41,8 +43,8 @@ class Lifetime:
         say: Callable[[str], None] = log.error,
         leave: Callable[[int], object] = os._exit,
     ) -> None:
-        self.patience = START_PATIENCE
-        """Seconds that closing may take in all."""
+        self.patience: Callable[[], float] = lambda: START_PATIENCE
+        """Seconds that closing may take in all; asked again and again meanwhile."""
         self._explain = explain
         self._say = say
         self._leave = leave
@@ -101,10 +103,12 @@ class Lifetime:
 
     def _end_by_force(self, error: BaseException | None) -> None:
         # a thread, because what hangs may be the event loop itself, or the end of the interpreter
-        if self._done.wait(self.patience):
-            return
+        began = time.monotonic()
+        while (left := began + self.patience() - time.monotonic()) > 0:
+            if self._done.wait(min(left, _LOOK_SECONDS)):
+                return
         still = self._opened[-1][0] if self._opened else "interpreter"
-        log.warning("not stopped in order within %.0f s (still open: %s); ending as it is", self.patience, still)
+        log.warning("not stopped in order within %.0f s (still open: %s); ending as it is", self.patience(), still)
         if error is not None:
             self._say(self._explain(error))
         self._end(1)

@@ -15,7 +15,7 @@ from streams.ops.view import moment
 log = logging.getLogger(__name__)
 #: what all clients of librdkafka log to
 CLIENTS = logging.getLogger("librdkafka")
-#: put on a line of our own (``extra=CLIENT_LINE``) that only repeats what a client says
+#: put on a line of our own (``extra=CLIENT_LINE``) that says nothing new while Kafka is away
 CLIENT_LINE = {"of_client": True}
 
 #: seconds between two lines that say the same
@@ -87,7 +87,7 @@ class FoldClients(logging.Filter):
         text = f"{record.getMessage()} {record.exc_info[1]!r}" if record.exc_info else record.getMessage()
         if _STAYS.search(text):
             return True
-        if _CONNECTION.search(text):
+        if not hasattr(record, "of_client") and _CONNECTION.search(text):
             # others of its kind come behind it before the next look tells that Kafka is away
             self._until = max(self._until, record.created + _SETTLING)
             self._last = text

@@ -61,7 +61,7 @@ def test_what_was_opened_is_closed_in_reverse_though_one_of_them_fails(ended: En
 def test_what_does_not_close_in_time_is_named_and_left(
     ended: Ended, blocking: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ended.life.patience = 0.1
+    ended.life.patience = lambda: 0.1
     closed = []
 
     async def hangs() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from streams.ops.outage import CLIENTS, FoldClients, Outage
+from streams.ops.outage import CLIENT_LINE, CLIENTS, FoldClients, Outage
 
 START = 1_767_261_600.0  # 2026-01-01 10:00:00
 
@@ -79,3 +79,13 @@ def test_with_the_level_debug_all_is_told() -> None:
     record = logging.LogRecord("librdkafka", logging.ERROR, "", 0, "Connect to … failed", (), None)
     assert FoldClients("DEBUG").filter(record)
     assert not FoldClients("INFO").filter(record)
+
+
+def test_a_line_of_ours_that_says_nothing_new_is_left_out_only_while_kafka_is_away(told: io.StringIO) -> None:
+    ours, outage = logging.getLogger("streams.kafka.attempts"), Outage("kafka:9092", START)
+    ours.warning("partition 3: Local: Timed out; it is tried again", extra=CLIENT_LINE)
+    outage.note(False, START + 5)
+    ours.warning("partition 4: Local: Timed out; it is tried again", extra=CLIENT_LINE)
+    lines = told.getvalue().splitlines()
+    assert lines[0] == "partition 3: Local: Timed out; it is tried again"
+    assert len(lines) == 2
