@@ -15,7 +15,8 @@ from state.store import SharedMemory, Store
 from state.store_errors import StoreError
 from state.user import UserState
 from streams.kafka.broker import EmbeddedBroker
-from streams.kafka.changelog import StaleStoreError, restore
+from streams.kafka.changelog import StaleStoreError, claim, restore
+from streams.kafka.installation import describe
 from streams.kafka.standby import Standby
 from streams.ops.metrics import Metrics
 from streams.tools.replay import replay
@@ -57,13 +58,15 @@ class Changelog:
 class Followed:
     """A standby with all that it is made of."""
 
-    def __init__(self, broker: EmbeddedBroker, topics: Topics, directory: Path) -> None:
+    def __init__(self, broker: EmbeddedBroker, topics: Topics, directory: Path, identity: str = "") -> None:
         self.conf: dict[str, str | int | float | bool] = {"bootstrap.servers": broker.bootstrap}
         self.changelog = topics.changelog
         self.directory = directory
         self.memory = SharedMemory(16)
         self.metrics = Metrics()
-        self.standby = Standby(self.conf, topics.changelog, directory, self.memory, self.metrics, scrub_seconds=0.0)
+        self.standby = Standby(
+            self.conf, topics.changelog, directory, self.memory, self.metrics, scrub_seconds=0.0, identity=identity
+        )
         self.standby.start()
 
     def wait_caught_up(self, *partitions: int) -> None:
@@ -213,6 +216,25 @@ def test_a_store_that_may_have_missed_deletions_is_not_continued_from(
     with pytest.raises(StaleStoreError, match="last complete 14 h ago"):
         again(31.0 * day)
     store.close()
+
+
+def test_a_followed_store_of_another_topic_is_filled_anew(
+    broker: EmbeddedBroker, topics: Topics, tmp_path: Path
+) -> None:
+    identity = describe({"bootstrap.servers": broker.bootstrap}, topics).ids[topics.changelog]
+    foreign = Store(tmp_path / "0", SharedMemory(16))
+    claim(foreign, topics.changelog, "of before")
+    foreign.write([(layout.user_key("stranger"), layout.encode_user(UserState()))], 1, complete_at=time.time())
+    foreign.close()
+    Changelog(broker, topics, 0).write({"a": 1.0, "b": 2.0})
+    followed = Followed(broker, topics, tmp_path, identity)
+    followed.standby.follow({0})
+    followed.wait_caught_up(0)
+    store, _ = followed.take(0)
+    assert set(contents(store)) == {"a", "b"}
+    assert store.get(layout.CHANGELOG_KEY) == identity.encode()
+    store.close()
+    followed.standby.stop()
 
 
 def town_events(count: int) -> list[Event]:
