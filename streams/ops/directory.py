@@ -55,7 +55,9 @@ class Directory:
                 self._workers[report.worker] = _Heard(report, at)
             for partition in report.partitions:
                 before = self._totals.get(partition.partition)
-                if partition.known and (before is None or before.generation <= report.generation):
+                # generations begin anew with the group: only against one that is still heard of does the number count
+                newer = before is None or before.generation <= report.generation or at - before.at > SILENT_SECONDS
+                if partition.known and newer:
                     self._totals[partition.partition] = _Totals(partition, report.generation, at)
 
     def gone(self, worker: str) -> None:

@@ -72,6 +72,14 @@ def test_a_partition_that_moves_keeps_its_totals_until_the_new_owner_has_read_th
     assert directory.together(103.0).users == 40
 
 
+def test_a_group_that_was_made_anew_is_believed_when_the_old_one_is_silent(directory: Directory) -> None:
+    directory.note(report("two", part(2, 30), generation=90), 102.0)
+    directory.note(report("three", part(2, 31), generation=1), 103.0)
+    assert directory.together(104.0).users == 50
+    directory.note(report("three", part(2, 31), generation=1), 103.0 + SILENT_SECONDS)
+    assert directory.together(104.0 + SILENT_SECONDS).users == 51
+
+
 def test_who_ends_in_order_is_gone_at_once(directory: Directory) -> None:
     directory.gone("two")
     assert directory.owner(2, 102.0).worker == ""
