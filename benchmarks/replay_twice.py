@@ -23,7 +23,7 @@ from streams.app import run_audit
 from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
 from streams.settings import Settings
-from streams.steps.segments import load_plan
+from streams.steps.segments import DEMO, load_plan
 from streams.tools.child import child_worker, free_port
 from streams.tools.reader import TopicReader
 from streams.tools.replay import replay
@@ -66,7 +66,7 @@ class Outcome:
     """The public output of one run."""
 
     def __init__(self, bootstrap: str, topics: Topics) -> None:
-        rules = {segment.id for segment in load_plan(None).rules}
+        rules = {segment.id for segment in load_plan(DEMO).rules}
         self.changes: list[Change] = [json.loads(value or b"") for _, value, _ in read(bootstrap, topics.changes)]
         for change in self.changes:
             del change["processed_at"]

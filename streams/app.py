@@ -29,6 +29,7 @@ from streams.kafka.arrivals import Room
 from streams.kafka.audit import Audit, DefinitionsCell
 from streams.kafka.audit_scope import AUDIT_SCOPE, audit_scope
 from streams.kafka.checkpoints import checkpoint_of_tests
+from streams.kafka.definitions import DefinitionsFollower, Present, Proposal, plan_to_audit
 from streams.kafka.directory import take_over
 from streams.kafka.errors import FencedError
 from streams.kafka.heads import HeadsFollower
@@ -51,7 +52,7 @@ from streams.settings import Settings
 from streams.steps.effects import Place
 from streams.steps.in_force import InForce
 from streams.steps.models import Models, make_models
-from streams.steps.segments import Plan, load_plan
+from streams.steps.segments import Plan, make_plan
 from streams.wire.decode import Limits
 from streams.wire.receipts import erasure_key
 from streams.wire.topics import Topics
@@ -144,8 +145,9 @@ class Worker:
         """
         self.settings = settings
         self._life = life
-        plan = load_plan(settings.segments_file)
-        if plan.quiet is None:
+        file = Proposal.of(settings)
+        nothing = make_plan([], [], "no definitions")
+        if nothing.quiet is None:
             log.warning(
                 "the compiled part of the fold is not there (no C compiler when installed): a tenth of the speed"
             )
@@ -157,7 +159,7 @@ class Worker:
         warn_of_unsafe_topics(conf, self.topics)
         if not settings.erasure_secret.get_secret_value():
             log.warning("SEGMENTS_ERASURE_SECRET is not set: whoever guesses the id of an erased user can check it")
-        self._definitions = InForce(0, plan, load_models(settings, plan, life))
+        self._present = Present(InForce(0, nothing, load_models(settings, nothing, life)))
         self._memory = SharedMemory(settings.rocksdb_cache_mb)
         take_over(settings, self.topics, self._memory)
         self._checkpoint = checkpoint
@@ -168,8 +170,11 @@ class Worker:
         life.opened("threads of the turns", self._turns.shutdown)
         life.opened("threads of the restores", self._opening.shutdown)
         self.faust = make_faust(settings)
-        self.lane = EncodeLane(lambda: self._definitions, settings.encode_batch, self.metrics, self._encoding)
+        self.lane = EncodeLane(lambda: self._present.now, settings.encode_batch, self.metrics, self._encoding)
         self._follower = HeadsFollower(conf, self.topics.heads, self._take_heads)
+        self._definitions = DefinitionsFollower(
+            conf, self.topics.definitions, self._present, self._models_of, settings.keep_unused_days * 86_400.0, file
+        )
         self._standby = (
             Standby(
                 conf, self.topics.changelog, settings.state_dir, self._memory, self.metrics, settings.scrub_seconds,
@@ -184,7 +189,7 @@ class Worker:
             self.faust, self.topics, self.metrics, self._make_partition, self._assigned, self._partitions, self._end
         )
         self.service = Service(
-            settings.worker_name, lambda: self._definitions, self._partitions, self.host, self.lane, self.metrics,
+            settings.worker_name, self._present, self._partitions, self.host, self.lane, self.metrics,
             self._follower, self._standby, self._outage,
         )  # fmt: skip
         self._watchdog = Watchdog(settings.stuck_seconds)
@@ -197,10 +202,11 @@ class Worker:
     def _make_partition(self, number: int, host: Host) -> Partition:
         writer = PartitionWriter(
             self.settings,
-            lambda: self._definitions,
+            lambda: self._present.now,
             make_place(self.settings, number, self._partitions),
             self._memory,
             checkpoint=self._checkpoint,
+            reach=self._definitions.reach,
             standby=self._standby.take if self._standby else lambda _partition: None,
             identity=self._identity,
         )
@@ -233,7 +239,7 @@ class Worker:
 
     def _take_heads(self, heads: dict[str, PublishedHead]) -> None:
         """Called by the follower's thread: the snapshot is replaced as a whole."""
-        self._definitions = self._definitions.with_heads(heads)
+        self._present.take_heads(heads)
         for group, head in heads.items():
             self.metrics.head_version.labels(group=group).set(head.version)
             if (accuracy := head.metrics().get("accuracy")) is not None:
@@ -256,6 +262,8 @@ class Worker:
         life.opened("lag monitor", self._lag.close)
         life.opened("follower of the heads", self._follower.stop)
         self._follower.start()
+        life.opened("follower of the definitions", self._definitions.stop)
+        self._definitions.start()
         if self._standby is not None:
             life.opened("standby", self._standby.stop)
             self._standby.start()
@@ -278,6 +286,7 @@ class Worker:
         life.opened("tasks of the worker", partial(end_tasks, tasks))
         life.opened("consumer", self.faust.stop)
         life.opened("partitions", self.host.stop)
+        await loop.run_in_executor(None, self._definitions.begin, self._stop.is_set)
         await start_faust(self.faust, self._stop)
         life.patience = self._patience
         await until_stopped(self.faust, self._stop)
@@ -288,6 +297,10 @@ class Worker:
     def _patience(self) -> float:
         # what is not committed is read again by the next owner
         return STUCK_STOP_SECONDS if self._hangs or self._outage.since else STOP_SECONDS
+
+    def _models_of(self, plan: Plan) -> Models:
+        """Called by the follower's thread; the encoders belong to their own."""
+        return self._encoding.submit(make_models, self._present.now.models.encoders, plan).result()
 
     async def _listen(self) -> None:
         host = self.settings.web_host
@@ -370,11 +383,11 @@ def run_audit(
     those of the installation itself. Raises DefinitionError, AdminError; InstallationError when workers of the
     installation run and ``scope`` is None, or when what is in the scope was made from other topics.
     """
-    plan = load_plan(settings.segments_file)
     settings, topics = audit_scope(settings, scope)
     identity = Identity(settings.librdkafka(), topics)
     partitions = identity.check()
-    cell = DefinitionsCell(InForce(0, plan, load_models(settings, plan)))
+    version, plan = plan_to_audit(settings.librdkafka(), topics.definitions, settings)
+    cell = DefinitionsCell(InForce(version, plan, load_models(settings, plan)))
     memory = SharedMemory(settings.rocksdb_cache_mb)
     metas: dict[int, Meta] = {}
     sent_on = True

@@ -16,6 +16,7 @@ from state.decay import SLOW, value_at
 from state.user import UserState
 from state.windows import SCALES, TallySpec, total_at
 from streams.kafka.agents import Host
+from streams.kafka.definitions import Present
 from streams.kafka.heads import HeadsFollower
 from streams.kafka.lane import EncodeLane, PartitionGoneError
 from streams.kafka.partition import Partition, State
@@ -40,7 +41,6 @@ from streams.ops.view import (
 )
 from streams.ops.watchdog import Watchdog
 from streams.steps.effects import Emitted
-from streams.steps.in_force import InForce
 from streams.steps.partitioner import partition_of
 from streams.steps.segments import Plan
 from streams.wire.workers import PartitionReport, WorkerReport
@@ -73,7 +73,7 @@ class Service:
     def __init__(
         self,
         worker: str,
-        definitions: Callable[[], InForce],
+        present: Present,
         partitions: int,
         host: Host,
         lane: EncodeLane,
@@ -84,7 +84,7 @@ class Service:
         directory: Directory | None = None,
     ) -> None:
         self._worker = worker
-        self._definitions = definitions
+        self._present = present
         self._count = partitions
         self._host = host
         self._lane = lane
@@ -195,6 +195,8 @@ class Service:
             ready=ready,
             kafka_silent_since=self._outage.since,
             started_at=self._started_at,
+            definitions=self._present.now.version,
+            definitions_note=self._present.problem or self._present.note,
             partitions=partitions,
             events_total=events,
             events_per_second=self._rates[0],
@@ -207,7 +209,7 @@ class Service:
                     users=together.members.get(segment.id, 0), here=members.get(segment.id, 0),
                     version=segment.version, enter=segment.enter, exit=segment.exit,
                 )
-                for segment in self._definitions().plan.segments.values()
+                for segment in self._present.now.plan.segments.values()
             ],
             latency={lane: self._latency(lane) for lane in LANES},
             standby=self._standby.lags if self._standby else {},
@@ -215,7 +217,7 @@ class Service:
             encode_queue_age=self._lane.age,
             heads=[
                 HeadStatus(group=group, version=head.version, seen=head.seen, accuracy=head.metrics().get("accuracy"))
-                for group, head in sorted(self._definitions().models.heads.items())
+                for group, head in sorted(self._present.now.models.heads.items())
             ],
             recent_changes=list(self._recent),
             all_workers=together,
@@ -228,7 +230,7 @@ class Service:
             raise NotHereError(f"partition {number}, which has this user, is with another worker")
         history = [change for change in self._recent if change["user"] == user_id]
         try:
-            return await partition.read(lambda writer: describe(writer, self._definitions().plan, user_id, history))
+            return await partition.read(lambda writer: describe(writer, self._present.now.plan, user_id, history))
         except PartitionGoneError:
             raise NotHereError(f"partition {number}, which has this user, is being restored or moves") from None
 
@@ -249,6 +251,8 @@ class Service:
         if since and time.time() - since > SILENT_AFTER:
             return False, f"Kafka does not answer since {moment(since)} UTC"
         partitions = self._host.partitions.values()
+        if self._present.problem:
+            return False, self._present.problem
         if not partitions:
             return False, "no partition is assigned"
         if restoring := [each.number for each in partitions if each.state is State.RESTORING]:
@@ -269,7 +273,7 @@ class Service:
         return [each for each in self._host.partitions.values() if each.state is State.RUNNING]
 
     def _members(self) -> dict[str, int]:
-        members = dict.fromkeys(self._definitions().plan.segments, 0)
+        members = dict.fromkeys(self._present.now.plan.segments, 0)
         for partition in self._running():
             for segment, users in partition.writer.meta.members.items():
                 members[segment] = members.get(segment, 0) + users

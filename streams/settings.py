@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 
@@ -30,7 +30,13 @@ class Settings(BaseSettings):
     worker_name: str = Field(
         default_factory=socket.gethostname, description="Name of this worker in logs; its state lives under it."
     )
-    segments_file: Path | None = Field(None, description="TOML file of segment definitions; default: the built-in set.")
+    segments_file: Path | None = Field(
+        None,
+        description="TOML file of segment definitions, or `demo` for the built-in set: in force only if none are yet.",
+    )
+    keep_unused_days: float = Field(
+        7.0, ge=0, description="Days that what no definition counts any more is still counted, should it come back."
+    )
     clock: Literal["wall", "event"] = Field(
         "wall",
         description="What time drives window expiry: the wall clock, or the largest event time seen in the partition "
@@ -146,6 +152,11 @@ class Settings(BaseSettings):
     kafka_sasl_username: str = Field("", description="SASL user name.")
     kafka_sasl_password: SecretStr = Field(SecretStr(""), description="SASL password; never printed.")
     kafka_ssl_cafile: str = Field("", description="CA certificates (PEM) for TLS; empty: the system's.")
+
+    @field_validator("segments_file", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: object) -> object:
+        return None if value == "" else value
 
     @classmethod
     def settings_customise_sources(

@@ -119,6 +119,7 @@ def worker_settings(broker: EmbeddedBroker, topics: Topics, tmp_path: Path) -> d
         "topic_prefix": topics.prefix,
         "data_dir": str(tmp_path / "state"),
         "session_timeout": "3",
+        "segments_file": "demo",
     }
 
 

@@ -62,6 +62,9 @@ class TopicFollower:
     def alive(self) -> bool:
         return self._thread.is_alive()
 
+    def look(self) -> None:
+        """Called several times a second by the follower's thread, from when all that was there at the start is read."""
+
     def _run(self) -> None:
         consumer = Consumer(
             {
@@ -111,6 +114,8 @@ class TopicFollower:
                 self._tell(error)
         if found:
             self._on_messages(found)
+        if ended or self.ready:
+            self.look()
         if ended:
             self._caught_up.set()
 

@@ -32,6 +32,7 @@ from state.user import UserState
 from state.waiting import waiting_of
 from streams.kafka.changelog import StaleStoreError, restore
 from streams.kafka.clock import TimerClock
+from streams.kafka.definitions import cannot_reach
 from streams.kafka.due import Due
 from streams.kafka.installation import Identity
 from streams.kafka.losses import Losses
@@ -62,11 +63,12 @@ class PartitionWriter:
         clock: Callable[[], float] = time.time,
         checkpoint: Callable[[str], None] = lambda _step: None,
         standby: Callable[[int], Store | None] = lambda _partition: None,
+        reach: Callable[[int, Callable[[], bool]], None] = cannot_reach,
         identity: Identity | None = None,
     ) -> None:
         """``definitions`` gives the present ones, which a turn reads once; ``standby`` hands over the open store of a
-        partition that was followed so far. ``identity``: of the installation; what the state says of itself is compared
-        with it, and completed."""
+        partition that was followed so far; ``reach`` waits until a version of the definitions is the present one.
+        ``identity``: of the installation; what the state says of itself is compared with it, and completed."""
         self._identity = identity
         self.incomplete = False
         """The position record is to be written although nothing else is."""
@@ -78,6 +80,7 @@ class PartitionWriter:
         self._clock = clock
         self._checkpoint = checkpoint
         self._standby = standby
+        self._reach = reach
         self._path: Path = settings.state_dir / str(place.partition)
         self._cache = UserCache(settings.cached_users, settings.cached_ids)
         self._heads: learned.Heads = {}
@@ -120,6 +123,8 @@ class PartitionWriter:
         )  # fmt: skip
         self._checkpoint("open.restored")
         self._begin(self._store)
+        if self.meta.definitions > self._definitions().version:
+            self._reach(self.meta.definitions, stopping)
         return count
 
     def _begin(self, store: Store) -> None:
@@ -340,7 +345,7 @@ class PartitionWriter:
         if work.sweep is not None:
             definitions.sweep(turn, work.sweep)
             if not work.sweep:
-                turn.meta.swept = work.epoch
+                turn.meta.swept = work.epoch if turn.meta.users else turn.meta.epoch
         if work.guards:
             erasure.expire_guards(turn, work.guards)
         if work.idle:

@@ -114,6 +114,10 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool
     started_at: float
     kafka_silent_since: float = 0.0
+    definitions: int = 0
+    """Version of the segment definitions in force; 0: none are."""
+    definitions_note: str = ""
+    """Why the worker's file is not what is in force, or why it is not ready with the newest version."""
     partitions: list[PartitionStatus] = []
     events_total: int = 0
     events_per_second: float = 0.0

@@ -58,6 +58,9 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     group: list[GroupDef] = []
 
 
+#: instead of a file: the definitions of the demo (a file of that name is ``./demo``)
+DEMO = Path("demo")
+
 #: kind → (enter, exit) when a definition names none. Words: cosine of MiniLM vectors; learned: probability.
 DEFAULT_THRESHOLDS = {"rule": (1.0, 1.0), "words": (0.30, 0.25), "learned": (0.60, 0.40)}
 
@@ -171,9 +174,9 @@ class Plan:
         return quiet
 
 
-def load_plan(path: Path | None) -> Plan:
-    """Read a TOML file of definitions (None: the built-in set). Raises DefinitionError."""
-    if path is None:
+def load_plan(path: Path) -> Plan:
+    """Read a TOML file of definitions; ``DEMO`` is the built-in set. Raises DefinitionError."""
+    if path == DEMO:
         text, name = files("streams.tools").joinpath("segments.toml").read_text("utf-8"), "the built-in definitions"
     else:
         name = str(path)

@@ -137,7 +137,13 @@ def topics(
     for spec in specs:
         state = Text("created", style="green") if spec.name in done.created else Text("exists", style="cyan")
         days = int(spec.config.get("retention.ms", 0)) // 86_400_000
-        kept = "newest by key" if "compact" in spec.config["cleanup.policy"] else f"{days} days"
+        kept = (
+            "newest by key"
+            if "compact" in spec.config["cleanup.policy"]
+            else f"{days} days"
+            if days > 0
+            else "for good"
+        )
         table.add_row(spec.name, spec.what, str(spec.partitions), kept, state)
     out = Console()
     out.print(table)
@@ -282,6 +288,40 @@ def check(file: Annotated[Path, typer.Argument(help="TOML file of segment defini
     out = Console()
     out.print(plan_table(plan))
     out.print(Text(f"{len(plan.segments)} segments; the file can be used", style="green"))
+
+
+@app.command(name="apply", epilog="Example: segments apply segments.toml --comment 'a longer window'")
+def apply_file(
+    file: Annotated[Path, typer.Argument(help="TOML file of segment definitions, or `demo` for the built-in set.")],
+    author: Annotated[str | None, typer.Option(help="Who publishes them; default: user@host.")] = None,
+    comment: Annotated[str, typer.Option(help="Why.")] = "",
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = None,
+) -> None:
+    """Make a file the next version of the segment definitions: all workers change over to it, none goes back."""
+    settings = read_settings(bootstrap=bootstrap, topic_prefix=prefix)
+    from streams.steps.segments import load_plan  # noqa: PLC0415
+    from streams.tools.applying import apply_definitions, default_author  # noqa: PLC0415
+    from streams.wire.topics import Topics  # noqa: PLC0415
+
+    plan = load_plan(file)
+    topic = Topics(settings.app, settings.topic_prefix).definitions
+    with kafka_at(settings):
+        done = apply_definitions(connection(settings), topic, plan, author or default_author(), comment)
+    Console().print(Text(printable(done)), soft_wrap=True)
+
+
+@app.command(epilog="Example: segments definitions")
+def definitions(bootstrap: Bootstrap = None, prefix: Prefix = None) -> None:
+    """The versions of the segment definitions, newest first: the newest is in force."""
+    settings = read_settings(bootstrap=bootstrap, topic_prefix=prefix)
+    from streams.kafka.definitions import NONE_YET, read_ledger  # noqa: PLC0415
+    from streams.tools.applying import versions_table  # noqa: PLC0415
+    from streams.wire.topics import Topics  # noqa: PLC0415
+
+    with kafka_at(settings):
+        ledger = read_ledger(connection(settings), Topics(settings.app, settings.topic_prefix).definitions)
+    Console().print(versions_table(ledger) if ledger.versions else NONE_YET)
 
 
 @app.command(name="settings", epilog="Example: SEGMENTS_WEB_PORT=7000 segments settings")

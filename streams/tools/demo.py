@@ -89,6 +89,7 @@ def _run(demo: Demo, console: Console, directory: Path, stack: ExitStack) -> Non
         "web_port": str(web_port),
         "lag_interval": str(_LAG_INTERVAL),
         "value_format": "change",
+        "segments_file": "demo",
     }
     settings = read_settings(**given)
     topics, conf = Topics(settings.app, settings.topic_prefix), connection(settings)

@@ -134,12 +134,12 @@ class Topics:
             "segment.ms": str(_DAY_MS // 24),
         }
         proof = {"cleanup.policy": "delete", "retention.ms": str(RECEIPT_DAYS * _DAY_MS)}
+        for_good = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
         return [
             TopicSpec(self.events, "what users do", partitions, keep | arrival | big),
             TopicSpec(self.labels, "feedback for learned segments", partitions, keep | arrival),
-            TopicSpec(
-                self.definitions, "versioned segment definitions", 1, compact | {"cleanup.policy": "compact,delete"}
-            ),
+            # not compacted: of two proposals of one version the first counts, and compaction would keep the last
+            TopicSpec(self.definitions, "versioned segment definitions", 1, for_good | arrival | big),
             TopicSpec(self.changes, "one record for each entered / exited", partitions, keep),
             TopicSpec(self.memberships, "current membership of each user", partitions, compact),
             TopicSpec(self.dead_letters, "refused records, untouched", partitions, keep | bigger),

@@ -18,7 +18,7 @@ import msgspec
 from confluent_kafka import Producer
 
 from streams.steps import graph, learned
-from streams.steps.segments import load_plan
+from streams.steps.segments import DEMO, load_plan
 from streams.tools.child import ChildWorker
 from streams.wire.decode import Limits, decode_event, decode_label
 from streams.wire.refused import Code, RefusedError
@@ -110,7 +110,7 @@ def fuzz_service(bootstrap: str, topics: Topics, worker: ChildWorker, seed: int,
     the worker ends or does not get through.
     """
     mutator, sender = Mutator(seed), _Sender(bootstrap, topics, seed)
-    learned_segments = {segment.id for segment in load_plan(None).segments.values() if segment.group}
+    learned_segments = {segment.id for segment in load_plan(DEMO).segments.values() if segment.group}
 
     def label(value: bytes | None) -> None:
         if decode_label(value, time.time(), Limits()).segment not in learned_segments:

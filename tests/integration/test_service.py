@@ -8,6 +8,8 @@ from pathlib import Path
 from confluent_kafka import Producer
 
 from streams.kafka.broker import EmbeddedBroker
+from streams.steps.segments import load_plan
+from streams.tools.applying import apply_definitions
 from streams.tools.replay import replay
 from streams.tools.sources import Records
 from streams.tools.town import Town
@@ -125,10 +127,11 @@ def test_a_description_added_later_finds_users_who_wrote_before(
     file.write_text(rule)
     before = start(segments_file=str(file))
     before.wait_idle(len(comments), 90.0)
-    before.stop()
     file.write_text('[[segment]]\nid = "cooks"\nwords = "people who love cooking and restaurants"\n')
-    after = start(segments_file=str(file))
-    after.wait(lambda status: status["changes_total"] == 5, 90.0, "through the sweep")
+    conf = {"bootstrap.servers": broker.bootstrap}
+    done = apply_definitions(conf, topics.definitions, load_plan(file), "ada", "cooks instead of writers")
+    assert done == "version 2: added: cooks; removed: writers"
+    before.wait(lambda status: status["changes_total"] == 5, 90.0, "through the sweep")
 
     told = {
         (change["user"], change["segment"], change["change"], change["origin"]) for change in changes_of(broker, topics)

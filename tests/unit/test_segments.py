@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.steps.segments import DEFAULT_THRESHOLDS, DefinitionError, Plan, load_plan, parse_plan
+from streams.steps.segments import DEFAULT_THRESHOLDS, DEMO, DefinitionError, Plan, load_plan, parse_plan
 from streams.wire.events import KINDS
 
 RULE = """rule = 'count("view", within="1h") >= 2'"""
@@ -64,7 +64,7 @@ def test_a_file_gives_what_its_text_gives(tmp_path: Path) -> None:
 
 
 def test_the_built_in_definitions_have_one_of_each_kind() -> None:
-    plan = load_plan(None)
+    plan = load_plan(DEMO)
     assert {segment.kind for segment in plan.segments.values()} == {"rule", "words", "learned"}
     assert plan.needs_vectors
     assert plan.may_rise

@@ -80,7 +80,7 @@ def test_int8_is_refused_where_products_saturate(tmp_path: Path, monkeypatch: py
     (tmp_path / "segments.toml").write_text(RULES)
     settings = Settings(app="x", text_precision="int8", segments_file=tmp_path / "segments.toml")
     with pytest.raises(WorkerError, match="take float32"):
-        load_models(settings, load_plan(settings.segments_file))
+        load_models(settings, load_plan(tmp_path / "segments.toml"))
 
 
 def test_the_setting_takes_the_precisions_of_the_encoder() -> None:

@@ -1,0 +1,262 @@
+"""The topic of segment definitions: what is in force is what its log says, for all workers alike.
+
+Whoever wants other definitions proposes the next version and reads back whether it counts (``publish``). Each worker
+follows the topic (``DefinitionsFollower``); what its partitions decide by is one immutable object, replaced as a whole
+(``Present``). Rules are compiled and descriptions encoded before that, in the follower's thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from encoders.heads import PublishedHead
+from streams.kafka.follower import TopicFollower
+from streams.kafka.reading import take
+from streams.ops.outage import CLIENTS
+from streams.settings import Settings
+from streams.steps.in_force import InForce
+from streams.steps.models import Models
+from streams.steps.segments import DefinitionError, Plan, load_plan
+from streams.steps.versions import Ledger, Version, encode
+
+log = logging.getLogger(__name__)
+
+ConfValue = str | int | float | bool
+_READING: Final[Mapping[str, ConfValue]] = {
+    "isolation.level": "read_committed",
+    "enable.auto.commit": False,
+    "enable.partition.eof": True,
+    "auto.offset.reset": "earliest",
+}
+_TIMEOUT = 30.0
+_PAUSE = 0.02
+NONE_YET = "no segment definitions are in force yet: segments apply FILE"
+
+
+class DefinitionsError(RuntimeError):
+    """The topic of definitions could not be read or written, or what a partition goes by is not in it."""
+
+
+def read_ledger(conf: Mapping[str, ConfValue], topic: str, timeout: float = _TIMEOUT) -> Ledger:
+    """All versions up to the present end of the topic. Raises DefinitionsError."""
+    ledger = Ledger()
+    deadline = time.monotonic() + timeout
+    consumer = Consumer({**conf, **_READING, "group.id": f"{topic}-reader"}, logger=CLIENTS)
+    try:
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=timeout)
+        consumer.assign([TopicPartition(topic, 0, low)])
+        position = low
+        while position < high:
+            if time.monotonic() > deadline:
+                raise DefinitionsError(f"the topic {topic} could not be read within {timeout:.0f} s")
+            for message in take(consumer, 500, 0.5):
+                if (error := message.error()) is None:
+                    position = (message.offset() or 0) + 1
+                    ledger.take(message.value(), _recorded(message))
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    position = high
+                elif not error.retriable():
+                    raise DefinitionsError(f"the topic {topic} could not be read: {error.str()}")
+    except KafkaException as error:
+        raise DefinitionsError(f"the topic {topic} could not be read: {error}; `segments topics` creates it") from error
+    finally:
+        consumer.close()
+    return ledger
+
+
+def publish(conf: Mapping[str, ConfValue], topic: str, plan: Plan, after: int, author: str, comment: str) -> Ledger:
+    """Propose the plan's definitions as the version after ``after``; the ledger returned says whether they count.
+
+    Raises DefinitionsError.
+    """
+    key, value = encode(plan, after + 1, time.time(), author, comment)
+    failed: list[KafkaError] = []
+    producer = Producer({**conf, "acks": "all", "enable.idempotence": True, "linger.ms": 0}, logger=CLIENTS)
+
+    def delivered(error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            failed.append(error)
+
+    try:
+        producer.produce(topic, value, key, partition=0, on_delivery=delivered)
+    except KafkaException as error:
+        raise DefinitionsError(f"the definitions could not be published on {topic}: {error}") from error
+    if producer.flush(_TIMEOUT) or failed:
+        why = failed[0].str() if failed else f"no answer within {_TIMEOUT:.0f} s"
+        raise DefinitionsError(f"the definitions could not be published on {topic}: {why}")
+    return read_ledger(conf, topic)
+
+
+def _recorded(message: Message) -> float:
+    return message.timestamp()[1] / 1000.0
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A worker's own file of definitions. It is in force only if it is the first."""
+
+    plan: Plan
+    file: str
+    worker: str
+
+    @staticmethod
+    def of(settings: Settings) -> Proposal | None:
+        """None where the worker has no file. Raises DefinitionError."""
+        file = settings.segments_file
+        return Proposal(load_plan(file), str(file), settings.worker_name) if file else None
+
+    def differing(self, newest: Version) -> str:
+        """What to say when it is not what is in force; nothing when it is."""
+        try:
+            if newest.plan().fingerprint == self.plan.fingerprint:
+                return ""
+        except DefinitionError:
+            pass
+        return (
+            f"this worker's file {self.file} differs from {newest} of the segment definitions, which is in force: the "
+            f"topic decides. `segments apply {self.file}` makes the file the next version"
+        )
+
+
+class Present:
+    """What all partitions of this worker decide by. Followers put in what is new; turns read it once."""
+
+    def __init__(self, now: InForce) -> None:
+        self.now = now
+        self.problem = ""
+        """Why the worker is not ready: nothing is in force, or this release cannot use the newest version."""
+        self.note = ""
+        """What is worth telling: the worker's file is not what is in force."""
+        self._lock = threading.Lock()
+
+    def take_heads(self, heads: Mapping[str, PublishedHead]) -> None:
+        with self._lock:
+            self.now = self.now.with_heads(heads)
+
+    def take(self, version: int, plan: Plan, models: Models) -> None:
+        with self._lock:
+            self.now = InForce(version, plan, models).with_heads(self.now.models.heads)
+
+
+class DefinitionsFollower(TopicFollower):
+    """Keeps ``present`` at the newest version that this release can use, with the terms that are kept besides."""
+
+    def __init__(
+        self,
+        conf: Mapping[str, ConfValue],
+        topic: str,
+        present: Present,
+        models: Callable[[Plan], Models],
+        keep_seconds: float,
+        file: Proposal | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``models`` encodes descriptions; ``keep_seconds``: how long unused terms are still counted; ``file``: the
+        worker's own."""
+        super().__init__(conf, topic, "definitions", self.receive)
+        self.ledger = Ledger()
+        self._present = present
+        self._models = models
+        self._keep = keep_seconds
+        self._file = file
+        self._clock = clock
+        self._seen: int | None = None
+        self._again_at = 0.0
+
+    def receive(self, records: list[Message]) -> None:
+        """The next records of the topic."""
+        for message in records:
+            if why := self.ledger.take(message.value(), _recorded(message)):
+                log.warning("%s: offset %s is passed over: %s", self._topic, message.offset(), why)
+
+    def look(self) -> None:
+        newest, now = self.ledger.newest, self._clock()
+        if newest is None:
+            self._present.problem = NONE_YET
+            return
+        if newest.number == self._seen and now < self._again_at:
+            return
+        kept, self._again_at = self.ledger.kept(now, self._keep)
+        if newest.number != self._seen:
+            log.info("%s of the segment definitions%s", newest, f": {newest.comment}" if newest.comment else "")
+            self._present.note = self._file.differing(newest) if self._file is not None else ""
+            if self._present.note:
+                log.warning("%s", self._present.note)
+        self._seen = newest.number
+        try:
+            plan = newest.plan(kept)
+            self._present.take(newest.number, plan, self._models(plan))
+        except Exception as error:  # whatever a release cannot do with what a later one publishes
+            self._present.problem = (
+                f"this release cannot use {newest}: {' '.join(str(error).split())}; "
+                f"the worker stays at version {self._present.now.version}"
+            )
+            log.error("%s", self._present.problem)  # noqa: TRY400 - the sentence says it
+        else:
+            self._present.problem = ""
+
+    def begin(self, stopping: Callable[[], bool]) -> None:
+        """Wait until definitions are in force. Where none ever were, the worker's file becomes the first version.
+
+        Raises DefinitionsError.
+        """
+        while not (self.ready or stopping()):
+            time.sleep(_PAUSE)
+        if self.ledger.newest is None and not stopping():
+            if (mine := self._file) is None:
+                log.warning("%s; until then nothing is consumed", NONE_YET)
+            else:
+                about = f"the first definitions: {mine.file}"
+                publish(self._conf, self._topic, mine.plan, 0, f"worker {mine.worker}", about)
+        while not (self._present.now.version or stopping()):
+            time.sleep(_PAUSE)
+
+    def reach(self, version: int, stopping: Callable[[], bool]) -> None:
+        """Wait until ``version`` is in force here: a partition that goes by it never goes back.
+
+        Raises DefinitionsError when the topic does not have it, or this release cannot use it.
+        """
+        if self._present.now.version >= version:
+            return
+        found = read_ledger(self._conf, self._topic).newest
+        if found is None or found.number < version:
+            raise DefinitionsError(missing(version, found))
+        while self._present.now.version < version and not stopping():
+            if self._present.problem and (self._seen or 0) >= version:
+                raise DefinitionsError(f"a partition goes by version {version}: {self._present.problem}")
+            time.sleep(_PAUSE)
+
+
+def missing(version: int, newest: Version | None) -> str:
+    """What is wrong when a partition goes by a version that is not there."""
+    there = f"the topic ends with {newest}" if newest is not None else "there is none in the topic"
+    return (
+        f"the partition goes by version {version} of the segment definitions, but {there}: it was emptied or made "
+        "anew. Restore the topic, or apply definitions until the number is reached again"
+    )
+
+
+def cannot_reach(version: int, _stopping: Callable[[], bool]) -> None:
+    """Of who follows nothing: what a partition goes by is not there."""
+    raise DefinitionsError(missing(version, None))
+
+
+def plan_to_audit(conf: Mapping[str, ConfValue], topic: str, settings: Settings) -> tuple[int, Plan]:
+    """The newest version and its definitions, or those of the file where there are none; nothing is published.
+
+    Raises DefinitionsError, DefinitionError.
+    """
+    ledger = read_ledger(conf, topic)
+    if (newest := ledger.newest) is not None:
+        kept, _ = ledger.kept(time.time(), settings.keep_unused_days * 86_400.0)
+        return newest.number, newest.plan(kept)
+    if settings.segments_file is None:
+        raise DefinitionsError(f"{NONE_YET}, or name a file with --segments-file")
+    return 0, load_plan(settings.segments_file)

@@ -1,0 +1,89 @@
+"""One set of definitions in force, whatever files the workers have (issue 11, fault 8)."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+from confluent_kafka import Producer
+
+from streams.kafka.broker import EmbeddedBroker
+from streams.kafka.definitions import read_ledger
+from streams.steps.segments import load_plan
+from streams.tools.applying import apply_definitions
+from streams.wire.events import Event
+from streams.wire.topics import Topics
+from tests.helpers import Start, changes_of, send_events, wait_for
+
+VIEWERS = '[[segment]]\nid = "viewers"\nrule = \'count("view", within="7d") >= 1\'\n'
+NOT_BOUGHT = '[[segment]]\nid = "not-bought"\nrule = \'count("purchase", within="30d") == 0\'\n'
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def test_two_workers_with_different_files_decide_by_one_set_and_no_buyer_is_told_to_have_bought_nothing(
+    broker: EmbeddedBroker, topics: Topics, start: Start, tmp_path: Path
+) -> None:
+    conf = {"bootstrap.servers": broker.bootstrap}
+    users = [f"u{number}" for number in range(40)]
+    now = time.time()
+    send_events(broker, topics, *(Event(user, "purchase", now - 60, f"{user}-p", amount=1.0) for user in users))
+    send_events(broker, topics, *(Event(user, "view", now - 50, f"{user}-v") for user in users))
+    one = start("one", segments_file=write(tmp_path / "one.toml", VIEWERS))
+    one.wait_idle(80, 90.0)
+    two = start("two", segments_file=write(tmp_path / "two.toml", NOT_BOUGHT))  # a rolling deploy, and back
+    wait_for(lambda: len(two.status().get("partitions", [])) == 1, 60.0, "the second worker owns a partition")
+    two.wait_ready()
+    one.wait_settled(30.0, still=1.0)
+    assert "differs from version 1 (published by worker one at " in two.status()["definitions_note"]
+    assert "differs from version 1" in two.log_path.read_text()
+    send_events(broker, topics, *(Event(user, "view", time.time(), f"{user}-w") for user in users))
+    two.kill()
+    one.wait(lambda status: len(status["partitions"]) == 2, 60.0, "the first worker owns both again")
+    one.wait_settled(30.0, still=1.0)
+    assert {(each["segment"], each["change"]) for each in changes_of(broker, topics)} == {("viewers", "entered")}
+    assert len(changes_of(broker, topics)) == len(users)
+
+    # the other file as the next version: who bought before is not known to have bought nothing; who is new is
+    plan = load_plan(tmp_path / "two.toml")
+    assert apply_definitions(conf, topics.definitions, plan, "ada", "") == (
+        "version 2: added: not-bought; removed: viewers"
+    )
+    assert "already; nothing was published" in apply_definitions(conf, topics.definitions, plan, "bob", "")
+    one.wait(lambda status: status["definitions"] == 2, 30.0, "at version 2")
+    one.wait(lambda status: status["changes_total"] == 2 * len(users), 60.0, "through the sweep")
+    send_events(broker, topics, Event("new", "view", time.time(), "new-v"))
+    one.wait(lambda status: status["changes_total"] == 2 * len(users) + 1, 30.0, "through the new user")
+    told = changes_of(broker, topics)
+    assert Counter((each["segment"], each["change"], each["origin"]) for each in told) == {
+        ("viewers", "entered", "event"): len(users),
+        ("viewers", "exited", "definition"): len(users),
+        ("not-bought", "entered", "event"): 1,
+    }
+    assert [each["user"] for each in told if each["segment"] == "not-bought"] == ["new"]
+
+
+def test_a_worker_without_a_file_waits_for_definitions_and_consumes_nothing(
+    broker: EmbeddedBroker, topics: Topics, start: Start, tmp_path: Path
+) -> None:
+    conf = {"bootstrap.servers": broker.bootstrap}
+    send_events(broker, topics, Event("ada", "view", time.time() - 5, "v"))
+    worker = start(segments_file="")
+    waiting = worker.wait(lambda status: bool(status["definitions_note"]), 60.0, "waiting")
+    assert waiting["definitions_note"] == "no segment definitions are in force yet: segments apply FILE"
+    assert (waiting["ready"], waiting["partitions"], waiting["definitions"]) == (False, [], 0)
+    producer = Producer(conf)
+    producer.produce(topics.definitions, b"{not a version", b"1")
+    assert producer.flush(30.0) == 0
+    (tmp_path / "segments.toml").write_text(VIEWERS)
+    done = apply_definitions(conf, topics.definitions, load_plan(tmp_path / "segments.toml"), "ada", "the first")
+    assert done == "version 1: 1 segments"
+    worker.wait(lambda status: status["changes_total"] == 1, 60.0, "through the event")
+    assert [(version.number, version.author) for version in read_ledger(conf, topics.definitions).versions] == [
+        (1, "ada")
+    ]
+    worker.stop()
