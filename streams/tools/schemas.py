@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from streams.steps.segments import GroupDef, SegmentDef
+from streams.steps.versions import DefinitionsVersion
 from streams.wire import schemas
 from streams.wire.refused import Code
 from streams.wire.schemas import Published, Refine, Schema
@@ -51,7 +52,9 @@ def _refine_definition(schema: Schema) -> None:
 _REFINE: Final[Mapping[type, Refine]] = {SegmentDef: _refine_definition}
 DEFINITION: Final = Published("segment-definition", "SegmentDefinition", SegmentDef, _REFINE)
 SEGMENTS_FILE: Final = Published("segments-file", "SegmentsFile", SegmentsFile, _REFINE)
-PUBLISHED: Final = (*schemas.PUBLISHED, DEFINITION, SEGMENTS_FILE)
+VERSION: Final = Published("segment-definitions", "SegmentDefinitions", DefinitionsVersion, _REFINE)
+MESSAGES: Final = (*schemas.PUBLISHED, VERSION)
+PUBLISHED: Final = (*MESSAGES, DEFINITION, SEGMENTS_FILE)
 
 
 def _cloud_event(identity: str, kinds: list[str], subject: str, time: str) -> Schema:
@@ -128,8 +131,8 @@ _CHANNELS: Final = (
     _Channel("segmentLabels", _TOPICS.labels, "receive", _USER_KEY, (
         _Sent("label", "Feedback from which learned segments learn.", schemas.LABEL),
     )),
-    _Channel("segmentDefinitions", _TOPICS.definitions, "receive", "The segment id.", (
-        _Sent("segmentDefinition", "A segment's definition; the newest version counts.", DEFINITION),
+    _Channel("segmentDefinitions", _TOPICS.definitions, "receive", "The version, as text.", (
+        _Sent("segmentDefinitions", "A version of all definitions; the newest that counts is in force.", VERSION),
     )),
     _Channel("segmentChanges", _TOPICS.changes, "send", _USER_KEY, (
         _Sent("change", "A user entered or exited a segment.", schemas.CHANGE, CHANGE_HEADERS),
@@ -155,7 +158,7 @@ def asyncapi() -> Schema:
     """The AsyncAPI 3.0 document of the public topics."""
     specs = {spec.name: spec for spec in _TOPICS.specs(partitions=1)}
     parts: dict[str, Schema] = {}
-    for entry in PUBLISHED[:-1]:
+    for entry in MESSAGES:
         parts |= schemas.components(entry, "#/components/schemas/{name}")
     return {
         "asyncapi": "3.0.0",
