@@ -11,25 +11,20 @@ import os
 import socket
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 
 from encoders.artifact import load_encoders
 from encoders.base import F32, TextEncoder, WrappedText, choose_device
 from encoders.heads import PublishedHead
 from encoders.process import TextProcess
-from state.layout import Meta
 from state.store import SharedMemory
 from state.windows import NEVER
 from streams.kafka.agents import Host, make_faust, start_faust, until_stopped
 from streams.kafka.arrivals import Room
-from streams.kafka.audit import Audit, DefinitionsCell
-from streams.kafka.audit_scope import AUDIT_SCOPE, audit_scope
 from streams.kafka.checkpoints import checkpoint_of_tests
-from streams.kafka.definitions import DefinitionsFollower, Present, Proposal, plan_to_audit
+from streams.kafka.definitions import DefinitionsFollower, Present, Proposal
 from streams.kafka.directory import take_over
 from streams.kafka.errors import FencedError
 from streams.kafka.heads import HeadsFollower
@@ -356,58 +351,3 @@ def run_worker(settings: Settings, life: Lifetime) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
-
-
-@dataclass(frozen=True)
-class Audited:
-    """What the deterministic mode went through."""
-
-    events: int
-    duplicates: int
-    changes: int
-    users: int
-    members: dict[str, int]
-    topic: str
-    """Of the changes."""
-
-
-def run_audit(
-    settings: Settings,
-    batch_offsets: int,
-    progress: Callable[[int], None] = lambda _count: None,
-    scope: str | None = AUDIT_SCOPE,
-) -> Audited:
-    """Work all partitions off, one after the other, deterministically, up to the present ends.
-
-    ``scope`` names the topics and the state that it writes, beside an installation that goes on undisturbed; None:
-    those of the installation itself. Raises DefinitionError, AdminError; InstallationError when workers of the
-    installation run and ``scope`` is None, or when what is in the scope was made from other topics.
-    """
-    settings, topics = audit_scope(settings, scope)
-    identity = Identity(settings.librdkafka(), topics)
-    partitions = identity.check()
-    version, plan = plan_to_audit(settings.librdkafka(), topics.definitions, settings)
-    cell = DefinitionsCell(InForce(version, plan, load_models(settings, plan)))
-    memory = SharedMemory(settings.rocksdb_cache_mb)
-    metas: dict[int, Meta] = {}
-    sent_on = True
-    while sent_on:  # what a partition sends to an earlier one waits there for the next round
-        sent_on = False
-        for number in range(partitions):
-            place = make_place(settings, number, partitions, topics)
-            writer = PartitionWriter(settings, lambda: cell.now, place, memory, identity=identity)
-            audit = Audit(settings, writer, cell, batch_offsets)
-            audit.run(progress)
-            sent_on |= audit.sent_on
-            metas[number] = writer.meta
-    members: Counter[str] = Counter()
-    for meta in metas.values():
-        members.update(meta.members)
-    return Audited(
-        events=sum(meta.events for meta in metas.values()),
-        duplicates=sum(meta.duplicates for meta in metas.values()),
-        changes=sum(meta.changes for meta in metas.values()),
-        users=sum(meta.users for meta in metas.values()),
-        members=dict(members),
-        topic=topics.changes,
-    )

@@ -12,6 +12,8 @@ from confluent_kafka import IsolationLevel as _IsolationLevel
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public names, but the package has no __all__
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
     ConfigResource,
     NewTopic,
     OffsetSpec,
@@ -120,6 +122,16 @@ def describe_topics(conf: Connection, names: Iterable[str], timeout: float = 10.
             config={key: entry.value for key, entry in entries.items() if entry.value is not None},
         )
     return described
+
+
+def set_topic_config(conf: Connection, topic: str, config: Mapping[str, str], timeout: float = 10.0) -> None:
+    """Change these values of a topic's configuration and no others. Raises :class:`AdminError`."""
+    deadline = time.monotonic() + timeout
+    wanted = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in config.items()]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=wanted)
+    answers = _client(conf).incremental_alter_configs([resource], request_timeout=_left(deadline))
+    for future in answers.values():
+        _result(future, deadline, f"the configuration of topic {topic} could not be changed")
 
 
 def end_offsets(

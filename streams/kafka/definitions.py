@@ -17,6 +17,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from encoders.heads import PublishedHead
+from streams.kafka.admin import AdminError, describe_topics, set_topic_config
 from streams.kafka.follower import TopicFollower
 from streams.kafka.reading import take
 from streams.ops.outage import CLIENTS
@@ -25,6 +26,7 @@ from streams.steps.in_force import InForce
 from streams.steps.models import Models
 from streams.steps.segments import DefinitionError, Plan, load_plan
 from streams.steps.versions import Ledger, Version, encode
+from streams.wire.topics import KEPT_FOR_GOOD
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,27 @@ def read_ledger(conf: Mapping[str, ConfValue], topic: str, timeout: float = _TIM
     finally:
         consumer.close()
     return ledger
+
+
+def not_kept(conf: Mapping[str, ConfValue], topic: str) -> dict[str, str]:
+    """What of the topic's configuration lets versions go: an earlier release made it so. Raises DefinitionsError."""
+    try:
+        found = describe_topics(conf, [topic]).get(topic)
+    except AdminError as error:
+        raise DefinitionsError(str(error)) from error
+    if found is None:
+        raise DefinitionsError(f"no such topic: {topic} (create all with `segments topics`)")
+    return {
+        name: found.config.get(name, "") for name, value in KEPT_FOR_GOOD.items() if found.config.get(name) != value
+    }
+
+
+def keep_for_good(conf: Mapping[str, ConfValue], topic: str) -> bool:
+    """Mend the topic's configuration; returns whether that was needed. Raises DefinitionsError, AdminError."""
+    wrong = not_kept(conf, topic)
+    if wrong:
+        set_topic_config(conf, topic, KEPT_FOR_GOOD)
+    return bool(wrong)
 
 
 def publish(conf: Mapping[str, ConfValue], topic: str, plan: Plan, after: int, author: str, comment: str) -> Ledger:
@@ -207,6 +230,9 @@ class DefinitionsFollower(TopicFollower):
 
         Raises DefinitionsError.
         """
+        if wrong := not_kept(self._conf, self._topic):
+            said = ", ".join(f"{name} is {value}" for name, value in wrong.items())
+            log.warning("Kafka may remove definitions from %s (%s): `segments topics` mends it", self._topic, said)
         while not (self.ready or stopping()):
             time.sleep(_PAUSE)
         if self.ledger.newest is None and not stopping():

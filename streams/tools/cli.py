@@ -19,6 +19,7 @@ from streams.tools.terminal import (
     Commands,
     connection,
     kafka_at,
+    printable,
     read_settings,
     sigterm_interrupts,
     until_signal,
@@ -128,25 +129,25 @@ def topics(
     from rich.table import Table  # noqa: PLC0415
 
     from streams.kafka.admin import create_topics  # noqa: PLC0415
+    from streams.kafka.definitions import keep_for_good  # noqa: PLC0415
     from streams.wire.topics import Topics  # noqa: PLC0415
 
-    specs = Topics(settings.app, settings.topic_prefix).specs(settings.partitions, settings.retention_days)
+    named = Topics(settings.app, settings.topic_prefix)
+    specs = named.specs(settings.partitions, settings.retention_days)
     with kafka_at(settings):
         done = create_topics(connection(settings), specs, settings.replication)
+        mended = keep_for_good(connection(settings), named.definitions)
     table = Table("topic", "what", "partitions", "kept", "state", box=None, header_style="dim")
     for spec in specs:
         state = Text("created", style="green") if spec.name in done.created else Text("exists", style="cyan")
         days = int(spec.config.get("retention.ms", 0)) // 86_400_000
-        kept = (
-            "newest by key"
-            if "compact" in spec.config["cleanup.policy"]
-            else f"{days} days"
-            if days > 0
-            else "for good"
-        )
+        limited = f"{days} days" if days > 0 else "for good"
+        kept = "newest by key" if "compact" in spec.config["cleanup.policy"] else limited
         table.add_row(spec.name, spec.what, str(spec.partitions), kept, state)
     out = Console()
     out.print(table)
+    if mended:
+        out.print(Text(f"{named.definitions} is kept for good from now on", style="green"), soft_wrap=True)
     for warning in done.warnings:
         out.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
 
@@ -180,7 +181,7 @@ def audit(
     set_up_logging("WARNING", settings.secrets)
     out = Console()
     with kafka_at(settings):
-        from streams.app import run_audit  # noqa: PLC0415 - torch takes seconds
+        from streams.auditing import run_audit  # noqa: PLC0415 - torch takes seconds
 
         with out.status("reading the models …") as status:
             done = run_audit(

@@ -14,6 +14,8 @@ from confluent_kafka import Producer
 
 from state.store import wipe
 from streams.kafka.broker import EmbeddedBroker
+from streams.steps.segments import load_plan
+from streams.tools.applying import apply_definitions
 from streams.wire.topics import Topics
 from tests.chaos.load import OTHERS, Sent, load
 from tests.forked import ForkedWorker, ForkServer
@@ -52,9 +54,11 @@ class Killing:
         self._producer = Producer(conf, logger=_SILENT)
 
     def define(self, version: int) -> None:
-        """Another version of the same definitions: all users are swept."""
+        """Another version of the same definitions is in force: all users are swept."""
         rules = "\n".join(rule.definition() + f"version = {version}\n" for rule in RULES)
         self._file.write_text(rules + OTHERS)
+        conf = {"bootstrap.servers": self._broker.bootstrap}
+        apply_definitions(conf, self._topics.definitions, load_plan(self._file), "the test", "")
 
     def send(self, count: int = 200) -> None:
         """A mixed load, and besides something new for each lane."""

@@ -6,14 +6,14 @@ import pytest
 
 from tests.crash.killing import Killing
 
-LANES = ("fold", "encode", "timers", "graph", "refresh", "labels", "training", "reroute", "sweep")
+LANES = ("fold", "encode", "timers", "graph", "refresh", "labels", "training", "reroute", "sweep", "definitions")
 
 
 @pytest.mark.parametrize("step", ["2-3", "3.produced", "3-4", "4-5"])
 def test_a_kill_at_a_step_of_each_lane_loses_and_doubles_nothing(killing: Killing, step: str) -> None:
     for number, lane in enumerate(LANES):
         killing.send()
-        if lane == "sweep":
+        if lane in ("sweep", "definitions"):
             killing.define(number)
         where = f"{lane}.{step}:1"
         killing.dies(killing.start(kill_at=where), where)

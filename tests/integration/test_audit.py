@@ -7,7 +7,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from streams.app import run_audit
+from streams.auditing import run_audit
 from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
 from streams.settings import Settings

@@ -7,14 +7,17 @@ from collections import Counter
 from pathlib import Path
 
 from confluent_kafka import Producer
+from typer.testing import CliRunner
 
+from streams.kafka.admin import create_topics, describe_topics
 from streams.kafka.broker import EmbeddedBroker
 from streams.kafka.definitions import read_ledger
 from streams.steps.segments import load_plan
 from streams.tools.applying import apply_definitions
+from streams.tools.cli import app
 from streams.wire.events import Event
-from streams.wire.topics import Topics
-from tests.helpers import Start, changes_of, send_events, wait_for
+from streams.wire.topics import Topics, TopicSpec
+from tests.helpers import APP, Start, changes_of, send_events, wait_for
 
 VIEWERS = '[[segment]]\nid = "viewers"\nrule = \'count("view", within="7d") >= 1\'\n'
 NOT_BOUGHT = '[[segment]]\nid = "not-bought"\nrule = \'count("purchase", within="30d") == 0\'\n'
@@ -87,3 +90,34 @@ def test_a_worker_without_a_file_waits_for_definitions_and_consumes_nothing(
         (1, "ada")
     ]
     worker.stop()
+
+
+def test_commands_put_a_file_in_force_list_the_versions_and_mend_the_topic_of_an_earlier_release(
+    broker: EmbeddedBroker, unique_prefix: str, tmp_path: Path
+) -> None:
+    conf = {"bootstrap.servers": broker.bootstrap}
+    topic = Topics(APP, unique_prefix).definitions
+    create_topics(conf, [TopicSpec(topic, "of an earlier release", 1, {"cleanup.policy": "compact,delete"})], 1)
+    where = ["--bootstrap", broker.bootstrap, "--prefix", unique_prefix]
+    (tmp_path / "segments.toml").write_text(VIEWERS)
+
+    def run(*arguments: str) -> str:
+        result = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*arguments, *where])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    assert f"{topic} is kept for good from now on" in run("topics", "--app", APP)
+    assert "is kept for good" not in run("topics", "--app", APP)
+    assert describe_topics(conf, [topic])[topic].config["retention.ms"] == "-1"
+    assert run("definitions").strip() == "no segment definitions are in force yet: segments apply FILE"
+    assert run("apply", str(tmp_path / "segments.toml"), "--author", "ada", "--comment", "the first") == (
+        "version 1: 1 segments\n"
+    )
+    (tmp_path / "segments.toml").write_text(VIEWERS + NOT_BOUGHT)
+    assert run("apply", str(tmp_path / "segments.toml")) == "version 2: added: not-bought\n"
+    assert "nothing was published" in run("apply", str(tmp_path / "segments.toml"))
+    lines = run("definitions").splitlines()
+    assert [line.split()[0] for line in lines] == ["version", "2", "1"]
+    assert "in force" in lines[1]
+    assert "ada" in lines[2]
+    assert "the first" in lines[2]

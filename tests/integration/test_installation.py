@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[att
 from typer.testing import CliRunner, Result
 
 from state.layout import POSITION_KEY, Meta, encode_meta
-from streams.app import run_audit
+from streams.auditing import run_audit
 from streams.kafka.admin import create_topics, offsets
 from streams.kafka.broker import EmbeddedBroker
 from streams.kafka.installation import Identity, InstallationError

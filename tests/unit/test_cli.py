@@ -36,6 +36,8 @@ COMMANDS = [
         ["user"],
         ["erasure"],
         ["check"],
+        ["apply"],
+        ["definitions"],
         ["settings"],
         ["accept-topic"],
         ["repartition"],
