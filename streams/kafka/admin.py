@@ -127,9 +127,10 @@ def describe_topics(conf: Connection, names: Iterable[str], timeout: float = 10.
 def set_topic_config(conf: Connection, topic: str, config: Mapping[str, str], timeout: float = 10.0) -> None:
     """Change these values of a topic's configuration and no others. Raises :class:`AdminError`."""
     deadline = time.monotonic() + timeout
+    admin = _client(conf)
     wanted = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in config.items()]
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=wanted)
-    answers = _client(conf).incremental_alter_configs([resource], request_timeout=_left(deadline))
+    answers = admin.incremental_alter_configs([resource], request_timeout=_left(deadline))
     for future in answers.values():
         _result(future, deadline, f"the configuration of topic {topic} could not be changed")
 

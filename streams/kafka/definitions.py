@@ -87,11 +87,11 @@ def not_kept(conf: Mapping[str, ConfValue], topic: str) -> dict[str, str]:
 
 
 def keep_for_good(conf: Mapping[str, ConfValue], topic: str) -> bool:
-    """Mend the topic's configuration; returns whether that was needed. Raises DefinitionsError, AdminError."""
-    wrong = not_kept(conf, topic)
-    if wrong:
-        set_topic_config(conf, topic, KEPT_FOR_GOOD)
-    return bool(wrong)
+    """Mend the configuration of a topic that is there; returns whether that was needed. Raises AdminError."""
+    if topic not in describe_topics(conf, [topic]) or not not_kept(conf, topic):
+        return False
+    set_topic_config(conf, topic, KEPT_FOR_GOOD)
+    return True
 
 
 def publish(conf: Mapping[str, ConfValue], topic: str, plan: Plan, after: int, author: str, comment: str) -> Ledger:

@@ -135,8 +135,8 @@ def topics(
     named = Topics(settings.app, settings.topic_prefix)
     specs = named.specs(settings.partitions, settings.retention_days)
     with kafka_at(settings):
-        done = create_topics(connection(settings), specs, settings.replication)
         mended = keep_for_good(connection(settings), named.definitions)
+        done = create_topics(connection(settings), specs, settings.replication)
     table = Table("topic", "what", "partitions", "kept", "state", box=None, header_style="dim")
     for spec in specs:
         state = Text("created", style="green") if spec.name in done.created else Text("exists", style="cyan")

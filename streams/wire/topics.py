@@ -15,8 +15,13 @@ _DAY_MS = 86_400_000
 TOMBSTONE_SECONDS = _DAY_MS / 1000.0
 
 
-#: of a topic of which nothing may go
-KEPT_FOR_GOOD = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+#: of a topic of which nothing may go, and of whose records it must be known when they came
+KEPT_FOR_GOOD = {
+    "cleanup.policy": "delete",
+    "retention.ms": "-1",
+    "retention.bytes": "-1",
+    "message.timestamp.type": "LogAppendTime",
+}
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,7 @@ class Topics:
             TopicSpec(self.events, "what users do", partitions, keep | arrival | big),
             TopicSpec(self.labels, "feedback for learned segments", partitions, keep | arrival),
             # not compacted: of two proposals of one version the first counts, and compaction would keep the last
-            TopicSpec(self.definitions, "versioned segment definitions", 1, KEPT_FOR_GOOD | arrival | big),
+            TopicSpec(self.definitions, "versioned segment definitions", 1, KEPT_FOR_GOOD | big),
             TopicSpec(self.changes, "one record for each entered / exited", partitions, keep),
             TopicSpec(self.memberships, "current membership of each user", partitions, compact),
             TopicSpec(self.dead_letters, "refused records, untouched", partitions, keep | bigger),
