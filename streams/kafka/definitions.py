@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from encoders.heads import PublishedHead
 from streams.kafka.admin import AdminError, describe_topics, set_topic_config
+from streams.kafka.errors import PermanentError
 from streams.kafka.follower import TopicFollower
 from streams.kafka.reading import take
 from streams.ops.outage import CLIENTS
@@ -42,7 +43,7 @@ _PAUSE = 0.02
 NONE_YET = "no segment definitions are in force yet: segments apply FILE"
 
 
-class DefinitionsError(RuntimeError):
+class DefinitionsError(PermanentError):
     """The topic of definitions could not be read or written, or what a partition goes by is not in it."""
 
 
