@@ -209,6 +209,8 @@ class Effects:
     def reject(self, reject: Reject) -> None:
         """A dead letter."""
         self.rejects.append(reject)
+        # its frames know the turn and the record's bytes: a circle that keeps both until the collector comes by
+        reject.error.__traceback__ = reject.error.__context__ = None
         record = reject.record
         size = len(record.value or b"") + len(record.key or b"")
         size += sum(len(name) + len(value or b"") for name, value in record.headers)

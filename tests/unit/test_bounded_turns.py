@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -126,4 +128,20 @@ def test_the_record_whose_result_is_too_large_stands_alone_and_is_a_dead_letter(
     assert "Message size too large" in str(reject.error)
     assert partition.meta.events == 9
     assert [message.partition for effects in kafka.written for message in effects.messages] == [1]
+    partition.close()
+
+
+def test_what_a_turn_refused_is_freed_with_it_and_does_not_wait_for_the_collector(tmp_path: Path) -> None:
+    partition = writer(tmp_path, PLACE, kafka := Kafka())
+    bad = Work(sources=[(PLACE.topics.events, [Sent(at, b"x" * 1_000) for at in range(10)])])
+    gc.collect()
+    gc.disable()
+    try:
+        (done,) = commit(partition, bad)
+        record = weakref.ref(done.effects.rejects[0].record)
+        kafka.written.clear()
+        del done, bad
+        assert record() is None
+    finally:
+        gc.enable()
     partition.close()
