@@ -9,6 +9,7 @@ python -m benchmarks.pressure --json benchmarks/out/pressure.json
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import tempfile
 import time
@@ -59,7 +60,10 @@ def watch(worker: ChildWorker, done: Callable[[dict[str, float]], bool], seconds
     while not finished and time.monotonic() - began < seconds:
         peak = max(peak, process.memory_info().rss)
         if time.monotonic() - looked > 1.0:
-            looked, metrics = time.monotonic(), worker.metrics()
+            worker.check()
+            looked = time.monotonic()
+            with contextlib.suppress(OSError):  # it is busy
+                metrics = worker.metrics()
             finished = done(metrics)
         time.sleep(0.05)
     names = ("segments_aborted_turns_total", "segments_halved_turns_total", "segments_ready")
