@@ -113,7 +113,7 @@ def main() -> None:
         refused = asked.records // 2
 
         def through(_topics: Topics, metrics: dict[str, float]) -> bool:
-            return metrics.get('segments_dead_letters_total{reason="not-json"}', 0.0) >= refused
+            return bool(metrics.get('segments_dead_letters_total{reason="not-json"}', 0.0) >= refused)
 
         found["records"] = measure("records", 1, large(asked.records, 100_000), through, asked.seconds)
         print(found["records"], flush=True)
@@ -121,7 +121,7 @@ def main() -> None:
         messages = asked.deletes * asked.partitions
 
         def received(_topics: Topics, metrics: dict[str, float]) -> bool:
-            return metrics.get('segments_graph_messages_total{direction="received"}', 0.0) >= messages
+            return bool(metrics.get('segments_graph_messages_total{direction="received"}', 0.0) >= messages)
 
         sent = deletes(asked.deletes, asked.partitions)
         found["deletes"] = measure("deletes", asked.partitions, sent, received, asked.seconds)
