@@ -78,9 +78,10 @@ class Background:
 
     async def _next_idle(self, now: float) -> Work:
         """Those of some users whose state has expired: all users are looked at once in an interval."""
+        began = time.monotonic()
         users, self._idle_seen = await self._read(lambda writer: writer.idle_users(self._idle_seen, self._share.size))
         if not self._idle_seen:
             self._idle_at = now
         ended = time.monotonic()
-        self._share.took(ended - now, ended, SWEEP_USERS)
+        self._share.took(ended - began, ended, SWEEP_USERS)
         return Work(idle=users)
