@@ -27,6 +27,8 @@ o      c                          id of the changelog's topic: a store of anothe
                                   is foreign
 s      d                          8 when the store was last scrubbed (float64 BE)  no
 =====  =========================  ==============================================  =========
+
+``state.families`` says where each of them belongs when the number of partitions changes.
 """
 
 from __future__ import annotations
