@@ -82,14 +82,16 @@ def working_off(settings: Settings, directory: Path, note: Callable[[str], None]
     def work_off(partitions: int) -> None:
         from state.store import SharedMemory  # noqa: PLC0415 - seldom needed, and the models take seconds
         from streams.app import load_models, make_place  # noqa: PLC0415
+        from streams.kafka.definitions import plan_to_audit  # noqa: PLC0415
         from streams.kafka.draining import drain  # noqa: PLC0415
         from streams.kafka.writer import PartitionWriter  # noqa: PLC0415
         from streams.steps.in_force import InForce  # noqa: PLC0415
-        from streams.steps.segments import load_plan  # noqa: PLC0415
+        from streams.wire.topics import Topics  # noqa: PLC0415
 
         own = settings.model_copy(update={"data_dir": directory / "turns"})
-        plan = load_plan(own.segments_file)
-        present = InForce(0, plan, load_models(own, plan))
+        topic = Topics(own.app, own.topic_prefix).definitions
+        version, plan = plan_to_audit(own.librdkafka(), topic, own)
+        present = InForce(version, plan, load_models(own, plan))
         memory = SharedMemory(own.rocksdb_cache_mb)
         writers = [
             PartitionWriter(own, lambda: present, make_place(own, number, partitions), memory)
