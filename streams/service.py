@@ -13,6 +13,7 @@ import msgspec
 
 from state import edges
 from state.decay import SLOW, value_at
+from state.unknown import is_unknown
 from state.user import UserState
 from state.windows import SCALES, TallySpec, total_at
 from streams.kafka.agents import Host
@@ -323,9 +324,9 @@ def describe(writer: PartitionWriter, plan: Plan, user_id: str, history: list[di
         key.lstrip("$"): round(value_at(slow, since, now, SLOW), 2) for key, (since, _, slow) in state.decayed.items()
     }
     windows = {
-        window_name(spec): total_at(state.tallies.get(spec.key), spec, state.time) / SCALES[spec.measure]
+        window_name(spec): window_value(state, spec)
         for spec in plan.tallies.specs.values()
-        if spec.key in state.tallies
+        if spec.key in state.tallies or spec.key in state.unknown
     }
     reasons = {change["segment"]: change["reason"] for change in reversed(history) if change["change"] == "entered"}
     return UserView(
@@ -348,6 +349,14 @@ def describe(writer: PartitionWriter, plan: Plan, user_id: str, history: list[di
         last_event_time=state.time or None,
         history=history,
     )  # fmt: skip
+
+
+def window_value(state: UserState, spec: TallySpec) -> float | str:
+    """What was counted; in words where not all was."""
+    value = total_at(state.tallies.get(spec.key), spec, state.time) / SCALES[spec.measure]
+    if not is_unknown(state, spec, state.time):
+        return value
+    return f"at least {value:g}, not known yet before {moment(state.unknown[spec.key])} UTC"
 
 
 def window_name(spec: TallySpec) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from state import layout
 from state.windows import NEVER
+from streams.service import window_value
 from streams.steps.in_force import FIRST_EPOCH
 from streams.steps.merge import MoveIn
 from tests.small_cluster import SmallCluster
@@ -159,6 +160,17 @@ def test_a_reason_says_what_is_not_known() -> None:
     assert partition.changes[-1].reason.summary == (
         "the rule holds: count('purchase', within='30d') is at least 1 (not known yet before 2023-11-14T00:00:00.000Z)"
     )
+
+
+def test_who_looks_at_a_user_is_told_what_is_not_known() -> None:
+    partition = SmallPartition(VIEWS)
+    partition.events(view(0))
+    partition.redefine(VIEWS + rule("buyers", 'count("purchase", within="30d") >= 2'))
+    partition.events(purchase(1))
+    state = partition.state()
+    assert state is not None
+    told = {spec.kind: window_value(state, spec) for spec in partition.plan.tallies.specs.values()}
+    assert told == {"view": 1, "purchase": "at least 1, not known yet before 2023-11-14 00:00:00 UTC"}
 
 
 def test_a_change_of_thresholds_alone_makes_nothing_unknown() -> None:
