@@ -142,7 +142,7 @@ class Service:
         partitions = self._host.partitions
         found = watchdog.look(
             [lag for lag in lags if lag.partition in partitions],
-            {number: each.attempts.aborts for number, each in partitions.items()},
+            {number: each.attempts.steps for number, each in partitions.items()},
             {number: each.restored for number, each in partitions.items() if each.state is State.RESTORING},
             now,
         )

@@ -28,7 +28,8 @@ _HALVE_EACH: Final = 3
 
 
 class Attempts:
-    """Takes the turns of one partition. ``aborts`` counts those that failed and are tried again."""
+    """Takes the turns of one partition. ``steps`` counts what moves where no position may: a turn that failed and is
+    tried again, and a piece of one that is committed while all that arrived after it waits."""
 
     def __init__(
         self,
@@ -39,7 +40,7 @@ class Attempts:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.aborts = 0
+        self.steps = 0
         self.failing = ""
         """Why the present turn was refused several times in a row; empty when it was not."""
         self._partition = partition
@@ -64,7 +65,7 @@ class Attempts:
             try:
                 done = await once(piece)
             except TooMuchError as error:
-                self.aborts += 1
+                self.steps += 1
                 self._metrics.halved_turns.inc()
                 if self._split_told.add(1, self._clock()):
                     log.warning("partition %d: %s; the turn is taken in smaller ones", self._partition, error)
@@ -75,12 +76,13 @@ class Attempts:
                 await self._wait(error, pieces)
             else:
                 self._went_well()
+                self.steps += piece is not work
                 pieces.done()
                 after(done)
 
     async def _wait(self, error: AbortedError, pieces: Pieces) -> None:
         now = self._clock()
-        self.aborts += 1
+        self.steps += 1
         self._metrics.aborted_turns.inc()
         self._since = self._since if self._in_a_row else now
         pause = _RETRY_AFTER[min(self._in_a_row, len(_RETRY_AFTER) - 1)]

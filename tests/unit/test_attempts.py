@@ -74,6 +74,14 @@ def test_work_that_one_transaction_cannot_hold_is_done_in_several_in_order() -> 
     assert bench.pauses == []
 
 
+def test_a_turn_in_pieces_moves_the_watchdogs_mark_with_each_and_a_whole_one_does_not() -> None:
+    bench = Bench(too_much_from(100))
+    bench.commit(events(1))
+    assert bench.attempts.steps == 0
+    bench.commit(events(*range(800)))
+    assert bench.attempts.steps >= len(bench.taken) - 1 > 5
+
+
 def test_a_record_that_cannot_be_taken_alone_is_refused_and_all_others_are_taken() -> None:
     bench = Bench(too_much_from(10**9, {17, 400}))
     bench.commit(events(*range(500)))
