@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -33,7 +33,7 @@ class Writer:
     """What a partition needs of its writer. Opening waits for ``opened``; a turn takes a millisecond."""
 
     def __init__(self, number: int, opened: threading.Event) -> None:
-        self.place = SimpleNamespace(partition=number, topics=PLACE.topics, wall_clock=True)
+        self.place = replace(PLACE, partition=number, wall_clock=True)
         self.meta = Meta(queued=0)
         self.clock = TimerClock([PLACE.topics.events], PLACE.topics.reroute)
         self.due = Due()
