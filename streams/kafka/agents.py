@@ -206,11 +206,12 @@ class Host:
         positions = {tp: stored.get(tp.topic, 0) for tp in self._tps([partition.number])}
         await self.consumer.seek_and_fetch(positions, still)
 
-    def pressure(self, partition: Partition, high: bool) -> None:
-        """The partition has more than it can process at once: fetch nothing more for it until it has less."""
+    def pressure(self, partition: Partition, topics: tuple[str, ...], high: bool) -> None:
+        """The partition has more of these topics than it can process at once: fetch nothing more of them for it until
+        it has less."""
         if self.partitions.get(partition.number) is not partition:
             return
-        tps = self._tps([partition.number])
+        tps = [TP(topic, partition.number) for topic in topics]
         if high:
             self.consumer.hold(tps)
         else:

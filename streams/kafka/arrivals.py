@@ -60,8 +60,15 @@ class Arrivals:
         """A whole turn waits."""
         return self.records >= self._room.records or self.bytes >= self._room.bytes
 
-    def has(self, topic: str) -> bool:
-        return any(arrival.topic == topic for arrival in self._waiting)
+    def leading(self, ripe: Callable[[Record], bool]) -> int:
+        """How many records wait before the first that is not ``ripe``."""
+        count = 0
+        for arrival in self._waiting:
+            for record in arrival.records:
+                if not ripe(record):
+                    return count
+                count += 1
+        return count
 
     def add(self, topic: str, records: Sequence[Record], ack: Ack) -> None:
         size = fitting(records, sys.maxsize)[1]
@@ -72,11 +79,12 @@ class Arrivals:
             self.held = True
             self._on_pressure(True)
 
-    def take(self) -> tuple[list[tuple[str, Sequence[Record]]], list[Ack]]:
-        """The records of the next turn, at least one if there are any, and the acks of what is through with it."""
+    def take(self, most: int = sys.maxsize) -> tuple[list[tuple[str, Sequence[Record]]], list[Ack]]:
+        """At most ``most`` records of the next turn, at least one if there are any, and the acks of what is through
+        with it."""
         taken: list[tuple[str, Sequence[Record]]] = []
         acks: list[Ack] = []
-        records, left = self._room.records, self._room.bytes
+        records, left = min(self._room.records, most), self._room.bytes
         while self._waiting and records > 0:
             arrival = self._waiting[0]
             count, size = len(arrival.records), arrival.size

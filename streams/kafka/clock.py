@@ -70,10 +70,11 @@ class TimerClock:
 
     def at(self, now: float) -> float:
         """How far the timers may go; 0: nothing is known yet."""
-        moment = min(now, self._topics[self._rerouted].known)
-        for topic in self._direct.values():
-            moment = min(moment, max(topic.known, topic.arrived))
-        return min(moment, self._origin(now))
+        return min(now, self._topics[self._rerouted].known, self.direct_until(), self._origin(now))
+
+    def direct_until(self) -> float:
+        """All that had arrived until then by the direct topics is processed; 0: nothing is known yet."""
+        return min(max(topic.known, topic.arrived) for topic in self._direct.values())
 
     def _origin(self, now: float) -> float:
         """How far the partition got from which misrouted records come, as the last of them says."""

@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 #: how often timers are looked at when nothing else wakes the partition; they must fire within a second
 TIMER_INTERVAL = 0.2
+#: how often it is looked whether what came from another partition may have its turn
+REROUTED_INTERVAL = 0.02
 #: seconds between two looks at the timers while other work goes on: a look costs as much as folding a hundred events
 TIMER_PAUSE = 0.1
 
@@ -59,7 +61,7 @@ class Partition:
         opening: Executor,
         room: Room,
         on_restored: Callable[[Partition], Awaitable[None]],
-        on_pressure: Callable[[Partition, bool], None],
+        on_pressure: Callable[[Partition, tuple[str, ...], bool], None],
         on_changes: Callable[[list[Emitted]], None],
         on_failed: Callable[[Partition, BaseException], None],
         told: Callable[[Partition], Mapping[str, Told | None]] = lambda _partition: {},
@@ -86,7 +88,10 @@ class Partition:
         self._turn_interval = turn_interval
         self._next_turn = 0.0
         self._timers_at = 0.0
-        self._arrivals = Arrivals(room, lambda high: on_pressure(self, high))
+        topics = writer.place.topics
+        direct = tuple(topic for topic in topics.sources if topic != topics.reroute)
+        self._arrivals = Arrivals(room, lambda high: on_pressure(self, direct, high))
+        self._rerouted = Arrivals(room, lambda high: on_pressure(self, (topics.reroute,), high))
         self._encoded: deque[tuple[list[encode.Job], list[str], asyncio.Future[None]]] = deque()
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -105,12 +110,12 @@ class Partition:
     @property
     def queued(self) -> int:
         """Records that arrived and wait for their turn."""
-        return self._arrivals.records
+        return self._arrivals.records + self._rerouted.records
 
     @property
     def held(self) -> bool:
         """More waits than can be processed at once, so that nothing more is fetched."""
-        return self._arrivals.held
+        return self._arrivals.held or self._rerouted.held
 
     @property
     def busy_seconds(self) -> float:
@@ -129,7 +134,8 @@ class Partition:
 
     def arrive(self, topic: str, records: Sequence[Record], ack: Callable[[], None]) -> None:
         """Records of one of the source topics; ``ack`` is called when they are committed."""
-        self._arrivals.add(topic, records, ack)
+        queue = self._rerouted if topic == self.writer.place.topics.reroute else self._arrivals
+        queue.add(topic, records, ack)
         self._wake.set()
 
     # what the encode lane calls
@@ -233,7 +239,11 @@ class Partition:
     def _gather(self) -> tuple[Work, list[Callable[[], None]], list[asyncio.Future[None]]]:
         """What the next turn does: all that waits, up to the batch size (small when idle, large under backlog)."""
         work = Work()
+        self._advance_clock()
         work.sources, acks = self._arrivals.take()
+        sources, more = self._rerouted.take(self._rerouted.leading(self.writer.is_in_turn))
+        work.sources += sources
+        acks += more
         waiters: list[asyncio.Future[None]] = []
         while self._encoded:
             jobs, refreshed, waiter = self._encoded.popleft()
@@ -241,7 +251,6 @@ class Partition:
             work.refreshed.extend(refreshed)
             waiters.append(waiter)
         work.complete = self.writer.incomplete
-        self._advance_clock()
         work.timers = self._look_at_timers()
         work.training = self.writer.training_due
         return work, acks, waiters
@@ -286,7 +295,7 @@ class Partition:
         if self._arrivals or self._encoded or self._stopping:
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TIMER_INTERVAL):
+            async with asyncio.timeout(REROUTED_INTERVAL if self._rerouted else TIMER_INTERVAL):
                 await self._wake.wait()
 
     async def _commit(self, loop: asyncio.AbstractEventLoop, work: Work) -> None:

@@ -41,7 +41,7 @@ from streams.kafka.refreshes import Refreshes
 from streams.kafka.work import Done, Work
 from streams.settings import Settings
 from streams.steps import definitions, encode, erasure, expiry, learned, sources
-from streams.steps.effects import DamagedBatch, Effects, Place
+from streams.steps.effects import DamagedBatch, Effects, Place, Record
 from streams.steps.in_force import InForce, differs
 from streams.steps.training import Blocks
 from streams.steps.turn import Turn
@@ -262,6 +262,12 @@ class PartitionWriter:
     def end_scrub(self, erasures: int) -> None:
         """The last step of a scrub that began after so many erasures."""
         self.store.end_scrub(erasures, self._clock())
+
+    def is_in_turn(self, rerouted: Record) -> bool:
+        """Whether all events are processed that had arrived here when this record arrived at its origin: before that,
+        the time that it brings would overtake them, and end or begin what they forbid."""
+        arrived = sources.arrived(self.place.topics, self.place.topics.reroute, rerouted)
+        return arrived <= self.clock.direct_until()
 
     def timer_clock(self) -> float:
         """What drives timers: the wall clock, as far as all that had arrived by then is processed, or the watermark."""

@@ -35,6 +35,7 @@ class Bench:
         executor = ThreadPoolExecutor(1)
         metrics = Metrics()
         self.held: list[bool] = []
+        self.pressed: list[tuple[tuple[str, ...], bool]] = []
         self.acked: list[int] = []
         self.told: dict[str, Told | None] = {}
         settings = Settings(data_dir=tmp_path)
@@ -46,13 +47,17 @@ class Bench:
             opening=executor,
             room=Room(BATCH, BYTES, BYTES),
             on_restored=self._restored,
-            on_pressure=lambda _partition, high: self.held.append(high),
+            on_pressure=self._pressure,
             on_changes=lambda _changes: None,
             on_failed=lambda _partition, _error: None,
             told=lambda _partition: self.told,
         )
 
     async def _restored(self, _partition: Partition) -> None: ...
+
+    def _pressure(self, _partition: Partition, topics: tuple[str, ...], high: bool) -> None:
+        self.held.append(high)
+        self.pressed.append((topics, high))
 
     def fetch(self, first: int, count: int, value: bytes = b"{}") -> None:
         """A fetch arrives; its acknowledgement is remembered by its first offset."""
@@ -142,3 +147,31 @@ def test_timers_wait_for_what_was_fetched_and_is_not_committed(tmp_path: Path) -
     assert not bench.partition._gather()[0].timers
     bench.partition.writer.meta.positions[PLACE.topics.events] = 10
     assert bench.partition._gather()[0].timers
+
+
+def test_what_comes_from_another_partition_waits_for_what_had_arrived_here_before_it(tmp_path: Path) -> None:
+    """Its time would overtake the backlog: timers that a waiting event puts off would fire before that event."""
+    bench = Bench(tmp_path)
+    events, reroute, arrived = PLACE.topics.events, PLACE.topics.reroute, time.time()
+    strays = [Sent(at, b"{}", timestamp=int((arrived + at) * 1_000)) for at in range(3)]
+    bench.partition.arrive(reroute, [*strays], lambda: bench.acked.append(-1))
+    assert bench.turn() == []
+    bench.told = {events: Told(0, arrived + 1.5)}
+    assert bench.turn() == [0, 1]
+    bench.fetch(0, 10)
+    bench.told = {events: Told(10, arrived + 9.0)}
+    assert bench.turn() == list(range(10))
+    assert bench.turn() == []
+    bench.partition.writer.meta.positions[events] = 10
+    assert bench.turn() == [2]
+    assert bench.acked == [0, -1]
+
+
+def test_what_waits_for_the_events_does_not_keep_them_from_being_fetched(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    topics = PLACE.topics
+    late = [Sent(at, b"{}", timestamp=int((time.time() + 60.0) * 1_000)) for at in range(2 * BATCH)]
+    bench.partition.arrive(topics.reroute, [*late], lambda: None)
+    assert bench.pressed == [((topics.reroute,), True)]
+    bench.fetch(0, 10)
+    assert bench.turn() == list(range(10))

@@ -23,7 +23,7 @@ from streams.kafka.partition import Partition, State
 from streams.kafka.work import Done, Work
 from streams.kafka.writer import PartitionWriter
 from streams.ops.metrics import Metrics
-from streams.steps.effects import Effects
+from streams.steps.effects import Effects, Record
 from tests.small_partition import PLACE, Sent, SmallPartition
 
 USERS = 3_000
@@ -54,6 +54,9 @@ class Writer:
     def timer_clock(self) -> float:
         return time.time()
 
+    def is_in_turn(self, _rerouted: Record) -> bool:
+        return True
+
     def some_users(self, after: str, most: int) -> list[str]:
         return [user for user in self.users if user > after][:most]
 
@@ -83,7 +86,8 @@ async def partitions(*opened: threading.Event) -> AsyncIterator[list[tuple[Parti
         made = [
             Partition(
                 cast(PartitionWriter, writer), lane, metrics, turns, opening, Room(100), restored,
-                lambda _partition, _high: None, lambda _changes: None, lambda _partition, error: failed.append(error),
+                lambda _partition, _topics, _high: None, lambda _changes: None,
+                lambda _partition, error: failed.append(error),
             )
             for writer in writers
         ]  # fmt: skip
