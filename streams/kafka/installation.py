@@ -177,7 +177,7 @@ class Identity:
         except AdminError as error:
             log.debug("gaps were not judged: %s", error)
             for each, gap in of:
-                each.note(gap.topic, gap.start, gap.end)
+                each.again(gap)
             return
         for each, gap in of:
             if count := lost_in(gap, low[gap.topic, gap.partition]):

@@ -320,6 +320,7 @@ class PartitionWriter:
         count = 0
         positions: dict[str, int] = {}
         self._blocks.begin()
+        self.losses.begin()
         for topic, fetched in work.sources:
             examples = topic == topics.examples
             position = self._blocks.next if examples else positions.get(topic, self.meta.positions.get(topic, 0))
@@ -363,5 +364,6 @@ class PartitionWriter:
     def _remember(self, turn: Turn, effects: Effects, looked_at_timers: bool) -> None:
         self._refreshes.arrived(effects.refreshes)
         self._blocks.commit()
+        self.losses.commit()
         self._cache.keep(turn.touched, effects.uncached_ids)
         self.due.remember(turn, self.store, looked_at_timers)

@@ -142,6 +142,7 @@ def test_what_retention_took_unread_is_counted_and_told(
     (_, end) = offsets(admin, [(topics.events, 0)], "start").popitem()
     losses.note(topics.events, end - 5, end + 3)
     losses.note(topics.events, end + 3, end + 4)
+    losses.commit()
     Identity({"bootstrap.servers": broker.bootstrap}, topics, lambda topic, count: told.append((topic, count))).judge(
         [losses]
     )

@@ -131,6 +131,16 @@ def test_the_record_whose_result_is_too_large_stands_alone_and_is_a_dead_letter(
     partition.close()
 
 
+def test_a_gap_that_refused_turns_met_is_judged_once(tmp_path: Path) -> None:
+    partition = writer(tmp_path, dataclasses.replace(PLACE, partitions=PARTITIONS, most_messages=200), Kafka())
+    users = at_home(9, PARTITIONS)
+    commit(partition, records({"user": users[0]}))
+    ((topic, later),) = records(*({"user": user, "kind": "delete"} for user in users)).sources
+    commit(partition, Work(sources=[(topic, [dataclasses.replace(each, offset=each.offset + 50) for each in later])]))
+    assert [(gap.start, gap.end) for gap in partition.losses.gaps()] == [(1, 50)]
+    partition.close()
+
+
 def test_what_a_turn_refused_is_freed_with_it_and_does_not_wait_for_the_collector(tmp_path: Path) -> None:
     partition = writer(tmp_path, PLACE, kafka := Kafka())
     bad = Work(sources=[(PLACE.topics.events, [Sent(at, b"x" * 1_000) for at in range(10)])])

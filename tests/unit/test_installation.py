@@ -112,10 +112,16 @@ def test_a_gap_is_lost_only_as_far_as_the_log_begins_behind_it() -> None:
     gap = Gap("user-events", 0, 100, 140)
     assert [lost_in(gap, start) for start in (0, 100, 130, 140, 500)] == [0, 0, 30, 40, 40]
     losses = Losses(0)
-    losses.note("user-events", 100, 100)
-    losses.note("user-events", 100, 140)
+    for _ in range(2):  # the first turn was refused
+        losses.begin()
+        losses.note("user-events", 100, 100)
+        losses.note("user-events", 100, 140)
+    assert losses.gaps() == []
+    losses.commit()
     assert losses.gaps() == [gap]
     assert losses.gaps() == []
+    losses.again(gap)
+    assert losses.gaps() == [gap]
 
 
 def test_a_store_of_another_changelog_is_foreign(store: Store) -> None:
