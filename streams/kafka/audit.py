@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from encoders.heads import PublishedHead
-from streams.kafka.errors import TooMuchError
-from streams.kafka.pieces import Pieces, Size
+from streams.kafka.pieces import Size, in_pieces
 from streams.kafka.reading import take
 from streams.kafka.work import Done, Work
 from streams.kafka.writer import PartitionWriter
@@ -47,7 +47,10 @@ class AuditRecord:
 
 
 class TopicReader:
-    """Committed records of one partition of one topic, in order, up to an end that is asked when reading starts."""
+    """Committed records of one partition of one topic, in order, up to an end that is asked when reading starts.
+
+    Who stops in between goes on there the next time.
+    """
 
     def __init__(self, settings: Settings, topic: str, partition: int, start: int) -> None:
         conf: dict[str, str | int | float | bool] = {
@@ -64,6 +67,7 @@ class TopicReader:
         self._ends = Consumer({**conf, "isolation.level": "read_uncommitted"}, logger=CLIENTS)
         self._topic, self._partition = topic, partition
         self._next = start
+        self._taken: deque[Message] = deque()
         self._consumer.assign([TopicPartition(topic, partition, start)])
 
     def to_end(self) -> Iterator[Record]:
@@ -73,7 +77,9 @@ class TopicReader:
             return
         # the end is told once, after transaction markers, which take offsets but are not delivered
         while self._next < high:
-            for message in take(self._consumer, _READ, 1.0):
+            self._taken.extend(take(self._consumer, _READ, 1.0) if not self._taken else ())
+            while self._taken:
+                message = self._taken.popleft()
                 error = message.error()
                 if error is None:
                     self._next = (message.offset() or 0) + 1
@@ -173,17 +179,11 @@ class Audit:
         return label.time <= self._writer.meta.watermark
 
     def _do(self, work: Work) -> None:
-        pieces = Pieces(work, self._size)
-        while (piece := pieces.next()) is not None:
-            try:
-                done = self._writer.process(piece)
-            except TooMuchError as error:
-                pieces.too_much(error)
-            else:
-                pieces.done()
-                self._note(done)
+        for done in in_pieces(work, self._size, self._writer.process):
+            self._note(done)
         while self._writer.timer_clock() >= self._writer.due.next:
-            self._note(self._writer.process(Work(timers=True)))
+            for done in in_pieces(Work(timers=True), self._size, self._writer.process):
+                self._note(done)
 
     def _sweep(self) -> None:
         after = ""

@@ -7,10 +7,12 @@ same, but in another order than they arrived in, so that changes would be told t
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from streams.kafka.audit import TopicReader
+from streams.kafka.pieces import Size, in_pieces
 from streams.kafka.work import Work
 from streams.kafka.writer import PartitionWriter
 from streams.settings import Settings
@@ -18,6 +20,7 @@ from streams.steps.effects import Record
 
 #: of one topic in one turn
 _RECORDS = 10_000
+_BYTES = 16 * 2**20
 
 
 def drain(
@@ -42,6 +45,7 @@ def drain(
 class _Drain:
     def __init__(self, settings: Settings, writer: PartitionWriter, stack: contextlib.ExitStack) -> None:
         self._writer = writer
+        self._size = Size()
         topics, number = writer.place.topics, writer.place.partition
 
         def reader(topic: str) -> TopicReader:
@@ -54,14 +58,23 @@ class _Drain:
 
     def turn(self) -> int:
         """Returns how many records it was given."""
-        writer = self._writer
-        found = [(topic, list(islice(records, _RECORDS))) for topic, records in self._sources()]
+        found = [(topic, list(_some(records))) for topic, records in self._sources()]
         sources = [(topic, records) for topic, records in found if records]
         if sources:
-            writer.process(Work(sources=[*sources], last_examples=True))
+            deque(in_pieces(Work(sources=[*sources], last_examples=True), self._size, self._writer.process), maxlen=0)
         return sum(len(records) for _, records in sources)
 
     def _sources(self) -> Iterator[tuple[str, Iterator[Record]]]:
         yield from self._outer
         for topic, reader in self._inner:
             yield topic, reader.to_end()
+
+
+def _some(records: Iterator[Record]) -> Iterator[Record]:
+    """The next ones, as many as one turn should have of a topic."""
+    size = 0
+    for record in islice(records, _RECORDS):
+        yield record
+        size += len(record.value or b"")
+        if size >= _BYTES:
+            return

@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from streams.kafka.errors import PermanentError, TooMuchError
-from streams.kafka.work import Work
+from streams.kafka.work import Done, Work
 from streams.steps.effects import Record
 from streams.wire.refused import Code, RefusedError, printable
 
@@ -71,6 +71,19 @@ class Pieces:
         """What ``next`` gave could not be written. Raises PermanentError when it can neither be less nor be refused."""
         if not self.halve():
             self._left[-1] = _without(self._left[-1], error)
+
+
+def in_pieces(work: Work, size: Size, once: Callable[[Work], Done]) -> Iterator[Done]:
+    """Do the work by ``once``, in as many turns as it takes. Raises what ``once`` does, but for TooMuchError."""
+    pieces = Pieces(work, size)
+    while (piece := pieces.next()) is not None:
+        try:
+            done = once(piece)
+        except TooMuchError as error:
+            pieces.too_much(error)
+        else:
+            pieces.done()
+            yield done
 
 
 def units(work: Work) -> int:

@@ -16,7 +16,7 @@ import pytest
 from state.store import SharedMemory, Store
 from streams.kafka.errors import TooMuchError
 from streams.kafka.output import Output
-from streams.kafka.pieces import Pieces, Size
+from streams.kafka.pieces import Size, in_pieces
 from streams.kafka.work import Done, Work
 from streams.kafka.writer import PartitionWriter
 from streams.settings import Settings
@@ -59,15 +59,7 @@ def writer(path: Path, place: Place, kafka: Kafka) -> PartitionWriter:
 
 
 def commit(partition: PartitionWriter, work: Work) -> list[Done]:
-    pieces, done = Pieces(work, Size()), []
-    while (piece := pieces.next()) is not None:
-        try:
-            done.append(partition.process(piece))
-        except TooMuchError as error:
-            pieces.too_much(error)
-        else:
-            pieces.done()
-    return done
+    return list(in_pieces(work, Size(), partition.process))
 
 
 def records(*events: dict[str, Any]) -> Work:
@@ -136,7 +128,7 @@ def test_a_gap_that_refused_turns_met_is_judged_once(tmp_path: Path) -> None:
     users = at_home(9, PARTITIONS)
     commit(partition, records({"user": users[0]}))
     ((topic, later),) = records(*({"user": user, "kind": "delete"} for user in users)).sources
-    commit(partition, Work(sources=[(topic, [dataclasses.replace(each, offset=each.offset + 50) for each in later])]))
+    commit(partition, Work(sources=[(topic, [Sent(each.offset + 50, each.value) for each in later])]))
     assert [(gap.start, gap.end) for gap in partition.losses.gaps()] == [(1, 50)]
     partition.close()
 
