@@ -58,7 +58,8 @@ class Attempts:
     async def commit(self, work: Work, once: Callable[[Work], Awaitable[Done]], after: Callable[[Done], None]) -> None:
         """Do the work by ``once``, in as many turns as it takes; ``after`` is called for each that is committed.
 
-        Raises PermanentError or FencedError; and what a turn raises when the partition stops.
+        Raises PermanentError or FencedError; and AbortedError when the partition stops meanwhile, be it between two
+        pieces: whoever is next goes on from there.
         """
         pieces = Pieces(work, self._size)
         while (piece := pieces.next()) is not None:
@@ -74,11 +75,15 @@ class Attempts:
                 if self._stopping():
                     raise
                 await self._wait(error, pieces)
+                if self._stopping():
+                    raise
             else:
                 self._went_well()
                 self.steps += piece is not work
                 pieces.done()
                 after(done)
+                if piece is not work and self._stopping():
+                    raise AbortedError("the partition stops within a turn")
 
     async def _wait(self, error: AbortedError, pieces: Pieces) -> None:
         now = self._clock()

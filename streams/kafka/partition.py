@@ -76,7 +76,9 @@ class Partition:
         self.writer = writer
         self.state = State.RESTORING
         self.restored = 0
-        self.attempts = Attempts(writer.place.partition, metrics, lambda: self._stopping, give_up_seconds)
+        self.attempts = Attempts(
+            writer.place.partition, metrics, lambda: self._stopping, give_up_seconds, sleep=self._sleep_unless_stopped
+        )
         self._lane = lane
         self._metrics = metrics
         self._executor = executor
@@ -99,7 +101,7 @@ class Partition:
         self._background = Background(writer, self.read)
         self._misrouted = Occasionally()
         self._forgotten = Occasionally()
-        self._stopping = False
+        self._stop = asyncio.Event()
         self._turn_began = 0.0
         self._task: asyncio.Task[None] | None = None
 
@@ -122,12 +124,16 @@ class Partition:
         """How long the turn under way has taken so far; 0 between turns."""
         return time.monotonic() - self._turn_began if self._turn_began else 0.0
 
+    @property
+    def _stopping(self) -> bool:
+        return self._stop.is_set()
+
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name=f"partition-{self.number}")
 
     async def stop(self) -> None:
-        """Finish the turn under way, then close the store."""
-        self._stopping = True
+        """Finish the turn under way, or the piece of it, then close the store."""
+        self._stop.set()
         self._wake.set()
         if self._task is not None and self._task is not asyncio.current_task():
             await asyncio.wait([self._task])
@@ -182,6 +188,7 @@ class Partition:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
+        waiters: list[asyncio.Future[None]] = []
         try:
             await self._restore(loop)
             while not self._stopping:
@@ -208,7 +215,7 @@ class Partition:
                 self._on_failed(self, error)
         finally:
             self._lane.drop(self)
-            for _, _, waiter in self._encoded:
+            for waiter in (*waiters, *(waiter for _, _, waiter in self._encoded)):
                 if not waiter.done():
                     waiter.set_exception(PartitionGoneError())
             await self._scrubber.stop()
@@ -297,6 +304,11 @@ class Partition:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(REROUTED_INTERVAL if self._rerouted else TIMER_INTERVAL):
                 await self._wake.wait()
+
+    async def _sleep_unless_stopped(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
 
     async def _commit(self, loop: asyncio.AbstractEventLoop, work: Work) -> None:
         async def once(piece: Work) -> Done:

@@ -35,15 +35,18 @@ class Bench:
     pauses: list[float] = field(default_factory=list)
     metrics: Metrics = field(default_factory=Metrics)
     give_up: float = 60.0
+    stopping: bool = False
+    on_pause: Callable[[], object] = bool
 
     def __post_init__(self) -> None:
         self.attempts = Attempts(
-            0, self.metrics, lambda: False, self.give_up, clock=lambda: self.now, sleep=self._sleep
+            0, self.metrics, lambda: self.stopping, self.give_up, clock=lambda: self.now, sleep=self._sleep
         )
 
     async def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
         self.now += seconds
+        self.on_pause()
 
     def commit(self, work: Work) -> None:
         async def once(piece: Work) -> Done:
@@ -80,6 +83,28 @@ def test_a_turn_in_pieces_moves_the_watchdogs_mark_with_each_and_a_whole_one_doe
     assert bench.attempts.steps == 0
     bench.commit(events(*range(800)))
     assert bench.attempts.steps >= len(bench.taken) - 1 > 5
+
+
+def test_a_partition_that_stops_ends_with_the_piece_under_way_and_does_not_try_again_after_a_pause() -> None:
+    def hundred(work: Work) -> None:
+        too_much_from(100)(work)
+        bench.stopping = len(bench.taken) == 2
+
+    bench = Bench(hundred)
+    with pytest.raises(AbortedError, match="stops within a turn"):
+        bench.commit(events(*range(1_000)))
+    assert len(bench.taken) == 3
+
+    def away(_work: Work) -> None:
+        tried.append(bench.now)
+        raise AbortedError("Kafka is away")
+
+    tried: list[float] = []
+    bench = Bench(away)
+    bench.on_pause = lambda: setattr(bench, "stopping", len(bench.pauses) == 3)
+    with pytest.raises(AbortedError, match="Kafka is away"):
+        bench.commit(events(1))
+    assert len(tried) == 3
 
 
 def test_a_record_that_cannot_be_taken_alone_is_refused_and_all_others_are_taken() -> None:

@@ -18,7 +18,8 @@ from streams.kafka import background
 from streams.kafka.arrivals import Room
 from streams.kafka.clock import TimerClock
 from streams.kafka.due import Due
-from streams.kafka.lane import EncodeLane
+from streams.kafka.errors import AbortedError
+from streams.kafka.lane import EncodeLane, PartitionGoneError
 from streams.kafka.partition import Partition, State
 from streams.kafka.work import Done, Work
 from streams.kafka.writer import PartitionWriter
@@ -120,6 +121,32 @@ def test_a_restored_partition_takes_turns_and_is_read_while_all_threads_for_rest
             assert await first.read(lambda _writer: 7) == 7
             assert [each.state for each, _ in made[1:]] == [State.RESTORING] * 3
             assert writer.turns
+
+    asyncio.run(run())
+
+
+def test_a_partition_that_stops_while_its_turns_are_refused_ends_at_once_and_nobody_waits_for_it() -> None:
+    async def run() -> None:
+        ready = threading.Event()
+        ready.set()
+        refused: list[Work] = []
+
+        def refuse(work: Work) -> Done:
+            refused.append(work)
+            raise AbortedError("not enough replicas")
+
+        async with partitions(ready) as made:
+            partition, writer = made[0]
+            writer.definitions_changed = False
+            await until(lambda: partition.state is State.RUNNING)
+            writer.process = refuse  # type: ignore[method-assign]
+            waits = asyncio.create_task(partition.submit([], ["followed"]))
+            await until(lambda: len(refused) == 3)  # the next pause takes seconds
+            began = time.monotonic()
+            await partition.stop()
+            assert time.monotonic() - began < 1.5
+            with pytest.raises(PartitionGoneError):
+                await asyncio.wait_for(waits, 10.0)
 
     asyncio.run(run())
 
