@@ -17,8 +17,9 @@ from streams.wire.emit import Reason
 
 
 def is_over(state: UserState, place: Place, now: float) -> bool:
-    """Nothing came for too long: neither by event time, nor by arrival (a replay brings events that are old)."""
-    return max(state.time, state.seen.latest) + _ttl(state, place) <= now
+    """Nothing came for too long. By arrival: a replay brings events that are old, and a user's time also goes on with
+    timers and changed definitions. Of whom no id is in memory that is all there is."""
+    return (state.seen.latest or state.time) + _ttl(state, place) <= now
 
 
 def _ttl(state: UserState, place: Place) -> float:

@@ -104,6 +104,17 @@ def test_old_events_that_a_replay_brings_stay_for_as_long_after_their_arrival() 
     assert partition.state() is None
 
 
+def test_changed_definitions_are_no_sign_of_life() -> None:
+    partition = Partition()
+    partition.events(anonymous(0), anonymous(1))
+    partition.redefine(LASTING.replace(">= 2", ">= 1"))
+    partition.at(80).sweep()
+    partition.at(89).expire("u")
+    assert partition.members() == {"keen", "seen"}
+    partition.at(91).expire("u")
+    assert partition.state() is None
+
+
 def test_a_state_of_an_earlier_release_counts_as_a_known_user_s() -> None:
     state = layout.decode_user(golden()["user-5"])
     assert state.identified
