@@ -168,8 +168,9 @@ class Worker:
         self.lane = EncodeLane(lambda: self._present.now, settings.encode_batch, self.metrics, self._encoding)
         self._follower = HeadsFollower(conf, self.topics.heads, self._take_heads)
         self._definitions = DefinitionsFollower(
-            conf, self.topics.definitions, self._present, self._models_of, settings.keep_unused_days * 86_400.0, file
-        )
+            conf, self.topics.definitions, self._present, self._models_of, settings.keep_unused_days * 86_400.0, file,
+            reached=self._identity.definitions,
+        )  # fmt: skip
         self._standby = (
             Standby(
                 conf, self.topics.changelog, settings.state_dir, self._memory, self.metrics, settings.scrub_seconds,

@@ -7,6 +7,7 @@ follows the topic (``DefinitionsFollower``); what its partitions decide by is on
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -17,6 +18,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from encoders.heads import PublishedHead
+from state.unknown import Terms
 from streams.kafka.admin import AdminError, describe_topics, set_topic_config
 from streams.kafka.errors import PermanentError
 from streams.kafka.follower import TopicFollower
@@ -27,7 +29,7 @@ from streams.steps.in_force import InForce
 from streams.steps.models import Models
 from streams.steps.segments import DefinitionError, Plan, load_plan
 from streams.steps.versions import Ledger, Version, encode
-from streams.wire.topics import KEPT_FOR_GOOD
+from streams.wire.topics import KEPT_FOR_GOOD, MAX_RECORD_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ _READING: Final[Mapping[str, ConfValue]] = {
 }
 _TIMEOUT = 20.0
 _PAUSE = 0.02
+#: seconds until a version that could not be used is tried again: it may have been the models that failed
+_AGAIN = 60.0
 NONE_YET = "no segment definitions are in force yet: segments apply FILE"
 
 
@@ -98,7 +102,10 @@ def publish(conf: Mapping[str, ConfValue], topic: str, plan: Plan, after: int, a
     """
     key, value = encode(plan, after + 1, time.time(), author, comment)
     failed: list[KafkaError] = []
-    producer = Producer({**conf, "acks": "all", "enable.idempotence": True, "linger.ms": 0}, logger=CLIENTS)
+    producer = Producer(
+        {**conf, "acks": "all", "enable.idempotence": True, "linger.ms": 0, "message.max.bytes": MAX_RECORD_BYTES},
+        logger=CLIENTS,
+    )
 
     def delivered(error: KafkaError | None, _message: Message) -> None:
         if error is not None:
@@ -177,9 +184,10 @@ class DefinitionsFollower(TopicFollower):
         keep_seconds: float,
         file: Proposal | None = None,
         clock: Callable[[], float] = time.time,
+        reached: int = 0,
     ) -> None:
         """``models`` encodes descriptions; ``keep_seconds``: how long unused terms are still counted; ``file``: the
-        worker's own."""
+        worker's own. ``reached``: the highest version that a partition goes by."""
         super().__init__(conf, topic, "definitions", self.receive)
         self.ledger = Ledger()
         self._present = present
@@ -187,6 +195,7 @@ class DefinitionsFollower(TopicFollower):
         self._keep = keep_seconds
         self._file = file
         self._clock = clock
+        self._reached = reached
         self._seen: int | None = None
         self._again_at = 0.0
 
@@ -211,9 +220,11 @@ class DefinitionsFollower(TopicFollower):
                 log.warning("%s", self._present.note)
         self._seen = newest.number
         try:
-            plan = newest.plan(kept)
-            self._present.take(newest.number, plan, self._models(plan))
+            self._go_by(newest, kept)
         except Exception as error:  # whatever a release cannot do with what a later one publishes
+            self._again_at = min(self._again_at, now + _AGAIN)
+            if not self._present.now.version:
+                self._go_by_an_earlier_one(kept)
             self._present.problem = (
                 f"this release cannot use {newest}: {' '.join(str(error).split())}; "
                 f"the worker stays at version {self._present.now.version}"
@@ -221,6 +232,19 @@ class DefinitionsFollower(TopicFollower):
             log.error("%s", self._present.problem)  # noqa: TRY400 - the sentence says it
         else:
             self._present.problem = ""
+
+    def _go_by(self, version: Version, kept: Terms) -> None:
+        plan = version.plan(kept)
+        self._present.take(version.number, plan, self._models(plan))
+
+    def _go_by_an_earlier_one(self, kept: Terms) -> None:
+        """A worker that starts stays where the partitions are, as one that runs does."""
+        for version in reversed(self.ledger.versions[:-1]):
+            if version.number < self._reached:
+                return
+            with contextlib.suppress(Exception):  # it is told of the newest why that cannot be used
+                self._go_by(version, kept)
+                return
 
     def begin(self, stopping: Callable[[], bool]) -> None:
         """Wait until definitions are in force. Where none ever were, the worker's file becomes the first version.

@@ -105,6 +105,8 @@ class Identity:
         self._topics = topics
         self._on_lost = on_lost
         self.present = Present(topics, {}, {})
+        self.definitions = 0
+        """The highest version of the definitions that a partition went by at the time of ``check``."""
 
     @property
     def partitions(self) -> int:
@@ -123,6 +125,7 @@ class Identity:
         """
         self.present = present = describe(self._admin, self._topics)
         metas = read_positions(self._conf, self._topics.changelog, self.partitions)
+        self.definitions = max((meta.definitions for meta in metas.values()), default=0)
         recorded = [meta.installation for meta in metas.values() if meta.installation is not None]
         for each in recorded:
             _refuse(steps.mismatch(each, present))

@@ -21,6 +21,9 @@ from streams.steps.segments import DefinitionError, GroupDef, Plan, SegmentDef, 
 from streams.wire.events import KINDS
 from streams.wire.times import to_iso
 
+#: what every language's JSON reads, and a position record can say
+MOST_VERSIONS: Final = 2**53
+
 
 class DefinitionsVersion(msgspec.Struct, frozen=True):
     """One version of all segment definitions. It is in force when its number follows that of the version before it in
@@ -118,7 +121,9 @@ class Ledger:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return f"it is no version of the definitions: {error}"
         # the oldest may be gone, where an earlier release made the topic
-        if header.version < 1 or (self.newest is not None and header.version != self.newest.number + 1):
+        if not 1 <= header.version <= MOST_VERSIONS:
+            return f"its version must be from 1 to {MOST_VERSIONS}"
+        if self.newest is not None and header.version != self.newest.number + 1:
             last = self.newest.number if self.newest is not None else 0
             return f"it proposes version {header.version}, and version {last} is in force: somebody else was first"
         segments, groups = bytes(header.segments), bytes(header.groups)

@@ -38,24 +38,28 @@ class Message:
 
 
 class Bench:
-    def __init__(self, file: str = "") -> None:
+    def __init__(self, file: str = "", reached: int = 0) -> None:
         nothing = parse_plan("")
         self.present = Present(InForce(0, nothing, make_models(encoders(), nothing)))
         self.now = NOW
         proposal = Proposal(parse_plan(file), "my.toml", "one") if file else None
         self.follower = DefinitionsFollower(
-            {}, "t", self.present, self._models, 7 * 86_400.0, proposal, lambda: self.now
+            {}, "t", self.present, self._models, 7 * 86_400.0, proposal, lambda: self.now, reached
         )
+        self.models_fail = False
 
     def _models(self, plan: Plan) -> Any:
+        if self.models_fail:
+            raise RuntimeError("out of memory")
         return make_models(encoders(), plan)
 
-    def publish(self, text: str, number: int, break_it: bool = False) -> None:
+    def publish(self, text: str, number: int, break_it: bool = False, look: bool = True) -> None:
         value = encode(parse_plan(text), number, self.now, "ada", "")[1]
         if break_it:
             value = value.replace(b"count(", b"sequence(")
         self.follower.receive([Message(value, self.now)])  # type: ignore[list-item]  # as much as is read of one
-        self.follower.look()
+        if look:
+            self.follower.look()
 
 
 def test_without_any_version_it_says_what_to_do() -> None:
@@ -91,6 +95,33 @@ def test_a_version_that_this_release_cannot_use_is_not_gone_over_to() -> None:
     assert "stays at version 1" in bench.present.problem
     bench.publish(TWO, 3)
     assert (bench.present.now.version, bench.present.problem) == (3, "")
+
+
+def test_a_worker_that_starts_where_the_newest_cannot_be_used_stays_where_the_partitions_are() -> None:
+    """A restart of all workers at a version that nobody can use must not end the work of all."""
+    for reached, version in ((1, 1), (0, 1), (2, 0)):
+        bench = Bench(reached=reached)
+        bench.publish(ONE, 1, look=False)
+        bench.publish(TWO, 2, break_it=True, look=False)
+        bench.follower.look()
+        assert bench.present.now.version == version
+        assert "cannot use version 2 (published by ada" in bench.present.problem
+        assert bench.present.problem.endswith(f"stays at version {version}")
+        bench.publish(TWO, 3)
+        assert (bench.present.now.version, bench.present.problem) == (3, "")
+
+
+def test_a_version_whose_models_failed_is_tried_again() -> None:
+    bench = Bench()
+    bench.publish(ONE, 1)
+    bench.models_fail = True
+    bench.publish(TWO, 2)
+    bench.models_fail = False
+    bench.follower.look()
+    assert (bench.present.now.version, "out of memory" in bench.present.problem) == (1, True)
+    bench.now += 61.0
+    bench.follower.look()
+    assert (bench.present.now.version, bench.present.problem) == (2, "")
 
 
 def test_terms_of_a_version_before_are_counted_until_their_time_is_over() -> None:

@@ -58,6 +58,14 @@ def test_what_is_no_version_is_passed_over(value: bytes | None) -> None:
     assert ledger.take(proposal(TWO, 2), NOW) == ""
 
 
+@pytest.mark.parametrize("number", [-1, 0, 2**53 + 1, 2**64, 10**400])
+def test_a_number_that_no_position_record_can_say_is_no_version(number: int) -> None:
+    ledger = Ledger()
+    assert ledger.take(b'{"version":%d,"segments":[]}' % number, NOW)
+    assert ledger.newest is None
+    assert ledger.take(proposal(ONE, 1), NOW) == ""
+
+
 def test_a_version_of_a_later_release_counts_though_this_one_cannot_use_it() -> None:
     fields = msgspec.json.decode(proposal(ONE, 1))
     fields["segments"][0]["rule"] = 'sequence("view", "purchase", within="1h")'
