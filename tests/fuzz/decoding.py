@@ -49,7 +49,7 @@ def fuzz_chunk(seed: int, count: int) -> Outcome:
         label = number % 10 < _LABELS
         value = mutator.label() if label else mutator.event()
         found.records += 1
-        began = time.perf_counter()
+        began = time.thread_time()  # a machine that is busy with others is not slow decoding
         try:
             outcome = check_label(value) if label else check_event(value)
         except Exception as error:
@@ -57,7 +57,7 @@ def fuzz_chunk(seed: int, count: int) -> Outcome:
                 f"seed {seed}, record {number}: {type(error).__name__}: {error}; bytes {value!r:.2000}"
             )
             continue
-        seconds = time.perf_counter() - began
+        seconds = time.thread_time() - began
         found.slowest_seconds = max(found.slowest_seconds, seconds)
         if seconds > SLOW:
             found.findings.append(f"seed {seed}, record {number} took {seconds:.1f} s; bytes {value!r:.2000}")
