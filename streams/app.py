@@ -24,6 +24,7 @@ from state.windows import NEVER
 from streams.kafka.agents import Host, make_faust, start_faust, until_stopped
 from streams.kafka.arrivals import Room
 from streams.kafka.checkpoints import checkpoint_of_tests
+from streams.kafka.clock import Told
 from streams.kafka.definitions import DefinitionsFollower, Present, Proposal
 from streams.kafka.directory import take_over
 from streams.kafka.errors import FencedError
@@ -32,6 +33,7 @@ from streams.kafka.installation import Identity, warn_of_unsafe_topics, watch
 from streams.kafka.lane import EncodeLane
 from streams.kafka.partition import Partition
 from streams.kafka.replicas import Group, Replicas
+from streams.kafka.skew import Skew
 from streams.kafka.standby import Standby
 from streams.kafka.workers import Workers
 from streams.kafka.writer import PartitionWriter
@@ -180,6 +182,7 @@ class Worker:
             else None
         )  # fmt: skip
         self._outage = Outage(settings.bootstrap, time.time())
+        self._skew = Skew()
         self._replicas = self._make_replicas(conf)
         self.host = Host(
             self.faust, self.topics, self.metrics, self._make_partition, self._assigned, self._partitions, self._end
@@ -191,7 +194,7 @@ class Worker:
         self._watchdog = Watchdog(settings.stuck_seconds)
         self._lag = LagMonitor(conf, settings.installation, self.metrics, beacon=(self.topics.events, 0))
         self.web = WebServer(build_web(self.service, self.metrics))
-        self._workers = Workers(conf, self.topics.workers, self.service.directory, self.service.report)
+        self._workers = Workers(conf, self.topics.workers, self.service.directory, self.service.report, self._skew)
         self._stop = asyncio.Event()
         self._hangs = False
 
@@ -201,6 +204,7 @@ class Worker:
             lambda: self._present.now,
             make_place(self.settings, number, self._partitions),
             self._memory,
+            clock=self._skew.now,
             checkpoint=self._checkpoint,
             reach=self._definitions.reach,
             standby=self._standby.take if self._standby else lambda _partition: None,
@@ -217,10 +221,17 @@ class Worker:
             on_pressure=host.pressure,
             on_changes=self.service.note_changes,
             on_failed=self._failed,
-            told=host.told,
+            told=lambda partition: self._by_kafkas_clock(host.told(partition)),
             turn_interval=self.settings.turn_interval_ms / 1e3,
             give_up_seconds=self.settings.give_up_seconds,
         )
+
+    def _by_kafkas_clock(self, told: dict[str, Told | None]) -> dict[str, Told | None]:
+        """A fetch is noted with the moment at which it was sent by this machine's clock."""
+        return {
+            topic: each._replace(until=each.until + self._skew.difference) if each else None
+            for topic, each in told.items()
+        }
 
     def _make_replicas(self, conf: dict[str, str | int | float | bool]) -> Replicas | None:
         if self._standby is None:

@@ -31,12 +31,18 @@ _COORDINATOR_MOVES = (
 _POLL_SECONDS = 0.1
 #: how long a partition that is opened waits for topics that are not there
 _PATIENCE = 10.0
+#: how long a worker that runs goes on without a topic: one that is made anew is away for a moment
+_AWAY_SECONDS = 30.0
 #: Kafka's id of a topic of a broker that gives none
 _NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 
 
 class InstallationError(RuntimeError):
     """The state does not go with what is on the cluster; the message says what to do."""
+
+
+class MissingTopicError(AdminError):
+    """A topic is not there."""
 
 
 def describe(conf: Connection, topics: Topics, timeout: float = 10.0) -> Present:
@@ -59,7 +65,7 @@ def describe(conf: Connection, topics: Topics, timeout: float = 10.0) -> Present
         identity = str(found.topic_id)
         ids[name] = "" if identity == _NO_ID else identity
     if missing:
-        raise AdminError(f"no such topic: {', '.join(missing)} (create all with `segments topics`)")
+        raise MissingTopicError(f"no such topic: {', '.join(missing)} (create all with `segments topics`)")
     return Present(topics, counts, ids)
 
 
@@ -105,6 +111,7 @@ class Identity:
         self._topics = topics
         self._on_lost = on_lost
         self.present = Present(topics, {}, {})
+        self._away_since: float | None = None
         self.definitions = 0
         """The highest version of the definitions that a partition went by at the time of ``check``."""
 
@@ -166,11 +173,18 @@ class Identity:
             except AdminError as error:
                 _refuse(self.changed())
                 if time.monotonic() > deadline:
-                    raise InstallationError(
-                        f"{error}. A topic that was deleted is made anew by `segments topics`, and "
-                        "`segments accept-topic` goes on with it"
-                    ) from error
+                    raise InstallationError(f"{error}{self._deleted()}") from error
             time.sleep(_POLL_SECONDS)
+
+    def _deleted(self) -> str:
+        """What to do about a topic that is not there; nothing where the brokers do not say so."""
+        try:
+            describe(self._admin, self._topics, 5.0)
+        except MissingTopicError:
+            return ". A topic that was deleted is made anew by `segments topics`, and `segments accept-topic` goes on"
+        except AdminError:
+            pass
+        return ""
 
     def judge(self, losses: Iterable[Losses]) -> None:
         """Which of the gaps that turns met retention made. Those stay where they are when the brokers do not answer."""
@@ -198,9 +212,13 @@ class Identity:
         """What is no longer as it was at the start, in a sentence; None also when the brokers do not say."""
         try:
             now = describe(self._admin, self._topics, 5.0)
+        except MissingTopicError as error:
+            since = self._away_since = self._away_since or time.monotonic()
+            return f"{error}; it went away while this worker ran" if time.monotonic() - since > _AWAY_SECONDS else None
         except AdminError as error:
             log.debug("the topics were not compared: %s", error)
             return None
+        self._away_since = None
         before = self.present.installation(self.partitions)
         if found := steps.mismatch(before, now):
             return found

@@ -7,9 +7,10 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from confluent_kafka import KafkaException, Message, Producer
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer
 
 from streams.kafka.follower import TopicFollower
+from streams.kafka.skew import Skew
 from streams.ops.directory import FORGET_SECONDS, REPORT_SECONDS, Directory
 from streams.ops.outage import CLIENTS
 from streams.wire.workers import WorkerReport, decode_report, encode_report
@@ -26,12 +27,13 @@ class Workers:
 
     def __init__(
         self, conf: Mapping[str, str | int | float | bool], topic: str, directory: Directory,
-        report: Callable[[], WorkerReport],
+        report: Callable[[], WorkerReport], skew: Skew,
     ) -> None:  # fmt: skip
         self._conf = dict(conf)
         self._topic = topic
         self._directory = directory
         self._report = report
+        self._skew = skew
         self._name = ""
         self._warned = False
         self._producer: Producer | None = None
@@ -53,6 +55,8 @@ class Workers:
                 self._name = report.worker
                 self._directory.note(report, time.time())
                 self._publish(report.worker, encode_report(report))
+            if self._producer is not None:
+                self._producer.poll(0)
             await asyncio.sleep(_LOOK_SECONDS)
 
     def stop(self) -> None:
@@ -64,8 +68,15 @@ class Workers:
 
     def _publish(self, worker: str, value: bytes | None) -> None:
         assert self._producer is not None
+        sent = time.time()
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            kind, stamp = message.timestamp()
+            if error is None and kind == TIMESTAMP_LOG_APPEND_TIME:
+                self._skew.stamped(sent, stamp / 1000.0, time.time())
+
         try:
-            self._producer.produce(self._topic, value, worker.encode(), 0)
+            self._producer.produce(self._topic, value, worker.encode(), 0, on_delivery=delivered)
             self._producer.poll(0)
         except (BufferError, KafkaException) as error:  # the topic is missing, or Kafka is away: others hear later
             log.debug("the report of this worker was not published: %s", error)

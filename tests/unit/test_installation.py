@@ -17,6 +17,7 @@ from state.layout import Installation, Meta
 from state.store import SharedMemory, Store
 from state.user import UserState
 from streams.kafka import admin
+from streams.kafka import installation as module
 from streams.kafka.acceptance import At, new_position
 from streams.kafka.admin import TopicDescription, least_in_sync
 from streams.kafka.agents import Host
@@ -218,3 +219,47 @@ def test_partitions_that_the_state_does_not_have_are_not_opened() -> None:
     assert "eu-user-events has 8 partitions, but the state of this installation was made with 4" in told[0]
     assigned(4)
     assert opened == [0, 1, 2, 3]
+
+
+def test_a_worker_ends_when_a_topic_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the events' topic it is given no partitions: nothing else would end it, or say what is wrong."""
+    now = 100.0
+    identity = module.Identity({"bootstrap.servers": "127.0.0.1:1"}, TOPICS)
+    identity.present = PRESENT
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def away(*_: object) -> Present:
+        raise module.MissingTopicError("no such topic: user-events (create all with `segments topics`)")
+
+    monkeypatch.setattr(module, "describe", away)
+    assert identity.changed() is None
+    now += 29.0
+    assert identity.changed() is None
+    monkeypatch.setattr(module, "describe", lambda *_: PRESENT)
+    assert identity.changed() is None  # it was made anew, and is what it was
+    monkeypatch.setattr(module, "describe", away)
+    now += 29.0
+    assert identity.changed() is None
+    now += 31.0
+    assert identity.changed() == (
+        "no such topic: user-events (create all with `segments topics`); it went away while this worker ran"
+    )
+
+
+def test_only_of_a_topic_that_is_not_there_it_is_said_that_it_was_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brokers that do not answer are no reason to accept another topic."""
+    identity = module.Identity({"bootstrap.servers": "127.0.0.1:1"}, TOPICS)
+    identity.present = PRESENT
+    monkeypatch.setattr(module, "_PATIENCE", -1.0)
+    raised: list[admin.AdminError] = []
+
+    def fails(*_: object, **__: object) -> Any:
+        raise raised[-1]
+
+    monkeypatch.setattr(module, "offsets", fails)
+    monkeypatch.setattr(module, "describe", fails)
+    for error, words in ((admin.AdminError("no answer"), ""), (module.MissingTopicError("no topic"), "accept-topic")):
+        raised.append(error)
+        with pytest.raises(InstallationError, match=str(error)) as told:
+            identity.admit(0, Meta())
+        assert ("accept-topic" in str(told.value)) == bool(words)
