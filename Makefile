@@ -22,8 +22,7 @@ $(STAMP): pyproject.toml constraints.txt setup.py $(wildcard state/c/*)
 		echo "New environment .venv: about 3 GB of packages (PyTorch and its GPU libraries are most of it) are fetched once."; \
 		$(PYTHON) -m venv .venv; }
 	@.venv/bin/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[dev]' \
-		| awk '/Downloading .*[0-9] [MG]B\)/ { print "  fetching " $$2, $$3, $$4; fflush() } \
-			/^Installing collected/ { print "  installing " NF - 3 " packages"; fflush() }'
+		| sed -unE 's/^ *Downloading ([^ ]+) (\([0-9.]+ [MG]B\)).*/  fetching \1 \2/p; s/^Installing collected.*/  installing (a minute or more)/p'
 	@touch $@
 	@echo "The environment .venv is ready."
 

@@ -37,8 +37,8 @@ from streams.ops.view import (
     SegmentStatus,
     UserView,
     WorkerStatus,
-    duration,
     moment,
+    span,
 )
 from streams.ops.watchdog import Watchdog
 from streams.steps.effects import Emitted
@@ -328,7 +328,8 @@ def describe(writer: PartitionWriter, plan: Plan, user_id: str, history: list[di
         for spec in plan.tallies.specs.values()
         if spec.key in state.tallies or spec.key in state.unknown
     }
-    reasons = {change["segment"]: change["reason"] for change in reversed(history) if change["change"] == "entered"}
+    entered = [change for change in reversed(history) if change["change"] == "entered"]
+    reasons = {each["segment"]: each["reason"] for each in entered if plan.still(each["segment"], each["reason"])}
     return UserView(
         user=user_id,
         partition=writer.place.partition,
@@ -362,7 +363,7 @@ def window_value(state: UserState, spec: TallySpec) -> float | str:
 def window_name(spec: TallySpec) -> str:
     """``purchase amount within 30 d``, for people."""
     category = f" in {spec.category}" if spec.category else ""
-    return f"{spec.kind} {spec.measure}{category} within {duration(spec.window)}"
+    return f"{spec.kind} {spec.measure}{category} within {span(spec.window)}"
 
 
 def why_now(plan: Plan, state: UserState, segment_id: str) -> dict[str, Any]:

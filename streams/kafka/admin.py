@@ -21,6 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public name
     TopicMetadata,
 )
 
+from streams.ops.outage import CLIENTS
 from streams.wire.topics import TopicSpec
 
 ConfValue = str | int | float | bool
@@ -237,7 +238,7 @@ def partition_count(conf: Connection, names: Iterable[str], timeout: float = 10.
 
 
 def _client(conf: Connection) -> AdminClient:
-    return conf if isinstance(conf, AdminClient) else AdminClient(dict(conf))
+    return conf if isinstance(conf, AdminClient) else AdminClient(dict(conf), logger=CLIENTS)
 
 
 def _left(deadline: float) -> float:

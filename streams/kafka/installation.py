@@ -47,7 +47,7 @@ class MissingTopicError(AdminError):
 
 def describe(conf: Connection, topics: Topics, timeout: float = 10.0) -> Present:
     """Ask the brokers. Raises AdminError when a topic is missing or they do not answer."""
-    admin = conf if isinstance(conf, AdminClient) else AdminClient(dict(conf))
+    admin = conf if isinstance(conf, AdminClient) else AdminClient(dict(conf), logger=CLIENTS)
     names = list(topics.by_partition)
     counts: dict[str, int] = {}
     ids: dict[str, str] = {}
@@ -72,7 +72,7 @@ def describe(conf: Connection, topics: Topics, timeout: float = 10.0) -> Present
 def members(conf: Connection, group: str, topic: str = "", timeout: float = 10.0) -> list[str]:
     """Who is in a consumer group (names of clients and their hosts); with ``topic``: only who was given partitions
     of it. Raises AdminError."""
-    admin = conf if isinstance(conf, AdminClient) else AdminClient(dict(conf))
+    admin = conf if isinstance(conf, AdminClient) else AdminClient(dict(conf), logger=CLIENTS)
     deadline = time.monotonic() + timeout
     while True:
         try:

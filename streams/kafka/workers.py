@@ -35,6 +35,8 @@ class Workers:
         self._report = report
         self._skew = skew
         self._name = ""
+        self._url = ""
+        self._told_at = 0.0
         self._warned = False
         self._producer: Producer | None = None
         self._follower = TopicFollower(conf, topic, "workers", self._take, back=FORGET_SECONDS)
@@ -52,7 +54,8 @@ class Workers:
             mine = [(each.partition, each.known) for each in report.partitions]
             if mine != told or time.monotonic() >= next_at:
                 told, next_at = mine, time.monotonic() + REPORT_SECONDS
-                self._name = report.worker
+                self._name, self._url = report.worker, report.url
+                self._told_at = self._told_at or time.time()
                 self._directory.note(report, time.time())
                 self._publish(report.worker, encode_report(report))
             if self._producer is not None:
@@ -95,9 +98,11 @@ class Workers:
                 continue
             # clocks differ: what is read as it comes was heard now
             self._directory.note(report, now if self._follower.ready else min(now, message.timestamp()[1] / 1000.0))
-            if self._directory.namesake(report) and not self._warned:
+            fresh = self._follower.ready and message.timestamp()[1] / 1000.0 > self._told_at > 0.0
+            if self._directory.namesake(report, self._url, fresh) and not self._warned:
                 self._warned = True
                 log.warning(
-                    "a worker on %s has the name %s as well: each hides the other; let SEGMENTS_WORKER_NAME differ",
-                    report.host, report.worker,
+                    "a worker on %s (%s) has the name %s as well: each hides the other; "
+                    "let SEGMENTS_WORKER_NAME differ",
+                    report.host, report.url, report.worker,
                 )  # fmt: skip

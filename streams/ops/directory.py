@@ -70,9 +70,10 @@ class Directory:
         with self._lock:
             return frozenset(name for name, heard in self._workers.items() if now - heard.at <= SILENT_SECONDS)
 
-    def namesake(self, report: WorkerReport) -> bool:
-        """Another process has this worker's name: each would hide the other."""
-        return report.worker == self._worker and report.host != self._host
+    def namesake(self, report: WorkerReport, url: str, fresh: bool) -> bool:
+        """Another process has this worker's name: each would hide the other. ``url``: this worker's own address;
+        ``fresh``: it was told just now, so not by an earlier process of this worker, which may have had another."""
+        return report.worker == self._worker and (report.host != self._host or (fresh and report.url != url))
 
     def owner(self, partition: int, now: float) -> Owner:
         """Who said last, and lately, that the partition is theirs; without a name when nobody did."""

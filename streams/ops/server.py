@@ -65,6 +65,7 @@ def _environment() -> jinja2.Environment:
         moment=view.moment,
         clock=view.clock,
         plain=view.plain,
+        counted=view.counted,
         label=view.label,
         reason_words=view.reason_words,
         origin_words=view.origin_words,

@@ -184,6 +184,7 @@ class UserView(msgspec.Struct, frozen=True, kw_only=True):
     waiting_events: int = 0
     """Events ahead of the clock, which count when their time comes."""
     last_event_time: float | None = None
+    """What the state is as of: the latest event's time, or that of the latest timer or change of definitions."""
     history: list[dict[str, Any]] = []
 
 
@@ -253,6 +254,16 @@ def duration(seconds: float | None) -> str:
     return f"{days} d {hours % 24} h" if days < 14 else f"{days} d"
 
 
+def span(seconds: float) -> str:
+    """A length that somebody wrote down: ``20 s``, ``1 h``, ``7 d``, ``1 h 30 min``; nothing is rounded away."""
+    parts, left = [], round(seconds)
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts) or "0 s"
+
+
 def moment(value: object) -> str:
     """A time as ``2026-01-31 17:05:09`` (UTC): seconds since the epoch, or ISO 8601 text as it came."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -286,6 +297,13 @@ def plain(value: object) -> str:
     return str(value)
 
 
+def counted(value: object) -> str:
+    """What a window counted, to the cent: it is compared with what a rule says, so 164.8 is not 165."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return f"{value:,.2f}".rstrip("0").rstrip(".")
+    return plain(value)
+
+
 def label(key: object) -> str:
     """A field name for people: ``spend_7d`` becomes ``spend 7d``."""
     return str(key).replace("_", " ")
@@ -293,7 +311,7 @@ def label(key: object) -> str:
 
 _ORIGINS = {
     "event": "an event",
-    "expiry": "time passed: a window ran out",
+    "expiry": "time passed",
     "neighbour": "someone they follow changed",
     "feedback": "feedback changed the learned head",
     "definition": "the segment's definition changed",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from importlib.resources import files
 from operator import or_
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import xxhash
@@ -123,6 +124,12 @@ class Plan:
         self._affected: dict[tuple[str, str], tuple[tuple[Segment, bool], ...]] = {}
         self.quiet = self._quiet()
         """Folds events that cannot change a membership; None where that is not compiled."""
+
+    def still(self, segment_id: str, reason: Mapping[str, Any]) -> bool:
+        """Whether the rule or description that a published reason names is still that of the segment."""
+        segment = self.segments.get(segment_id)
+        told = reason.get("rule") or reason.get("words")
+        return segment is not None and (not told or told == segment.text)
 
     @cached_property
     def fingerprint(self) -> int:

@@ -38,8 +38,6 @@ app = typer.Typer(
     epilog="Example: segments demo",
 )
 app.add_typer(replays, name="replay")
-app.command("accept-topic", epilog="Example: segments accept-topic user-events")(accept_topic)
-app.command(epilog="Example: segments repartition 8 --dry-run")(repartition)
 
 WebPort = Annotated[
     int | None, typer.Option(min=0, max=65_535, help="Port of page, metrics and health; 0 takes a free one.")
@@ -323,6 +321,10 @@ def definitions(bootstrap: Bootstrap = None, prefix: Prefix = None) -> None:
     with kafka_at(settings):
         ledger = read_ledger(connection(settings), Topics(settings.app, settings.topic_prefix).definitions)
     Console().print(versions_table(ledger) if ledger.versions else NONE_YET)
+
+
+app.command("accept-topic", epilog="Example: segments accept-topic user-events")(accept_topic)
+app.command(epilog="Example: segments repartition 8 --dry-run")(repartition)
 
 
 @app.command(name="settings", epilog="Example: SEGMENTS_WEB_PORT=7000 segments settings")

@@ -30,6 +30,7 @@ from streams.tools.terminal import CommandError, connection, read_settings, sigt
 from streams.tools.town import Town
 from streams.tools.watch import read_change
 from streams.tools.workers import WorkerProcess
+from streams.wire.events import Label
 from streams.wire.topics import Topics
 
 _PARTITIONS = 2
@@ -157,7 +158,7 @@ class _Feed(threading.Thread):
     def _counted(self) -> Iterator[Record]:
         for record in self._records:
             yield record
-            self.sent += 1
+            self.sent += not isinstance(record, Label)  # what the worker counts as events
 
 
 class _Play:
@@ -249,7 +250,7 @@ class _Play:
         """Wait until all that was sent is processed; seconds that took, or None after the deadline."""
         began = time.monotonic()
         ends = ends_of(self._conf, self._topics.events)
-        self._moment.phase = "the town sleeps; waiting for lag 0"
+        self._moment.phase = "the town sleeps; waiting for lag 0 and an empty encode queue"
         quiet_since: float | None = None
         while (waited := time.monotonic() - began) < _DRAIN_SECONDS:
             self._moment.elapsed = time.time() - start

@@ -74,6 +74,7 @@ class PlainScreen:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._next = 0.0
+        self._told = 0
 
     def __enter__(self) -> PlainScreen:
         return self
@@ -82,12 +83,13 @@ class PlainScreen:
         pass
 
     def show(self, moment: Moment) -> None:
-        """Print a line and the newest changes when it is time for them."""
+        """Print a line and the newest changes, each once, when it is time for them."""
         if moment.now < self._next:
             return
         self._next = moment.now + _PLAIN_EVERY
         self._console.print(Text(f"{moment.elapsed:5.0f} s  ") + _figures(moment), soft_wrap=True)
-        for seen in list(moment.changes)[:_PLAIN_CHANGES]:
+        fresh, self._told = moment.seen - self._told, moment.seen
+        for seen in list(moment.changes)[: min(fresh, _PLAIN_CHANGES)]:
             self._console.print(Text("         ") + change_line(seen, moment.now), soft_wrap=True)
 
 

@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from streams.ops.view import UserView, WorkerStatus, label, moment, number, plain, reason_words
+from streams.ops.view import UserView, WorkerStatus, counted, label, moment, number, plain, reason_words
 from streams.tools.terminal import printable
 
 T = TypeVar("T")
@@ -104,7 +104,7 @@ def show_user(user: UserView) -> RenderableType:
     facts.add_column()
     for name, value in (
         ("partition", str(user.partition)),
-        ("last event", moment(user.last_event_time)),
+        ("as of", f"{moment(user.last_event_time)} UTC" if user.last_event_time is not None else "nothing yet"),
         ("texts", f"{user.texts} encoded, {user.pending_texts} pending"),
         ("follows", f"{len(user.followees)}: {', '.join(user.followees)}" if user.followees else "nobody"),
     ):
@@ -114,12 +114,12 @@ def show_user(user: UserView) -> RenderableType:
     if user.aliases:
         facts.add_row("merged ids", printable(", ".join(user.aliases)))
     parts: list[RenderableType] = [Text(printable(user.user), style="bold"), facts, _memberships(user)]
-    counts = {"counter (decayed)": user.counters, "window": user.windows}
-    for title, values in counts.items():
+    counts = (("counter (decayed)", user.counters, plain), ("window", user.windows, counted))
+    for title, values, shown in counts:
         if values:
             table = _table(title, "value")
             for name, value in sorted(values.items()):
-                table.add_row(printable(label(name)), plain(value))
+                table.add_row(printable(label(name)), printable(shown(value)))
             parts += ["", table]
     return Group(*parts)
 

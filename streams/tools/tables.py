@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from streams.ops.view import duration, number
+from streams.ops.view import number, span
 from streams.settings import Settings
 from streams.steps.segments import Plan
 from streams.tools.logs import MASK
@@ -27,7 +27,7 @@ def plan_table(plan: Plan) -> RenderableType:
             Text(printable(segment.text)),
             number(segment.enter) if segment.kind != "rule" else "",
             number(segment.exit) if segment.kind != "rule" else "",
-            duration(segment.min_stay) if segment.min_stay else "",
+            span(segment.min_stay) if segment.min_stay else "",
             str(segment.version),
         )
     if not plan.groups:

@@ -12,7 +12,7 @@ from rich.console import Console
 from streams.ops.view import PartitionStatus, WorkerStatus
 from streams.tools.agreement import Agreement, agreement, newest, taste_of
 from streams.tools.demo import caught_up
-from streams.tools.demo_screen import Look, Moment, Summary, summary_view, view
+from streams.tools.demo_screen import Look, Moment, PlainScreen, Summary, summary_view, view
 from streams.tools.replay import ReplayReport
 from streams.tools.watch import read_change
 from streams.wire.emit import MembershipNow, UserSegments
@@ -102,6 +102,21 @@ def test_the_live_view_shows_page_flow_sizes_and_changes_within_the_terminal() -
     for part in ("http://127.0.0.1:6066", "sent 77", "lag 99,290", "big-spenders", "5,120", "changes 13", "u-1"):
         assert part in text
     assert len(text.splitlines()) <= 24
+
+
+def test_without_a_terminal_each_change_is_told_once() -> None:
+    out = io.StringIO()
+    screen = PlainScreen(Console(file=out, width=200))
+    moment = Moment("http://127.0.0.1:6066", now=100.0)
+    moment.changes.appendleft(read_change(msgspec.json.encode(change("u-1", "cooking", 1))))
+    moment.seen = 1
+    screen.show(moment)
+    moment.now = 106.0
+    screen.show(moment)
+    moment.changes.appendleft(read_change(msgspec.json.encode(change("u-2", "cooking", 2))))
+    moment.now, moment.seen = 112.0, 2
+    screen.show(moment)
+    assert (out.getvalue().count("u-1"), out.getvalue().count("u-2")) == (1, 1)
 
 
 def test_the_summary_says_all_that_was_promised() -> None:

@@ -102,8 +102,11 @@ def test_the_loopback_of_another_machine_is_not_asked(directory: Directory) -> N
 
 
 def test_the_same_name_on_another_machine_is_noticed(directory: Directory) -> None:
-    assert directory.namesake(report("one", host="elsewhere"))
-    assert not directory.namesake(report("one"))
+    mine = report("one").url
+    assert directory.namesake(report("one", host="elsewhere"), mine, fresh=False)
+    assert not directory.namesake(report("one"), mine, fresh=True)
+    assert directory.namesake(report("one"), "http://127.0.0.1:7", fresh=True)  # two on one machine
+    assert not directory.namesake(report("one"), "http://127.0.0.1:7", fresh=False)  # its own, before it was restarted
 
 
 def test_a_report_survives_the_wire() -> None:
