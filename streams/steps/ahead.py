@@ -62,7 +62,8 @@ def join(
             continue
         ms = due_ms(event.time)
         if ms / 1000.0 > until:
-            _wait(turn, topic, item)
+            if not _wait(turn, topic, item):
+                come.setdefault(user, []).append(item)
         elif (now := take(as_arrived(waiting_key(ms, user, digest(record)), _kept(turn, topic, record)))) is not None:
             come.setdefault(user, []).append(now)
     due = [key for key in turn.waiting.due(until) if (user := waiting_parts(key)[1]) in by_user or user in come]
@@ -88,14 +89,19 @@ def as_arrived(key: bytes, event: WaitingEvent) -> Rerouted:
     return Rerouted(event.topic, event.partition, event.offset, ms, user.encode(), event.value, [])
 
 
-def _wait(turn: Turn, topic: str, item: Item) -> None:
+def _wait(turn: Turn, topic: str, item: Item) -> bool:
+    """False: there is no room, and it has its turn now. So it is with a delete: who fills the room, as anybody may who
+    produces, must not keep others from being erased. What it would have erased then, it keeps out until then."""
     event, _, record, _ = item
     try:
         if not turn.waiting.add(event.user, _kept(turn, topic, record), event.time, digest(record)):
             turn.effects.duplicates += 1
             turn.meta.duplicates += 1
     except RefusedError as error:
+        if event.kind == "delete":
+            return False
         turn.reject(topic, record, error)
+    return True
 
 
 def _kept(turn: Turn, topic: str, record: Record) -> WaitingEvent:

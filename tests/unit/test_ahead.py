@@ -162,6 +162,23 @@ def test_too_many_waiting_events_of_a_user_or_a_partition_are_refused_with_a_rea
     assert taking(partition, 101.0, {"kind": "view", "time": 140}).rejects == []
 
 
+@pytest.mark.usefixtures("few")
+def test_a_delete_from_the_future_is_obeyed_at_once_where_there_is_no_room_for_it() -> None:
+    """Who fills the room with events that are ahead must not keep anybody from being erased."""
+    partition = SmallPartition(CART, WALL)
+    taking(partition, 0.0, *({"kind": "view", "time": 30 + at, "id": f"w{at}"} for at in range(4)))
+    taking(partition, 0.5, {"kind": "view", "time": 0, "id": "now"})
+    assert partition.members() == {"looking"}
+    effects = taking(partition, 1.0, {"kind": "delete", "time": 500, "id": "d"})
+    assert effects.rejects == []
+    assert (partition.told()[-1][:3], waits(partition)) == (("looking", "exited", "erasure"), 0)
+    taking(partition, 2.0, {"kind": "view", "time": 2, "id": "late"})  # it is older than the delete
+    clock(partition, 40.0)
+    assert partition.state() is None
+    taking(partition, 501.0, {"kind": "view", "time": 501, "id": "new"})
+    assert partition.members() == {"looking"}
+
+
 def test_more_than_a_turn_takes_come_in_several_and_no_timer_overtakes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fold, "MOST_AT_ONCE", 2)
     partition = SmallPartition(CART, WALL)
