@@ -49,7 +49,7 @@ def accept_topic(
     present = describe(conf, topics)
     partitions = present.counts[topics.changelog]
     for meta in read_positions(conf, topics.changelog, partitions).values():
-        _refuse_other_differences(meta, present, topic)
+        _refuse_other_differences(meta, present)
     # whoever still writes is fenced before the positions are read for good
     outputs = [Output(settings, make_place(number, partitions)) for number in range(partitions)]
     metas = read_positions(conf, topics.changelog, partitions)
@@ -67,11 +67,10 @@ def accept_topic(
     return done
 
 
-def _refuse_other_differences(meta: layout.Meta, present: Present, topic: str) -> None:
-    if meta.installation is not None:
-        others = {name: identity for name, identity in meta.installation.topics.items() if name != topic}
-        if sentence := steps.mismatch(replace(meta.installation, topics=others), present):
-            raise InstallationError(sentence)
+def _refuse_other_differences(meta: layout.Meta, present: Present) -> None:
+    """Other topics that were made anew as well are none: of two, one has to be accepted first."""
+    if meta.installation is not None and (sentence := steps.mismatch(replace(meta.installation, topics={}), present)):
+        raise InstallationError(sentence)
 
 
 def new_position(meta: layout.Meta, topic: str, identity: str, end: int, at: At | None) -> int | None:

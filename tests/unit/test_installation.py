@@ -16,7 +16,7 @@ from state import layout
 from state.layout import Installation, Meta
 from state.store import SharedMemory, Store
 from state.user import UserState
-from streams.kafka import admin
+from streams.kafka import acceptance, admin
 from streams.kafka import installation as module
 from streams.kafka.acceptance import At, new_position
 from streams.kafka.admin import TopicDescription, least_in_sync
@@ -187,6 +187,14 @@ def test_a_partition_goes_on_at_the_start_or_end_of_another_topic(
     recorded = structs.replace(RECORDED, topics={TOPICS.events: "another"})
     meta = Meta(positions={TOPICS.events: position}, installation=recorded)
     assert new_position(meta, TOPICS.events, identity, 40, at) == found
+
+
+def test_of_two_topics_that_were_made_anew_each_can_be_accepted() -> None:
+    """Each was refused because of the other, so that nothing led out of it."""
+    recorded = structs.replace(RECORDED, topics={**RECORDED.topics, TOPICS.graph: "old", TOPICS.reroute: "old"})
+    acceptance._refuse_other_differences(Meta(installation=recorded), PRESENT)
+    with pytest.raises(InstallationError, match="segments repartition"):
+        acceptance._refuse_other_differences(Meta(installation=recorded), with_counts(events=8))
 
 
 def test_where_to_go_on_in_a_topic_that_lost_its_end_is_asked() -> None:
