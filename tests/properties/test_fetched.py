@@ -22,7 +22,7 @@ from streams.kafka.fetched import Batches, FetchedPartition
 from streams.steps.effects import DamagedBatch
 
 Sent = tuple[int, int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
-compiled = pytest.mark.skipif(COMPILED is None, reason="of the compiled reader")
+compiled = pytest.mark.compiled
 TP = TopicPartition("t", 0)
 #: none, gzip, snappy, lz4, zstd
 CODECS = range(5)
