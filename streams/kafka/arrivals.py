@@ -31,6 +31,10 @@ class Room:
         waiting = min(settings.batch_bytes, settings.queued_bytes // max(1, partitions))
         return cls(settings.batch_records, settings.batch_bytes, waiting)
 
+    def quarter(self) -> Room:
+        """For what comes beside and is little."""
+        return Room(max(1, self.records // 4), max(1, self.bytes // 4), max(1, self.waiting // 4))
+
 
 @dataclass
 class _Arrival:

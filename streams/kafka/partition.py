@@ -93,7 +93,7 @@ class Partition:
         topics = writer.place.topics
         direct = tuple(topic for topic in topics.sources if topic != topics.reroute)
         self._arrivals = Arrivals(room, lambda high: on_pressure(self, direct, high))
-        self._rerouted = Arrivals(room, lambda high: on_pressure(self, (topics.reroute,), high))
+        self._rerouted = Arrivals(room.quarter(), lambda high: on_pressure(self, (topics.reroute,), high))
         self._encoded: deque[tuple[list[encode.Job], list[str], asyncio.Future[None]]] = deque()
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
