@@ -35,7 +35,7 @@ check: venv ## ruff and mypy
 	.venv/bin/mypy
 
 test: check ## check, then all tests on a real Kafka, those without a service once more in pure Python, and sanitize
-	.venv/bin/python -m pytest -n 2 --dist loadgroup
+	.venv/bin/python -m pytest -n 2 --dist loadgroup # no groups: each test goes to whoever is free
 	@$(MAKE) --no-print-directory test-pure sanitize
 
 test-pure: venv ## the tests that need no service, without the compiled module

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SERVICES = frozenset({"browser", "crash", "integration"})
 
 # no test may fail because others have the processor
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -31,16 +30,10 @@ settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever uses the broker carries the mark ``kafka``, so that ``-m 'not kafka'`` is the quick run.
-
-    With ``-n 2 --dist loadgroup`` one process has the tests that wait for services, one after the other, and another
-    has the rest.
-    """
+    """Whatever uses the broker carries the mark ``kafka``, so that ``-m 'not kafka'`` is the quick run."""
     for item in items:
         if "broker" in getattr(item, "fixturenames", ()):
             item.add_marker("kafka")
-        if item.path.relative_to(REPOSITORY / "tests").parts[0] in SERVICES or item.get_closest_marker("kafka"):
-            item.add_marker(pytest.mark.xdist_group("services"))
 
 
 @pytest.fixture(scope="session")
