@@ -17,9 +17,19 @@ from streams.tools.terminal import CommandError, printable
 
 
 def apply_definitions(
-    conf: Mapping[str, str | int | float | bool], topic: str, plan: Plan, author: str, comment: str
+    conf: Mapping[str, str | int | float | bool],
+    topic: str,
+    plan: Plan,
+    author: str,
+    comment: str,
+    *,
+    empty: bool = False,
 ) -> str:
-    """Make the plan's definitions the next version; returns what was done, in words. Raises CommandError."""
+    """Make the plan's definitions the next version; returns what was done, in words. Raises CommandError.
+
+    ``empty``: a set without any segment is meant.
+    """
+    author, comment = _readable(author), _readable(comment)
     newest = read_ledger(conf, topic).newest
     before = None
     if newest is not None:
@@ -29,6 +39,8 @@ def apply_definitions(
             before = None
         if before is not None and before.fingerprint == plan.fingerprint:
             return f"the definitions are those of {newest} already; nothing was published"
+    if newest is not None and not plan.segments and not empty:
+        raise CommandError("the file defines no segment, so every membership would end; say --empty if that is meant")
     after = newest.number if newest is not None else 0
     ledger = publish(conf, topic, plan, after, author, comment)
     mine = next((version for version in ledger.versions if version.number == after + 1), None)
@@ -40,6 +52,11 @@ def apply_definitions(
     if before is None:
         return f"version {mine.number}: {len(plan.segments)} segments"
     return f"version {mine.number}: {difference(before.definitions, plan.definitions)}"
+
+
+def _readable(text: str) -> str:
+    """What a terminal typed that is no UTF-8 becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def default_author() -> str:

@@ -294,6 +294,9 @@ def apply_file(
     file: Annotated[Path, typer.Argument(help="TOML file of segment definitions, or `demo` for the built-in set.")],
     author: Annotated[str | None, typer.Option(help="Who publishes them; default: user@host.")] = None,
     comment: Annotated[str, typer.Option(help="Why.")] = "",
+    empty: Annotated[
+        bool, typer.Option("--empty", help="The file has no segments, and all memberships are to end.")
+    ] = False,
     bootstrap: Bootstrap = None,
     prefix: Prefix = None,
 ) -> None:
@@ -306,7 +309,8 @@ def apply_file(
     plan = load_plan(file)
     topic = Topics(settings.app, settings.topic_prefix).definitions
     with kafka_at(settings):
-        done = apply_definitions(connection(settings), topic, plan, author or default_author(), comment)
+        by = author or default_author()
+        done = apply_definitions(connection(settings), topic, plan, by, comment, empty=empty)
     Console().print(Text(printable(done)), soft_wrap=True)
 
 

@@ -121,3 +121,10 @@ def test_commands_put_a_file_in_force_list_the_versions_and_mend_the_topic_of_an
     assert "in force" in lines[1]
     assert "ada" in lines[2]
     assert "the first" in lines[2]
+    (tmp_path / "nothing.toml").write_text("")
+    refused = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["apply", str(tmp_path / "nothing.toml"), *where])
+    assert refused.exit_code == 1
+    assert "say --empty if that is meant" in refused.stderr
+    assert run("apply", str(tmp_path / "nothing.toml"), "--empty", "--author", "\udcff") == (
+        "version 3: removed: not-bought, viewers\n"
+    )

@@ -232,12 +232,13 @@ class Recount:
             self.loose.add(event["user"])
 
     def merge(self) -> None:
-        """Once all is added: an anonymous id is who identified as it last (nobody identifies in a circle)."""
+        """Once all is added: an anonymous id is who identified as it last; in a circle, who comes before it again."""
         for name in self._merged:
-            owner = name
-            while owner in self._merged:
+            owner, passed = name, {name}
+            while owner in self._merged and self._merged[owner][1] not in passed:
                 _, owner = self._merged[owner]
-            if name in self.users:
+                passed.add(owner)
+            if name in self.users and owner != name:
                 self.users[owner].absorb(self.users.pop(name))
 
     def _decay(self, into: Decayed, time: float, weight: float) -> None:
