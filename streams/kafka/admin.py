@@ -222,21 +222,6 @@ def topic_partitions(
     }
 
 
-def partition_count(conf: Connection, names: Iterable[str], timeout: float = 10.0) -> int:
-    """The one number of partitions that these topics have, so that a user's records meet on one worker.
-
-    Raises :class:`AdminError` when one is missing, :class:`TopicMismatchError` when they differ.
-    """
-    counts = _metadata(_client(conf), time.monotonic() + timeout)
-    wanted = list(names)
-    if absent := [name for name in wanted if name not in counts]:
-        raise AdminError(f"no such topic: {', '.join(absent)} (create all with `segments topics`)")
-    found = {name: counts[name] for name in wanted}
-    if len(set(found.values())) != 1:
-        raise TopicMismatchError(f"topics that must have the same number of partitions differ: {found}")
-    return found[wanted[0]]
-
-
 def _client(conf: Connection) -> AdminClient:
     return conf if isinstance(conf, AdminClient) else AdminClient(dict(conf), logger=CLIENTS)
 

@@ -214,13 +214,3 @@ def quantile(
             return low_bound + (bound - low_bound) * (rank - low_count) / (count - low_count)
         low_bound, low_count = bound, count
     return low_bound
-
-
-def by_label(counter: Counter) -> dict[str, int]:
-    """Counts of a counter with one label, by the label's value."""
-    return {
-        next(iter(sample.labels.values())): int(sample.value)
-        for family in counter.collect()
-        for sample in family.samples
-        if sample.name.endswith("_total") and sample.labels
-    }
