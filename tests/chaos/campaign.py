@@ -82,8 +82,8 @@ class Outcome:
     """Records with header names that are no UTF-8."""
     recreations: int = 0
     """Times that the staging installation's events were made anew."""
-    audit: str = ""
-    """What the audit beside the workers said last."""
+    audits: Counter[str] = field(default_factory=Counter)
+    """How the audits beside the workers ended."""
     scale_changes: int = 0
     pauses: int = 0
     seconds: float = 0.0
@@ -117,7 +117,7 @@ class Outcome:
             "strangers": self.strangers,
             "poisons": self.poisons,
             "recreations": self.recreations,
-            "audit": self.audit,
+            "audits": dict(self.audits),
             "scale_changes": self.scale_changes,
             "pauses": self.pauses,
             "ended_by_themselves": dict(self.ends),
@@ -190,13 +190,12 @@ class Campaign:
                 if self._staging is not None:
                     self._staging.close()
                 self._settle(fleet)
-                if self._audit is not None:
-                    self._outcome.audit = self._audit.end()
             finally:
                 fleet.close()
                 beside.close()
                 if self._audit is not None:
-                    self._audit.kill()
+                    self._audit.close()
+                    self._outcome.audits = self._audit.ends
             verified = time.monotonic()
             others = [rule for rules in OTHER_RULES for rule in rules]
             found = verify(
@@ -344,6 +343,8 @@ class Campaign:
             fleet.tend()
             if self._staging is not None:
                 self._staging.tend()
+            if self._audit is not None:
+                self._audit.tend()
 
     def _wait_ready(self, fleet: Fleet) -> None:
         """Until a worker is ready, so that there is always some work between two disturbances."""

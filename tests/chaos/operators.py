@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,12 +128,17 @@ class Staging:
 
 
 class Audit:
-    """``segments audit`` beside the workers, from when it is started until the end."""
+    """``segments audit`` beside the workers; one that ended, as when Kafka was killed, goes on after a while."""
+
+    PAUSE_SECONDS = 20.0
 
     def __init__(self, settings: dict[str, str], directory: Path) -> None:
         self._settings = settings | {"data_dir": str(directory / "audit")}
         self._log = directory / "audit.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._ended_at = 0.0
+        self.ends: Counter[str] = Counter()
+        """How its runs ended: the exit status, and what a failed one said last."""
 
     def start(self) -> None:
         with self._log.open("wb") as log:
@@ -141,16 +147,21 @@ class Audit:
                 env=_environment(self._settings), stdout=log, stderr=log,
             )  # fmt: skip
 
-    def end(self) -> str:
-        """The last line of what it said; it ends with it."""
-        if self._process is not None:
-            status = self._process.poll()
-            self.kill()
+    def tend(self) -> None:
+        """Start the next run when the last one ended a while ago."""
+        if self._process is not None and (status := self._process.poll()) is not None:
             lines = self._log.read_text(errors="replace").splitlines()
-            return f"exit status {status}: {lines[-1] if lines else ''}"
-        return ""
+            self.ends["0" if not status else f"{status}: {lines[-1].partition(' (')[0] if lines else ''}"] += 1
+            self._process, self._ended_at = None, time.monotonic()
+        elif self._ended_at and time.monotonic() > self._ended_at + self.PAUSE_SECONDS:
+            self._ended_at = 0.0
+            self.start()
 
-    def kill(self) -> None:
+    def close(self) -> None:
+        """Kill a run that is under way."""
+        self.tend()
         if self._process is not None:
+            self.ends["still running"] += 1
             self._process.kill()
             self._process.wait()
+            self._process = None

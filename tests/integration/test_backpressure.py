@@ -75,6 +75,7 @@ def test_a_broker_that_stops_answering_under_load_only_delays(
         send_events(own_broker, topics, *second, deadline_s=60.0)
         if not _gets_through(worker, len(first) + len(second)):
             assert "partition" in worker.tail() or "Kafka" in worker.tail()
+            worker.stop()
             worker = ChildWorker(free_port(), tmp_path / "two.log", **settings)  # as a supervisor would
             worker.wait_idle(len(first) + len(second), 90.0)
         worker.stop()
