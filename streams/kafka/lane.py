@@ -42,10 +42,16 @@ BEHIND = 1_000
 _LATER_SECONDS = 0.1
 #: seconds between two looks whether that is over, at least and at most
 _TICK, _MOST_REST = 0.01, 0.5
-#: seconds that a piece of a refresh should take, and the share of the time for refreshes when nobody waits: turns and
-#: the models share a processor with them, and a followed user whose vectors move all the time is refreshed all the time
+#: seconds that a piece of a refresh should take, and the share of the time for refreshes while events come but nobody
+#: waits: turns and the models share a processor with them, and a followed user whose vectors move all the time is
+#: refreshed all the time
 _REFRESH_SECONDS = 0.05
 _REFRESH_SHARE = 0.25
+#: seconds without anything fresh after which refreshes have all of the time; between two events of a busy stream no
+#: record waits either
+_QUIET_SECONDS = 0.5
+#: seconds between two looks at whether it is so quiet
+_QUIET_LOOK = 0.05
 #: seconds before a batch that failed is tried again, by how often the lane failed since it last got on
 _AGAIN_AFTER = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
@@ -57,6 +63,8 @@ class EncodeTarget(Protocol):
     def number(self) -> int: ...
     @property
     def queued(self) -> int: ...
+    @property
+    def fresh_at(self) -> float: ...
     @property
     def queued_users(self) -> int: ...
     async def read_queue(self, after: str, most: int) -> list[str]: ...
@@ -81,9 +89,9 @@ class _Backlog:
 
 
 class EncodeLane:
-    """Users wait here once, however often they are offered. Refreshes of followers run when nobody waits, and have a
-    small share of the time where somebody always does. So have those who can wait, while events wait for their turns:
-    the models and the turns share a processor."""
+    """Users wait here once, however often they are offered. Refreshes of followers have all of the time when nothing
+    else is to do, a part of it while events come, and a small share where somebody always waits. That have also those
+    who can wait, while events wait for their turns: the models and the turns share a processor."""
 
     def __init__(
         self,
@@ -199,6 +207,10 @@ class EncodeLane:
         """Events wait for their turns."""
         return any(target.queued > BEHIND for target in self._targets.values())
 
+    def _quiet(self, now: float) -> bool:
+        """No event waits for its turn, and none came for a moment."""
+        return not any(each.queued or now - each.fresh_at < _QUIET_SECONDS for each in self._targets.values())
+
     async def run(self) -> None:
         """Work until cancelled. A batch that fails is logged and its users wait again: nothing is lost."""
         async with asyncio.TaskGroup() as group:
@@ -258,9 +270,11 @@ class EncodeLane:
         waits, under_way = bool(self._queue or self._backlogs), self._queue.under_way
         if under_way and not waits:
             return False  # soon nothing is under way
-        if (pause := self._refresh_share.wait(time.monotonic(), not waits and not self._behind)) > 0.0:
+        now = time.monotonic()
+        pause = self._refresh_share.wait(now, not waits and not self._behind)
+        if pause > 0.0 and (waits or not self._quiet(now)):
             if not waits:
-                await self._rest(pause)
+                await self._rest(min(pause, _QUIET_LOOK))
             return False
         while under_way:
             self._drained.clear()

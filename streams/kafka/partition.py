@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import enum
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -104,6 +105,8 @@ class Partition:
         self._stop = asyncio.Event()
         self._turn_began = 0.0
         self._task: asyncio.Task[None] | None = None
+        self.fresh_at = -math.inf
+        """When something last arrived that did not follow from what was here already (a monotonic clock)."""
 
     @property
     def number(self) -> int:
@@ -140,8 +143,11 @@ class Partition:
 
     def arrive(self, topic: str, records: Sequence[Record], ack: Callable[[], None]) -> None:
         """Records of one of the source topics; ``ack`` is called when they are committed."""
-        queue = self._rerouted if topic == self.writer.place.topics.reroute else self._arrivals
+        topics = self.writer.place.topics
+        queue = self._rerouted if topic == topics.reroute else self._arrivals
         queue.add(topic, records, ack)
+        if topic not in (topics.graph, topics.examples):  # those come of refreshes and of what was fresh before
+            self.fresh_at = time.monotonic()
         self._wake.set()
 
     # what the encode lane calls

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +49,10 @@ class Target:
     @property
     def queued(self) -> int:
         return 0
+
+    @property
+    def fresh_at(self) -> float:
+        return -math.inf
 
     @property
     def queued_users(self) -> int:

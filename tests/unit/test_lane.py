@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -34,6 +35,10 @@ class Target:
     @property
     def queued(self) -> int:
         return self.events
+
+    @property
+    def fresh_at(self) -> float:
+        return -math.inf
 
     @property
     def queued_users(self) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +18,7 @@ from streams.ops.metrics import Metrics
 from streams.settings import Settings
 from streams.steps import encode
 from tests.small_partition import PLACE, SmallPartition
+from tests.unit.test_partition_share import until
 
 
 class Followers:
@@ -23,6 +26,7 @@ class Followers:
 
     def __init__(self, number: int, asked: Callable[[], None] = lambda: None) -> None:
         self.number = number
+        self.fresh_at = -math.inf
         self.refreshed: list[str] = []
         self._asked = asked
 
@@ -86,3 +90,34 @@ def test_a_look_at_the_followers_of_one_is_bounded_however_many_follow_no_more(t
     assert found == [f"fan{number:04}" for number in range(0, 1_000, 100)]
     assert looks == -(-1_000 // 64)
     store.close()
+
+
+async def waited_for(events: bool) -> float:
+    """How long thirty refreshes waited, in times of what they took. ``events``: some come meanwhile."""
+    spent = 0.0
+
+    def work() -> None:
+        nonlocal spent
+        began = time.monotonic()
+        time.sleep(0.02)
+        target.fresh_at = time.monotonic() if events else -math.inf
+        spent += time.monotonic() - began
+
+    target = Followers(0, work)
+    definitions = SmallPartition("").definitions
+    with ThreadPoolExecutor(1) as executor:
+        lane = EncodeLane(lambda: definitions, 8, Metrics(), executor)
+        lane.attach(target)
+        lane.offer_refresh(target, [f"v{number}" for number in range(30)])
+        began = time.monotonic()
+        running = asyncio.create_task(lane.run())
+        await until(lambda: len(target.refreshed) == 30)
+        ended = time.monotonic()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    return (ended - began - spent) / spent
+
+
+def test_refreshes_have_all_of_the_time_when_nothing_else_is_to_do_and_a_quarter_while_events_come() -> None:
+    assert asyncio.run(waited_for(events=False)) < 1.0
+    assert asyncio.run(waited_for(events=True)) > 2.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -175,3 +176,13 @@ def test_what_waits_for_the_events_does_not_keep_them_from_being_fetched(tmp_pat
     assert bench.pressed == [((topics.reroute,), True)]
     bench.fetch(0, 10)
     assert bench.turn() == list(range(10))
+
+
+def test_what_follows_from_refreshes_is_nothing_fresh(tmp_path: Path) -> None:
+    partition = Bench(tmp_path).partition
+    for topic in (PLACE.topics.graph, PLACE.topics.examples):
+        partition.arrive(topic, [Sent(0, b"{}")], lambda: None)
+    assert partition.fresh_at == -math.inf
+    before = time.monotonic()
+    partition.arrive(PLACE.topics.events, [Sent(0, b"{}")], lambda: None)
+    assert partition.fresh_at >= before
