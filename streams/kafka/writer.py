@@ -312,7 +312,7 @@ class PartitionWriter:
         for topic, fetched in work.sources:
             if not isinstance(fetched[-1], DamagedBatch):  # when that arrived is not known
                 self.clock.processed(topic, sources.arrived(self.place.topics, topic, fetched[-1]), turn.processed_at)
-        self._remember(turn, effects, work.timers)
+        self._remember(turn, effects, work)
         return Done(effects, records, again, commit_seconds)
 
     def _steps(self, turn: Turn, work: Work) -> tuple[int, dict[str, int], list[str]]:
@@ -361,9 +361,9 @@ class PartitionWriter:
             self.due.fire(turn, self.store, turn.clock, work.most_timers)
         return count, positions, again
 
-    def _remember(self, turn: Turn, effects: Effects, looked_at_timers: bool) -> None:
-        self._refreshes.arrived(effects.refreshes)
+    def _remember(self, turn: Turn, effects: Effects, work: Work) -> None:
+        self._refreshes.committed(work.refreshed, effects.refreshes)
         self._blocks.commit()
         self.losses.commit()
         self._cache.keep(turn.touched, effects.uncached_ids)
-        self.due.remember(turn, self.store, looked_at_timers)
+        self.due.remember(turn, self.store, work.timers)
