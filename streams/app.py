@@ -20,7 +20,6 @@ from encoders.base import F32, TextEncoder, WrappedText, choose_device
 from encoders.heads import PublishedHead
 from encoders.process import TextProcess
 from state.store import SharedMemory
-from state.windows import NEVER
 from streams.kafka.agents import Host, make_faust, start_faust, until_stopped
 from streams.kafka.arrivals import Room
 from streams.kafka.checkpoints import checkpoint_of_tests
@@ -47,6 +46,7 @@ from streams.ops.watchdog import Watchdog
 from streams.service import Service, watch_lag
 from streams.settings import Settings
 from streams.steps.effects import Place
+from streams.steps.expiry import too_long
 from streams.steps.in_force import InForce
 from streams.steps.models import Models, make_models
 from streams.steps.segments import Plan, make_plan
@@ -70,6 +70,7 @@ class WorkerError(RuntimeError):
 
 def make_place(settings: Settings, partition: int, partitions: int, topics: Topics | None = None) -> Place:
     """Where a partition's turns happen, from the settings. ``topics``: an audit's own."""
+    state_ttl, anonymous_ttl = settings.ttls
     return Place(
         topics=topics or Topics(settings.app, settings.topic_prefix),
         partition=partition,
@@ -86,8 +87,8 @@ def make_place(settings: Settings, partition: int, partitions: int, topics: Topi
         drift_events=settings.encode_drift_events,
         erasure_key=erasure_key(settings.erasure_secret.get_secret_value(), settings.app),
         guard_seconds=settings.erasure_guard_days * 86_400.0,
-        state_ttl=settings.state_ttl_days * 86_400.0 or NEVER,
-        anonymous_ttl=settings.anonymous_ttl_days * 86_400.0 or NEVER,
+        state_ttl=state_ttl,
+        anonymous_ttl=anonymous_ttl,
     )
 
 
@@ -171,7 +172,7 @@ class Worker:
         self._follower = HeadsFollower(conf, self.topics.heads, self._take_heads)
         self._definitions = DefinitionsFollower(
             conf, self.topics.definitions, self._present, self._models_of, settings.keep_unused_days * 86_400.0, file,
-            reached=self._identity.definitions,
+            reached=self._identity.definitions, doubt=lambda plan: too_long(plan, *settings.ttls),
         )  # fmt: skip
         self._standby = (
             Standby(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from pathlib import Path
@@ -183,6 +184,13 @@ class Settings(BaseSettings):
     def state_dir(self) -> Path:
         """Where this worker keeps its local state."""
         return self.data_dir / self.worker_name / self.installation
+
+    @property
+    def ttls(self) -> tuple[float, float]:
+        """Seconds without an event after which states of known users, and of anonymous ids, expire; inf: never."""
+        if self.clock != "wall":
+            return math.inf, math.inf
+        return self.state_ttl_days * 86_400.0 or math.inf, self.anonymous_ttl_days * 86_400.0 or math.inf
 
     @property
     def secrets(self) -> list[str]:

@@ -185,9 +185,11 @@ class DefinitionsFollower(TopicFollower):
         file: Proposal | None = None,
         clock: Callable[[], float] = time.time,
         reached: int = 0,
+        doubt: Callable[[Plan], str] = lambda _plan: "",
     ) -> None:
         """``models`` encodes descriptions; ``keep_seconds``: how long unused terms are still counted; ``file``: the
-        worker's own. ``reached``: the highest version that a partition goes by."""
+        worker's own. ``reached``: the highest version that a partition goes by. ``doubt``: what is to be warned of when
+        such a set comes into force."""
         super().__init__(conf, topic, "definitions", self.receive)
         self.ledger = Ledger()
         self._present = present
@@ -196,6 +198,7 @@ class DefinitionsFollower(TopicFollower):
         self._file = file
         self._clock = clock
         self._reached = reached
+        self._doubt = doubt
         self._seen: int | None = None
         self._again_at = 0.0
 
@@ -234,8 +237,10 @@ class DefinitionsFollower(TopicFollower):
             self._present.problem = ""
 
     def _go_by(self, version: Version, kept: Terms) -> None:
-        plan = version.plan(kept)
+        plan, before = version.plan(kept), self._present.now.version
         self._present.take(version.number, plan, self._models(plan))
+        if version.number != before and (doubt := self._doubt(plan)):
+            log.warning("%s: %s", version, doubt)
 
     def _go_by_an_earlier_one(self, kept: Terms) -> None:
         """A worker that starts stays where the partitions are, as one that runs does."""

@@ -12,8 +12,13 @@ from state.vectors import Vectors
 from streams.steps import graph, person
 from streams.steps.effects import Place
 from streams.steps.membership import Cause, leave
+from streams.steps.rules import Rule
+from streams.steps.segments import Plan
 from streams.steps.turn import Turn
 from streams.wire.emit import Reason
+
+#: segments named in one sentence
+_TOLD = 5
 
 
 def is_over(state: UserState, place: Place, now: float) -> bool:
@@ -24,6 +29,39 @@ def is_over(state: UserState, place: Place, now: float) -> bool:
 
 def _ttl(state: UserState, place: Place) -> float:
     return place.state_ttl if state.identified else place.anonymous_ttl
+
+
+def too_long(plan: Plan, state_ttl: float, anonymous_ttl: float) -> str:
+    """Which rules look back longer than a state is kept without an event, in a sentence; nothing where none does.
+
+    Who was forgotten and comes back is taken for new: of the time before, nothing is counted.
+    """
+    spans = {segment.id: _longest(segment.rule) for segment in plan.rules if segment.rule is not None}
+    kept = min(state_ttl, anonymous_ttl)
+    found = sorted(((span, segment) for segment, span in spans.items() if span > kept), reverse=True)
+    if not found:
+        return ""
+    forgotten = [
+        f"{who} is forgotten after {_days(ttl)} without an event (SEGMENTS_{name}_TTL_DAYS)"
+        for name, who, ttl in (("STATE", "a known user", state_ttl), ("ANONYMOUS", "an anonymous id", anonymous_ttl))
+        if found[0][0] > ttl
+    ]
+    told = ", ".join(f"{segment!r} ({_days(span)})" for span, segment in found[:_TOLD])
+    more = f" and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
+    return (
+        f"the window of {told}{more} is longer than a state is kept: {', '.join(forgotten)}, and whoever comes back "
+        "counts as new, so that a count may be too low and a membership untrue"
+    )
+
+
+def _longest(rule: Rule) -> float:
+    """Seconds that the rule looks back."""
+    spans = [spec.window for spec in rule.specs] + [absence.within for absence in rule.absences]
+    return max(spans, default=0)
+
+
+def _days(seconds: float) -> str:
+    return f"{seconds / 86_400.0:g} days"
 
 
 def expire(turn: Turn, users: Iterable[str]) -> None:

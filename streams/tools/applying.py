@@ -11,9 +11,11 @@ from rich.text import Text
 
 from streams.kafka.definitions import publish, read_ledger
 from streams.ops.view import moment
+from streams.settings import Settings
+from streams.steps.expiry import too_long
 from streams.steps.segments import DefinitionError, Plan
 from streams.steps.versions import Ledger, difference
-from streams.tools.terminal import CommandError, printable
+from streams.tools.terminal import CommandError, print_warning, printable
 
 
 def apply_definitions(
@@ -52,6 +54,12 @@ def apply_definitions(
     if before is None:
         return f"version {mine.number}: {len(plan.segments)} segments"
     return f"version {mine.number}: {difference(before.definitions, plan.definitions)}"
+
+
+def warn_of_forgetting(plan: Plan, settings: Settings) -> None:
+    """Where rules look back longer than states are kept, by the settings that this command has."""
+    if doubt := too_long(plan, *settings.ttls):
+        print_warning(doubt)
 
 
 def _readable(text: str) -> str:

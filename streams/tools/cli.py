@@ -281,12 +281,14 @@ def erasure(
 def check(file: Annotated[Path, typer.Argument(help="TOML file of segment definitions.")]) -> None:
     """Check a file of segment definitions and show what is in it."""
     from streams.steps.segments import load_plan  # noqa: PLC0415
+    from streams.tools.applying import warn_of_forgetting  # noqa: PLC0415
     from streams.tools.tables import plan_table  # noqa: PLC0415
 
     plan = load_plan(file)
     out = Console()
     out.print(plan_table(plan))
     out.print(Text(f"{len(plan.segments)} segments; the file can be used", style="green"))
+    warn_of_forgetting(plan, read_settings())
 
 
 @app.command(name="apply", epilog="Example: segments apply segments.toml --comment 'a longer window'")
@@ -303,7 +305,7 @@ def apply_file(
     """Make a file the next version of the segment definitions: all workers change over to it, none goes back."""
     settings = read_settings(bootstrap=bootstrap, topic_prefix=prefix)
     from streams.steps.segments import load_plan  # noqa: PLC0415
-    from streams.tools.applying import apply_definitions, default_author  # noqa: PLC0415
+    from streams.tools.applying import apply_definitions, default_author, warn_of_forgetting  # noqa: PLC0415
     from streams.wire.topics import Topics  # noqa: PLC0415
 
     plan = load_plan(file)
@@ -312,6 +314,7 @@ def apply_file(
         by = author or default_author()
         done = apply_definitions(connection(settings), topic, plan, by, comment, empty=empty)
     Console().print(Text(printable(done)), soft_wrap=True)
+    warn_of_forgetting(plan, settings)
 
 
 @app.command(epilog="Example: segments definitions")

@@ -55,6 +55,11 @@ def print_error(message: str) -> None:
     Console(stderr=True).print(Text("error: " + printable(message, keep="\n"), style="bold red"), soft_wrap=True)
 
 
+def print_warning(message: str) -> None:
+    """In yellow on stderr: what was asked for is done, but there is something to know."""
+    Console(stderr=True).print(Text("warning: " + printable(message), style="yellow"), soft_wrap=True)
+
+
 def printable(text: str, keep: str = "") -> str:
     """The text without anything that a terminal would obey: ids and texts come from strangers."""
     return "".join(

@@ -163,6 +163,15 @@ def test_a_good_file_is_shown_as_a_table(tmp_path: Path) -> None:
     assert "3 segments; the file can be used" in result.stdout
 
 
+def test_a_window_longer_than_states_are_kept_is_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / "segments.toml"
+    path.write_text('[[segment]]\nid = "never-bought"\nrule = \'count("purchase", within="365d") == 0\'\n')
+    result = run("check", str(path))
+    assert result.exit_code == 0
+    assert "warning: the window of 'never-bought' (365 days) is longer" in result.stderr
+    assert "SEGMENTS_ANONYMOUS_TTL_DAYS" in result.stderr
+
+
 # settings
 
 

@@ -38,14 +38,15 @@ class Message:
 
 
 class Bench:
-    def __init__(self, file: str = "", reached: int = 0) -> None:
+    def __init__(self, file: str = "", reached: int = 0, doubt: str = "") -> None:
         nothing = parse_plan("")
         self.present = Present(InForce(0, nothing, make_models(encoders(), nothing)))
         self.now = NOW
         proposal = Proposal(parse_plan(file), "my.toml", "one") if file else None
         self.follower = DefinitionsFollower(
-            {}, "t", self.present, self._models, 7 * 86_400.0, proposal, lambda: self.now, reached
-        )
+            {}, "t", self.present, self._models, 7 * 86_400.0, proposal, lambda: self.now, reached,
+            lambda _plan: doubt,
+        )  # fmt: skip
         self.models_fail = False
 
     def _models(self, plan: Plan) -> Any:
@@ -165,3 +166,13 @@ def test_a_partition_of_a_version_that_this_release_cannot_use_is_not_opened(mon
     monkeypatch.setattr(definitions, "read_ledger", lambda _conf, _topic: bench.follower.ledger)
     with pytest.raises(DefinitionsError, match="cannot use version 2"):
         bench.follower.reach(2, lambda: False)
+
+
+def test_what_is_doubtful_about_a_set_is_told_once_when_it_comes_into_force(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(doubt="the window is too long")
+    bench.publish(ONE, 1)
+    bench.publish(TWO, 2)
+    bench.now += 7 * 86_400.0  # the same version again, without what was kept
+    bench.follower.look()
+    told = [record.getMessage() for record in caplog.records if "too long" in record.getMessage()]
+    assert [line.partition(" (")[0] for line in told] == ["version 1", "version 2"]

@@ -9,7 +9,9 @@ import msgspec
 import pytest
 
 from state import layout
+from streams.settings import Settings
 from streams.steps import expiry
+from streams.steps.segments import parse_plan
 from streams.wire.decode import Limits, decode_event
 from tests.golden.test_state_format import golden
 from tests.small_cluster import SmallCluster
@@ -180,3 +182,33 @@ def test_one_event_that_names_a_user_is_enough_whoever_folds_it(order: tuple[boo
         state = partition.state()
         assert state is not None
         assert (state.identified, state.count) == (not all(order), 4)
+
+
+def test_rules_that_look_back_longer_than_states_are_kept_are_named_with_their_windows() -> None:
+    plan = parse_plan(
+        LASTING
+        + """
+[[segment]]
+id = "waited"
+rule = 'absent("purchase", after="click", wait="1d", within="100d")'
+[[segment]]
+id = "short"
+rule = 'count("view", within="90d") >= 1'
+"""
+    )
+    never = float("inf")
+    assert expiry.too_long(plan, never, never) == expiry.too_long(parse_plan(""), DAY, DAY) == ""
+    assert expiry.too_long(plan, never, 3_650 * DAY) == ""
+    assert expiry.too_long(plan, never, 90 * DAY) == (
+        "the window of 'seen' (3650 days), 'keen' (3650 days), 'waited' (100 days) is longer than a state is kept: an "
+        "anonymous id is forgotten after 90 days without an event (SEGMENTS_ANONYMOUS_TTL_DAYS), and whoever comes "
+        "back counts as new, so that a count may be too low and a membership untrue"
+    )
+    both = expiry.too_long(plan, 400 * DAY, 90 * DAY)
+    assert "a known user is forgotten after 400 days without an event (SEGMENTS_STATE_TTL_DAYS), an anon" in both
+
+
+def test_with_the_event_clock_nothing_expires_and_nothing_is_too_long() -> None:
+    assert Settings(state_ttl_days=30.0).ttls == (30 * DAY, 90 * DAY)
+    assert Settings(anonymous_ttl_days=0.0).ttls == (float("inf"), float("inf"))
+    assert Settings(state_ttl_days=30.0, clock="event").ttls == (float("inf"), float("inf"))
