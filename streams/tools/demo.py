@@ -36,7 +36,8 @@ from streams.wire.topics import Topics
 _PARTITIONS = 2
 _FAVOURITE_PORT = 6066
 _READY_SECONDS = 180.0
-_DRAIN_SECONDS = 60.0
+#: without anything becoming less for so long, the worker will not catch up; a busy machine only takes longer
+_STALLED_SECONDS = 60.0
 _LAG_INTERVAL = 0.5  # seconds
 _STATUS_EVERY = 0.5  # seconds
 _TICK = 0.1  # seconds
@@ -59,7 +60,8 @@ class Demo:
 def run_demo(demo: Demo, console: Console) -> None:
     """Run it and show it; Ctrl-C and SIGTERM end it early and in order.
 
-    Raises BrokerError when Kafka cannot start, CommandError with the tail of the log when the worker dies.
+    Raises BrokerError when Kafka cannot start, CommandError with the tail of the log when the worker dies, or when it
+    does not catch up.
     """
     with ExitStack() as stack:
         stack.enter_context(sigterm_interrupts())
@@ -109,10 +111,18 @@ def _run(demo: Demo, console: Console, directory: Path, stack: ExitStack) -> Non
     stack.callback(play.close)
     with screen_for(console) as screen:
         summary = play.run(screen)
+    conclude(summary, console)
+
+
+def conclude(summary: Summary, console: Console) -> None:
+    """Show how it went. Raises CommandError when the worker did not catch up."""
     console.print()
     console.print(summary_view(summary))
     if summary.drained is None:
-        console.print(Text("the worker did not catch up in time", style="bold yellow"))
+        raise CommandError(
+            f"the worker did not catch up: {summary.left}, and that became no less for {_STALLED_SECONDS:g} s; its log "
+            "(worker.log, in the directory that --keep leaves) says what it does"
+        )
 
 
 def _wait_until_ready(client: WorkerClient, worker: WorkerProcess) -> None:
@@ -247,14 +257,16 @@ class _Play:
         self._looks.append(Look(when, agreement(now, truth), agreement(now, changing)))
 
     def _drain(self, screen: Screen, start: float) -> float | None:
-        """Wait until all that was sent is processed; seconds that took, or None after the deadline."""
+        """Wait until all that was sent is processed; seconds that took, or None when it gets no further."""
         began = time.monotonic()
+        remains = Remains(0.0)
         ends = ends_of(self._conf, self._topics.events)
         self._moment.phase = "the town sleeps; waiting for lag 0 and an empty encode queue"
         quiet_since: float | None = None
-        while (waited := time.monotonic() - began) < _DRAIN_SECONDS:
+        while not remains.stalled(waited := time.monotonic() - began):
             self._moment.elapsed = time.time() - start
             self._tick(screen)
+            remains.note(self._moment.status, ends, waited)
             if not caught_up(self._moment.status, ends):
                 quiet_since = None
             elif quiet_since is None:
@@ -274,6 +286,28 @@ def caught_up(status: WorkerStatus | None, ends: Mapping[int, int]) -> bool:
         return False
     positions = {partition.partition: partition.position for partition in status.partitions}
     return all(positions.get(number, 0) >= end for number, end in ends.items())
+
+
+class Remains:
+    """Whether what is left to do becomes less. Pure: times are passed in, in seconds."""
+
+    def __init__(self, now: float) -> None:
+        self._least: int | None = None
+        self._at = now
+
+    def note(self, status: WorkerStatus | None, ends: Mapping[int, int], now: float) -> None:
+        """Another look."""
+        if status is None or status.lag_records is None:
+            return
+        positions = {partition.partition: partition.position for partition in status.partitions}
+        unread = sum(max(0, end - positions.get(number, 0)) for number, end in ends.items())
+        left = unread + status.lag_records + status.encode_queue_depth
+        if self._least is None or left < self._least:
+            self._least, self._at = left, now
+
+    def stalled(self, now: float) -> bool:
+        """It was never less than a while ago."""
+        return now - self._at >= _STALLED_SECONDS
 
 
 def _free_port(favourite: int) -> int:

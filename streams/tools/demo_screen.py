@@ -157,6 +157,13 @@ class Summary:
     drained: float | None
     looks: list[Look]
 
+    @property
+    def left(self) -> str:
+        """What was not done at the end, in words."""
+        return (
+            f"{self.status.lag_records or 0:,} records and {self.status.encode_queue_depth:,} users to encode are left"
+        )
+
 
 def summary_view(summary: Summary) -> RenderableType:
     """The summary as two tables and one sentence about the lag."""
@@ -187,8 +194,7 @@ def summary_view(summary: Summary) -> RenderableType:
 
 def _lag(summary: Summary) -> str:
     if summary.drained is None:
-        waiting = summary.status.encode_queue_depth
-        return f"{summary.status.lag_records or 0:,} records and {waiting:,} users to encode: not caught up"
+        return f"not caught up: {summary.left}"
     return f"0 records, {duration(max(summary.drained, 0.0))} after the last one was sent"
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
 from streams.ops.view import PartitionStatus, WorkerStatus
 from streams.tools.agreement import Agreement, agreement, newest, taste_of
-from streams.tools.demo import caught_up
+from streams.tools.demo import Remains, caught_up, conclude
 from streams.tools.demo_screen import Look, Moment, PlainScreen, Summary, summary_view, view
 from streams.tools.replay import ReplayReport
+from streams.tools.terminal import CommandError
 from streams.tools.watch import read_change
 from streams.wire.emit import MembershipNow, UserSegments
 from tests.browser.small_service import SmallService, change
@@ -75,13 +77,14 @@ def test_the_newest_snapshot_of_each_user_stays_and_a_tombstone_removes(log: lis
     assert in_steps == at_once
 
 
-def test_a_worker_has_caught_up_when_positions_lag_and_queue_say_so() -> None:
-    def status(position: int, lag: int = 0, depth: int = 0) -> WorkerStatus:
-        part = PartitionStatus(partition=0, state="running", position=position, lag_records=lag)
-        return WorkerStatus(
-            worker="w", state="running", ready=True, started_at=0.0, partitions=[part], encode_queue_depth=depth
-        )
+def status(position: int, lag: int = 0, depth: int = 0) -> WorkerStatus:
+    part = PartitionStatus(partition=0, state="running", position=position, lag_records=lag)
+    return WorkerStatus(
+        worker="w", state="running", ready=True, started_at=0.0, partitions=[part], encode_queue_depth=depth
+    )
 
+
+def test_a_worker_has_caught_up_when_positions_lag_and_queue_say_so() -> None:
     assert caught_up(status(10), {0: 10})
     assert not caught_up(status(9), {0: 10})
     assert not caught_up(status(10), {0: 10, 1: 1})
@@ -131,7 +134,7 @@ def test_the_summary_says_all_that_was_promised() -> None:
         "12,345,678",
         "not-json 14",
         "48,123 read by a subscriber",
-        "99,290 records and 231 users to encode: not caught up",
+        "not caught up: 99,290 records and 231 users to encode are left",
         "p50 12 ms, p99 81 ms",
         "33% (100/300)",
         "90% (90/100)",
@@ -139,3 +142,24 @@ def test_the_summary_says_all_that_was_promised() -> None:
         "91% right",
     ):
         assert part in text
+
+
+def test_a_demo_whose_worker_has_not_caught_up_says_so_and_fails() -> None:
+    def summary(drained: float | None) -> Summary:
+        return Summary(ReplayReport(980, 20, 10.0, {}), SmallService().status(), 3, 48_123, drained, [])
+
+    console = Console(width=100, file=io.StringIO())
+    conclude(summary(4.0), console)
+    with pytest.raises(CommandError, match="did not catch up: 99,290 records and 231 users to encode are left"):
+        conclude(summary(None), console)
+
+
+def test_a_demo_waits_for_its_worker_as_long_as_there_is_less_to_do() -> None:
+    remains = Remains(0.0)
+    for look in range(1_000):  # a busy machine: a record in 50 s
+        assert not remains.stalled(50.0 * look)
+        remains.note(status(look, depth=7), {0: 1_000}, 50.0 * look)
+    remains.note(None, {0: 1_000}, 50_000.0)
+    remains.note(status(999, depth=8), {0: 1_000}, 50_000.0)
+    assert not remains.stalled(50_009.0)
+    assert remains.stalled(50_010.0)
