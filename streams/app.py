@@ -27,6 +27,7 @@ from streams.kafka.clock import Told
 from streams.kafka.definitions import DefinitionsFollower, Present, Proposal
 from streams.kafka.directory import take_over
 from streams.kafka.errors import FencedError
+from streams.kafka.followed import FollowedTopics
 from streams.kafka.heads import HeadsFollower
 from streams.kafka.installation import Identity, warn_of_unsafe_topics, watch
 from streams.kafka.lane import EncodeLane
@@ -190,12 +191,13 @@ class Worker:
         )
         self.service = Service(
             settings.worker_name, self._present, self._partitions, self.host, self.lane, self.metrics,
-            self._follower, self._standby, self._outage,
+            self._follower, self._definitions, self._standby, self._outage,
         )  # fmt: skip
         self._watchdog = Watchdog(settings.stuck_seconds)
         self._lag = LagMonitor(conf, settings.installation, self.metrics, beacon=(self.topics.events, 0))
         self.web = WebServer(build_web(self.service, self.metrics))
         self._workers = Workers(conf, self.topics.workers, self.service.directory, self.service.report, self._skew)
+        self._followed = self._follow_topics()
         self._stop = asyncio.Event()
         self._hangs = False
 
@@ -233,6 +235,14 @@ class Worker:
             topic: each._replace(until=each.until + self._skew.difference) if each else None
             for topic, each in told.items()
         }
+
+    def _follow_topics(self) -> FollowedTopics:
+        followed = FollowedTopics(self._identity.ids_of)
+        followed.add(self.topics.definitions, self._definitions.without_topic, self._definitions.note_topic)
+        make = "`segments topics` makes it"
+        followed.add(self.topics.workers, lambda: f"lookups and sizes are those of each worker alone; {make}")
+        followed.add(self.topics.heads, lambda: f"workers do not hear what others learn; {make}")
+        return followed
 
     def _make_replicas(self, conf: dict[str, str | int | float | bool]) -> Replicas | None:
         if self._standby is None:
@@ -327,6 +337,8 @@ class Worker:
         self._identity.judge([each.writer.losses for each in list(self.host.partitions.values())])
         lags = self._lag.observe(self.service.positions(), time.time())
         self._outage.note(self._lag.answered, time.time())
+        if self._lag.answered:
+            self._followed.look(time.time())
         return lags
 
     def _stuck(self, what: str) -> None:

@@ -18,7 +18,7 @@ from state.user import UserState
 from state.windows import SCALES, TallySpec, total_at
 from streams.kafka.agents import Host
 from streams.kafka.definitions import Present
-from streams.kafka.heads import HeadsFollower
+from streams.kafka.follower import TopicFollower
 from streams.kafka.lane import EncodeLane, PartitionGoneError
 from streams.kafka.partition import Partition, State
 from streams.kafka.standby import Standby
@@ -79,7 +79,8 @@ class Service:
         host: Host,
         lane: EncodeLane,
         metrics: Metrics,
-        heads: HeadsFollower,
+        heads: TopicFollower,
+        definitions: TopicFollower,
         standby: Standby | None = None,
         outage: Outage | None = None,
         directory: Directory | None = None,
@@ -90,7 +91,7 @@ class Service:
         self._host = host
         self._lane = lane
         self._metrics = metrics
-        self._heads = heads
+        self._heads, self._definitions = heads, definitions
         self._standby = standby
         self._started_at = time.time()
         self._recent: deque[dict[str, Any]] = deque(maxlen=RECENT_CHANGES)
@@ -197,7 +198,7 @@ class Service:
             kafka_silent_since=self._outage.since,
             started_at=self._started_at,
             definitions=self._present.now.version,
-            definitions_note=self._present.problem or self._present.note,
+            definitions_note=self._present.trouble or self._present.note,
             partitions=partitions,
             events_total=events,
             events_per_second=self._rates[0],
@@ -236,7 +237,7 @@ class Service:
             raise NotHereError(f"partition {number}, which has this user, is being restored or moves") from None
 
     def live(self) -> bool:
-        if self.failure or not self._heads.alive:
+        if self.failure or not (self._heads.alive and self._definitions.alive):
             return False
         return all(each.busy_seconds < STUCK_AFTER for each in self._host.partitions.values())
 
@@ -252,8 +253,8 @@ class Service:
         if since and time.time() - since > SILENT_AFTER:
             return False, f"Kafka does not answer since {moment(since)} UTC"
         partitions = self._host.partitions.values()
-        if self._present.problem:
-            return False, self._present.problem
+        if trouble := self._present.trouble:
+            return False, trouble
         if not partitions:
             return False, "no partition is assigned"
         if restoring := [each.number for each in partitions if each.state is State.RESTORING]:

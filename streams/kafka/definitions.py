@@ -41,6 +41,8 @@ _READING: Final[Mapping[str, ConfValue]] = {
     "auto.offset.reset": "earliest",
 }
 _TIMEOUT = 20.0
+#: the same where nobody may be held up for long
+_GLANCE = 2.0
 _PAUSE = 0.02
 #: seconds until a version that could not be used is tried again: it may have been the models that failed
 _AGAIN = 60.0
@@ -159,9 +161,16 @@ class Present:
         self.now = now
         self.problem = ""
         """Why the worker is not ready: nothing is in force, or this release cannot use the newest version."""
+        self.topic_problem = ""
+        """As well why it is not ready: the topic went away or was made anew."""
         self.note = ""
         """What is worth telling: the worker's file is not what is in force."""
         self._lock = threading.Lock()
+
+    @property
+    def trouble(self) -> str:
+        """Why the worker is not ready; nothing when it is."""
+        return self.topic_problem or self.problem
 
     def take_heads(self, heads: Mapping[str, PublishedHead]) -> None:
         with self._lock:
@@ -217,6 +226,7 @@ class DefinitionsFollower(TopicFollower):
             return
         kept, self._again_at = self.ledger.kept(now, self._keep)
         if newest.number != self._seen:
+            self._present.topic_problem = ""  # the topic goes on where it was
             log.info("%s of the segment definitions%s", newest, f": {newest.comment}" if newest.comment else "")
             self._present.note = self._file.differing(newest) if self._file is not None else ""
             if self._present.note:
@@ -250,6 +260,23 @@ class DefinitionsFollower(TopicFollower):
             with contextlib.suppress(Exception):  # it is told of the newest why that cannot be used
                 self._go_by(version, kept)
                 return
+
+    def without_topic(self) -> str:
+        """What it means when the topic is not what it was, and what to do."""
+        version = self._present.now.version
+        return (
+            f"this worker goes on by version {version} of the segment definitions, but none that starts can: make the "
+            f"topic with `segments topics` if need be, and apply definitions until version {version + 1} is reached"
+        )
+
+    def note_topic(self, problem: str) -> None:
+        """The topic is not what it was, or is there again. Asks Kafka: call it from a thread."""
+        self._present.topic_problem = problem
+        with contextlib.suppress(DefinitionsError):
+            # made anew and filled again already: what comes next may come in weeks
+            newest = read_ledger(self._conf, self._topic, _GLANCE).newest if problem else None
+            if newest is not None and newest.number >= self._present.now.version:
+                self._present.topic_problem = ""
 
     def begin(self, stopping: Callable[[], bool]) -> None:
         """Wait until definitions are in force. Where none ever were, the worker's file becomes the first version.

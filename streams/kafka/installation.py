@@ -48,25 +48,30 @@ class MissingTopicError(AdminError):
 def describe(conf: Connection, topics: Topics, timeout: float = 10.0) -> Present:
     """Ask the brokers. Raises AdminError when a topic is missing or they do not answer."""
     admin = conf if isinstance(conf, AdminClient) else AdminClient(dict(conf), logger=CLIENTS)
-    names = list(topics.by_partition)
-    counts: dict[str, int] = {}
-    ids: dict[str, str] = {}
-    missing: list[str] = []
+    found = _described(admin, list(topics.by_partition), timeout)
+    if missing := [name for name, each in found.items() if each is None]:
+        raise MissingTopicError(f"no such topic: {', '.join(missing)} (create all with `segments topics`)")
+    there = {name: each for name, each in found.items() if each is not None}
+    return Present(
+        topics, {name: count for name, (count, _) in there.items()}, {name: id_ for name, (_, id_) in there.items()}
+    )
+
+
+def _described(admin: AdminClient, names: list[str], timeout: float) -> dict[str, tuple[int, str] | None]:
+    """Partitions and id of each topic; None: it is not there. Raises AdminError."""
+    described: dict[str, tuple[int, str] | None] = {}
     for name, future in admin.describe_topics(TopicCollection(names), request_timeout=timeout).items():
         try:
             found = future.result(timeout)
         except (KafkaException, TimeoutError) as error:
             reason = error.args[0] if error.args else error
             if isinstance(reason, KafkaError) and reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                missing.append(name)
+                described[name] = None
                 continue
             raise AdminError(f"the cluster does not describe the topic {name}: {reason}") from error
-        counts[name] = len(found.partitions)
         identity = str(found.topic_id)
-        ids[name] = "" if identity == _NO_ID else identity
-    if missing:
-        raise MissingTopicError(f"no such topic: {', '.join(missing)} (create all with `segments topics`)")
-    return Present(topics, counts, ids)
+        described[name] = len(found.partitions), "" if identity == _NO_ID else identity
+    return described
 
 
 def members(conf: Connection, group: str, topic: str = "", timeout: float = 10.0) -> list[str]:
@@ -207,6 +212,15 @@ class Identity:
             "short for the time that no worker ran, or the workers are too slow)", topic, partition, count,
         )  # fmt: skip
         self._on_lost(topic, count)
+
+    def ids_of(self, names: list[str]) -> dict[str, str | None]:
+        """Kafka's ids of topics, None of one that is not there; nothing when the brokers do not say."""
+        try:
+            found = _described(self._admin, names, 5.0)
+        except AdminError as error:
+            log.debug("the topics were not looked at: %s", error)
+            return {}
+        return {name: None if each is None else each[1] for name, each in found.items()}
 
     def changed(self) -> str | None:
         """What is no longer as it was at the start, in a sentence; None also when the brokers do not say."""

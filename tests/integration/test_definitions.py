@@ -7,12 +7,13 @@ from collections import Counter
 from pathlib import Path
 
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 from typer.testing import CliRunner
 
 from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
 from streams.kafka.definitions import not_kept, read_ledger
-from streams.steps.segments import load_plan
+from streams.steps.segments import load_plan, parse_plan
 from streams.tools.applying import apply_definitions
 from streams.tools.cli import app
 from streams.wire.events import Event
@@ -128,3 +129,31 @@ def test_commands_put_a_file_in_force_list_the_versions_and_mend_the_topic_of_an
     assert run("apply", str(tmp_path / "nothing.toml"), "--empty", "--author", "\udcff") == (
         "version 3: removed: not-bought, viewers\n"
     )
+
+
+def test_topics_that_are_deleted_while_a_worker_runs_are_told_once_and_the_worker_goes_on(
+    broker: EmbeddedBroker, topics: Topics, start_with_rules: Start
+) -> None:
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    worker = start_with_rules()
+    worker.wait_ready()
+    for future in admin.delete_topics([topics.definitions, topics.workers]).values():
+        future.result(30.0)
+    gone = worker.wait(lambda status: not status["ready"], 60.0, "not ready")
+    assert gone["definitions_note"].startswith(f"the topic {topics.definitions} is not there any more, since ")
+    now = time.time()
+    send_events(broker, topics, *(Event("ada", "click", now, f"c{number}") for number in range(3)))
+    worker.wait(lambda status: status["changes_total"] == 1, 30.0, "through the events")
+
+    def told(words: str) -> int:
+        return worker.log_path.read_text().count(words)
+
+    wait_for(lambda: told(f"the topic {topics.workers} is not there any more") == 1, 30.0, "the other one is told")
+    assert told(f"the topic {topics.definitions} is not there any more") == 1
+    specs = [spec for spec in topics.specs(2) if spec.name in (topics.definitions, topics.workers)]
+    create_topics({"bootstrap.servers": broker.bootstrap}, specs, 1)
+    wait_for(lambda: told("was made anew while this worker ran") == 2, 60.0, "both topics are made anew")
+    conf = {"bootstrap.servers": broker.bootstrap}
+    for number, rules in enumerate((VIEWERS, NOT_BOUGHT), 1):
+        assert apply_definitions(conf, topics.definitions, parse_plan(rules), "ada", "").startswith(f"version {number}")
+    worker.wait(lambda status: status["ready"] and status["definitions"] == 2, 60.0, "at the version above its own")

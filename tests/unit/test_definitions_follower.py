@@ -176,3 +176,21 @@ def test_what_is_doubtful_about_a_set_is_told_once_when_it_comes_into_force(capl
     bench.follower.look()
     told = [record.getMessage() for record in caplog.records if "too long" in record.getMessage()]
     assert [line.partition(" (")[0] for line in told] == ["version 1", "version 2"]
+
+
+def test_a_topic_that_was_made_anew_is_all_right_again_with_the_next_version_that_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    bench.publish(ONE, 1)
+    monkeypatch.setattr(definitions, "read_ledger", lambda *_: Ledger())
+    bench.follower.note_topic(f"the topic was made anew: {bench.follower.without_topic()}")
+    assert bench.present.trouble.endswith("apply definitions until version 2 is reached")
+    bench.publish(TWO, 1)
+    assert "made anew" in bench.present.trouble
+    assert bench.present.now.version == 1
+    bench.publish(TWO, 2)
+    assert (bench.present.trouble, bench.present.now.version) == ("", 2)
+    monkeypatch.setattr(definitions, "read_ledger", lambda *_: bench.follower.ledger)  # all there before it was noticed
+    bench.follower.note_topic("the topic was made anew")
+    assert bench.present.trouble == ""
