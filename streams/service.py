@@ -325,7 +325,7 @@ def describe(writer: PartitionWriter, plan: Plan, user_id: str, history: list[di
         key.lstrip("$"): round(value_at(slow, since, now, SLOW), 2) for key, (since, _, slow) in state.decayed.items()
     }
     windows = {
-        window_name(spec): window_value(state, spec)
+        window_name(spec, spec.key in plan.asked): window_value(state, spec)
         for spec in plan.tallies.specs.values()
         if spec.key in state.tallies or spec.key in state.unknown
     }
@@ -361,10 +361,10 @@ def window_value(state: UserState, spec: TallySpec) -> float | str:
     return f"at least {value:g}, not known yet before {moment(state.unknown[spec.key])} UTC"
 
 
-def window_name(spec: TallySpec) -> str:
-    """``purchase amount within 30 d``, for people."""
-    category = f" in {spec.category}" if spec.category else ""
-    return f"{spec.kind} {spec.measure}{category} within {span(spec.window)}"
+def window_name(spec: TallySpec, asked: bool) -> str:
+    """``purchase amount within 30 d``, for people; marked where no rule asks for it any more."""
+    category, kept = f" in {spec.category}" if spec.category else "", "" if asked else " (in no rule now)"
+    return f"{spec.kind} {spec.measure}{category} within {span(spec.window)}{kept}"
 
 
 def why_now(plan: Plan, state: UserState, segment_id: str) -> dict[str, Any]:

@@ -12,10 +12,13 @@ from streams.kafka.agents import Host
 from streams.kafka.definitions import Present
 from streams.kafka.follower import TopicFollower
 from streams.kafka.lane import EncodeLane
+from streams.kafka.writer import PartitionWriter
 from streams.ops import health
 from streams.ops.metrics import Metrics
-from streams.service import Service
+from streams.service import Service, describe
+from streams.steps.segments import parse_plan
 from tests.small_partition import SmallPartition
+from tests.unit.membership_cases import view
 
 
 class Bench:
@@ -50,3 +53,15 @@ def test_a_worker_whose_topic_of_definitions_went_away_is_not_ready_and_says_why
     bench.present.problem = "something else"
     bench.present.topic_problem = ""
     assert health.readyz(bench.service).reason == "something else"
+
+
+def test_what_is_still_counted_though_no_rule_asks_for_it_is_marked() -> None:
+    views, more = (f'[[segment]]\nid = "s"\nrule = \'count("view", within="{days}d") >= 9\'\n' for days in (1, 2))
+    partition = SmallPartition(views + more.replace('"s"', '"t"'))
+    partition.events(view(0))
+    writer = SimpleNamespace(
+        place=partition.place, state_of=partition.state, waiting_of=lambda _user: 0, timer_clock=lambda: 0.0
+    )
+    found = describe(cast(PartitionWriter, writer), parse_plan(views, kept=parse_plan(more).asks), "u", [])
+    assert found is not None
+    assert found.windows == {"view count within 1 d": 1, "view count within 2 d (in no rule now)": 1}
