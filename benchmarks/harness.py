@@ -158,17 +158,30 @@ def progress(workers: Sequence[ChildWorker], count: int, deadline: float, beside
     return looks
 
 
-def between(looks: Sequence[Look], before: int = 0, low: float = 0.1, high: float = 0.95) -> tuple[Look, Look]:
+def between(
+    looks: Sequence[Look], before: int = 0, low: float = 0.1, high: float = 0.95, least: int = 3
+) -> tuple[Look, Look]:
     """The first look at ``low`` of the events or more, and the last one at ``high`` or less; ``before``: not of them.
 
     Neither the start (imports, cold caches) nor the end (a partition that is through before the other) is in between.
-    Raises BenchmarkError when too little lies between them to be trusted.
+    Raises BenchmarkError when there are fewer than ``least`` looks from the one to the other: too few to be trusted.
     """
-    total = looks[-1].events - before
+    total = looks[-1].events - before if looks else 0
     inner = [look for look in looks if low * total <= look.events - before <= high * total]
-    if len(inner) < 3:
+    if len(inner) < least:
         raise BenchmarkError("too few commits to measure: give more events")
     return inner[0], inner[-1]
+
+
+def rates(first: Look, last: Look) -> dict[str, float]:
+    """What was done between two looks, a second and an event."""
+    counted = last.events - first.events
+    return {
+        "events_per_second": counted / (last.time - first.time),
+        "seconds": round(last.time - first.time, 2),
+        "events": counted,
+        "cpu_microseconds_per_event": 1e6 * (last.cpu - first.cpu) / counted,
+    }
 
 
 def contestant(name: str, command: list[str], timeout: float, **options: Any) -> dict[str, Any]:

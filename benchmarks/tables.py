@@ -23,33 +23,58 @@ Report = dict[str, Any]
 Rows = Iterable[tuple[str, ...]]
 
 
+#: contestants whose name is not what the table is to say
+_CONTESTANTS: Final = {
+    "ours": "**live-segments**",
+    "ours-at-least-once": "live-segments",
+    "stock-faust": "stock Faust's bare agent, raw bytes, does nothing",
+}
+#: ratios of a load, in words
+_TIMES: Final = {
+    "ratio_to_fastest_python_peer": "the fastest Python peer",
+    "ratio_to_kafka_streams": "Kafka Streams",
+    "ratio_to_flink_heap": "Flink on its heap",
+    "ratio_to_flink_rocksdb": "Flink with RocksDB",
+}
+
+
 def throughput(report: Report) -> Iterator[str]:
-    """Rates of all contestants, and what they come to."""
+    """Rates of all contestants on all loads, and what they come to."""
+    loads: dict[str, Report] = report["loads"]
+    first = next(iter(loads.values()))  # the others have the same contestants, but for those that it alone has
+    contestants = {name: found for name, found in first.items() if isinstance(found, dict)}
 
-    def row(name: str, found: Report, guarantee: str) -> tuple[str, ...]:
-        rate = f"{found['events_per_second']:,} ({found['minimum']:,} to {found['maximum']:,})"
+    def cell(found: Report | None) -> str:
+        if found is None:
+            return ""
         cpu = found["cpu_microseconds_per_event"]
-        return name, guarantee, rate, "" if cpu is None else f"{cpu:.1f}"
+        rate = f"{found['events_per_second']:,} ({found['minimum']:,} to {found['maximum']:,})"
+        return rate if cpu is None else f"{rate}; {cpu:.1f} µs"
 
-    rows = [
-        row("**live-segments**", report["exactly_once"], "exactly once"),
-        row("live-segments", report["at_least_once"], "at least once"),
-    ]
-    for name, found in report.get("peers", {}).items():
+    rows = []
+    for name, found in contestants.items():
         versions = ", ".join(f"{package} {version}" for package, version in found["packages"].items())
-        rows.append(row(f"{name} ({versions})", found, found["guarantee"]))
-    rows.append(row("stock Faust's bare agent, raw bytes, does nothing", report["stock_faust_bare_agent"], "none"))
-    yield from table(("", "guarantee", "events a second: median (least to most)", "CPU, µs an event"), rows)
+        shown = _CONTESTANTS.get(name, f"{name} ({versions})")
+        rows.append((shown, found["guarantee"], *(cell(load.get(name)) for load in loads.values())))
+    yield "Events a second: median (least to most); processor time of an event:"
     yield ""
-    told = [f"Exactly-once costs {100 * report['exactly_once_cost']:.0f} %"]
-    if "peers" in report:
-        told.append(f"{report['ratio_to_fastest_peer']:g} times the fastest peer")
-        told.append(f"{report['ratio_to_faust_table']:g} times Faust with its table")
-    rounds = len(report["exactly_once"]["rounds"])
-    load = f"{report['events']:,} events of {report['users']:,} {report['spread']} users"
+    yield from table(("", "guarantee", *(_load(load) for load in loads.values())), rows)
+    yield ""
     yield "![Events a second](throughput.svg)"
     yield ""
-    yield f"{'; '.join(told)}. {load}, {report['partitions']} partitions, rounds: {rounds}. {where(report)}"
+    for load in loads.values():
+        told = [f"{load[ratio]:g} times {whom}" for ratio, whom in _TIMES.items() if ratio in load]
+        if "exactly_once_cost" in load:
+            told.append(f"exactly-once costs {100 * load['exactly_once_cost']:.0f} %")
+        if told:
+            yield f"* {_load(load)}, {load['events']:,} events: {'; '.join(told)}."
+    yield ""
+    rounds = max(len(found["rounds"]) for found in contestants.values())
+    yield f"{report['partitions']} partitions, rounds: {rounds}. {where(report)}"
+
+
+def _load(load: Report) -> str:
+    return f"{load['users']:,} users, {load['spread']}"
 
 
 def hotpath(report: Report) -> Iterator[str]:

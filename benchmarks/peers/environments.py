@@ -27,8 +27,8 @@ class Peer:
     module: str
     packages: tuple[str, ...]
     guarantee: str
-    share: float
-    """Part of the events that it is given: a slow one needs fewer for the same time."""
+    events: int
+    """The most that it is given: a slow one needs fewer for the same time."""
     extra: tuple[str, ...] = ()
 
 
@@ -38,14 +38,14 @@ PEERS = (
         "benchmarks.peers.bytewax_flow",
         ("bytewax[kafka]==0.21.1",),
         "at least once (its strongest with Kafka as sink); state in memory, snapshots to local SQLite every 5 s",
-        0.8,
+        2_000_000,
     ),
     Peer(
         "quixstreams",
         "benchmarks.peers.quix",
         ("quixstreams==3.28.1",),
         "exactly-once: Kafka transactions every 5 s; RocksDB and changelog",
-        0.2,
+        500_000,
         ("exactly-once",),
     ),
     Peer(
@@ -53,7 +53,7 @@ PEERS = (
         "benchmarks.peers.faust_table",
         (),  # stock Faust is in our own environment
         "exactly_once: Kafka transactions; rocksdict table and changelog",
-        0.008,
+        20_000,
         ("exactly_once", "2"),
     ),
 )
