@@ -53,13 +53,14 @@ sanitize: venv ## the compiled module's tests under the address and undefined-be
 	cd $(SANITIZED) && PYTHONPATH=. PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 		LD_PRELOAD="$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so)" \
 		$(CURDIR)/.venv/bin/python -m pytest -q --durations=0 --durations-min=10 -p no:cacheprovider \
-		tests/properties/test_{seen,native,native_read,cache,layout,fetched}.py
+		tests/properties/test_{seen,native,native_read,native_forms,cache,layout,fetched}.py
 
 bench: venv ## all benchmarks (about two hours) and the tables of docs/performance.md
 	@mkdir -p $(BENCH_OUT)
 	.venv/bin/python -m benchmarks.throughput --peers --jvm --json $(BENCH_OUT)/throughput.json --plot docs/throughput.svg
 	.venv/bin/python -m benchmarks.latency --comments --json $(BENCH_OUT)/latency.json --plot docs/latency.svg
 	.venv/bin/python -m benchmarks.encode --json $(BENCH_OUT)/encode.json
+	.venv/bin/python -m benchmarks.forms --json $(BENCH_OUT)/forms.json
 	.venv/bin/python -m benchmarks.hotpath --batch 100000 --json $(BENCH_OUT)/hotpath.json
 	.venv/bin/python -m benchmarks.scale --json $(BENCH_OUT)/scale.json
 	.venv/bin/python -m benchmarks.memory --json $(BENCH_OUT)/memory.json --plot docs/memory.svg

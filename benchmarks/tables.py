@@ -77,6 +77,32 @@ def _load(load: Report) -> str:
     return f"{load['users']:,} users, {load['spread']}"
 
 
+def forms(report: Report) -> Iterator[str]:
+    """Rates by the form of the records."""
+    names = {
+        "plain": "our own form",
+        "nested": "the same with nested fields",
+        "iso": "the same with ISO times",
+        "segment": "calls of the Segment Spec",
+    }
+    rows = [
+        (
+            names[form],
+            f"{found['bytes_per_record']:,}",
+            f"{found['events_per_second']:,} ({found['minimum']:,} to {found['maximum']:,})",
+            f"{found['ratio_to_plain']:.2f}",
+            f"{found['cpu_microseconds_per_event']:.1f}",
+        )
+        for form, found in report["forms"].items()
+    ]
+    head = ("records", "bytes each", "events a second: median (least to most)", "to the first", "CPU, µs an event")
+    yield from table(head, rows)
+    yield ""
+    rounds = len(report["forms"]["plain"]["rounds"])
+    load = f"{report['events']:,} events of {report['users']:,} {report['spread']} users"
+    yield f"{load}, {report['partitions']} partitions, rounds: {rounds}. {where(report)}"
+
+
 def hotpath(report: Report) -> Iterator[str]:
     """Microseconds of a turn an event."""
     phases, compiled = report["microseconds_per_event"], report["of_the_fold"] or {}
@@ -202,6 +228,7 @@ def memory(report: Report) -> Iterator[str]:
 #: table → file in benchmarks/out, and what writes it
 TABLES: Final[dict[str, tuple[str, Callable[[Report], Iterator[str]]]]] = {
     "throughput": ("throughput.json", throughput),
+    "forms": ("forms.json", forms),
     "hotpath": ("hotpath.json", hotpath),
     "latency": ("latency.json", latency),
     "encode": ("encode.json", encode),

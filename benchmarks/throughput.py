@@ -76,6 +76,8 @@ class Track:
     topic: str
     partitions: int
     directory: Path
+    prefix: str = PREFIX
+    """Of our own topics, that one included."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def stock_faust(track: Track, name: str, count: int) -> Report:
 
 def ours(track: Track, name: str, count: int, **settings: str) -> Report:
     """Events a second that one worker counts and commits, between two commits well inside the load."""
-    topics = Topics(name, PREFIX)
+    topics = Topics(name, track.prefix)
     create_topics({"bootstrap.servers": track.bootstrap}, topics.specs(track.partitions), 1)
     given = worker_settings(track.bootstrap, topics, track.directory / name, JOB, clock="event", **settings)
     with child_worker(free_port(), track.directory / f"{name}.log", **given) as worker:

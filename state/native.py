@@ -59,6 +59,25 @@ class Expected:
     absences: frozenset[Absence]
 
 
+@dataclass(frozen=True)
+class Calls:
+    """Calls of the Segment Spec that the compiled part reads itself, if they become events of the plain kinds.
+
+    Each path leads from the call's properties to a value: keys, and 0 for the first of a list.
+    """
+
+    fields: tuple[str, ...]
+    """Of a call, as they are written: all whose types are checked."""
+    kinds: Mapping[str, str]
+    """Type of a call → kind."""
+    tracks: Mapping[str, str]
+    """Name of a track event, in lower case → kind."""
+    items: tuple[tuple[str | int, ...], ...]
+    categories: tuple[tuple[str | int, ...], ...]
+    amounts: tuple[tuple[str | int, ...], ...]
+    dwells: tuple[tuple[str | int, ...], ...]
+
+
 class Items(Protocol[T_co]):
     """The events of one user in a turn, in order of arrival; each is made when it is asked for."""
 
@@ -159,15 +178,15 @@ class QuietFold:
         records: Sequence[Any],
         decode: Callable[[bytes], Any],
         slow: Callable[[Any], T | None],
-        bounds: tuple[int, float, float, float, float],
+        bounds: tuple[int, int, float, float, float, float],
     ) -> tuple[dict[str, Items[T]], float]:
         """Each user's events in order, as (event, id hash, record, arrival in seconds), and the latest event time.
 
         Only what ``slow`` is asked about becomes such a tuple at once, in its turn: what is unusual (does not decode,
         is out of bounds, has a text, is of another kind, is written in an uncommon way). It gives the tuple, or None
         for a record that it refused; the times of its events are left to it. The other events are made by ``decode``
-        when somebody asks for them. ``bounds``: most bytes of a record, least event time, most seconds that it may be
-        ahead of its arrival, most amount, most dwell.
+        when somebody asks for them. ``bounds``: most bytes of a record, most bytes of a name, least event time, most
+        seconds that it may be ahead of its arrival, most amount, most dwell.
         """
         if len(self._buckets) > _MOST_CATEGORIES:
             self._buckets.clear()
@@ -177,8 +196,9 @@ class QuietFold:
         return found
 
 
-def quiet_fold(event: type) -> QuietFold | None:
-    """``event``: the struct that events are decoded into. None where nothing is compiled, or that is switched off.
+def quiet_fold(event: type, calls: Calls) -> QuietFold | None:
+    """``event``: the struct that events are decoded into; ``calls``: the other form of them. None where nothing is
+    compiled, or that is switched off.
 
     Raises CompiledError where the compiled module is there but cannot be used: to go on at a tenth of the speed without
     a word would be worse.
@@ -193,6 +213,15 @@ def quiet_fold(event: type) -> QuietFold | None:
         )
         kinds = tuple(sorted(PLAIN_KINDS))
         COMPILED.bind(event, UserState, Tally, Membership, SPEND, DWELL, kinds, digest, seeded, hash(_PROBE) % 2**64)
+        COMPILED.bind_forms(
+            calls.fields,
+            dict(calls.kinds),
+            dict(calls.tracks),
+            calls.items,
+            calls.categories,
+            calls.amounts,
+            calls.dwells,
+        )
     except (OSError, TypeError, AttributeError) as error:
         raise CompiledError(f"{UNUSABLE}: {error}") from error
     if COMPILED.digest(_PROBE) != xxhash.xxh3_64_intdigest(_PROBE):

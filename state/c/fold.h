@@ -1,7 +1,7 @@
 /* The compiled part, for state/native.py; docs/adr/0023 says why there is one.
  *
  * The way of an event: a fetch's bytes are cut into records (records.c); each record's JSON becomes an Event
- * (json.c); a turn's events are gathered by user (read.c, names.c) and handed to Python as sequences (items.c);
+ * (json.c, and scan.c, forms.c, iso.c, segment.c for it); a turn's events are gathered by user (read.c, names.c) and handed to Python as sequences (items.c);
  * those of one user are folded while they are quiet (run.c), into what a hand holds of the state (hand.c), by what
  * the definitions say of their kind and category (route.c). Whatever is unusual becomes a Python object and takes
  * Python's way.
@@ -101,10 +101,10 @@ int next_header(const char **at, const char *end, const char **key, int32_t *key
 PyObject *parse_batches(PyObject *module, PyObject *batches);
 PyObject *fitting_records(PyObject *module, PyObject *arguments);
 
-/* json.c: our compact JSON form */
+/* json.c: the events in records, of both forms */
 
 typedef struct {
-    Py_ssize_t most_bytes;
+    Py_ssize_t most_bytes, most_name;
     double from, ahead, most_amount, most_dwell;
 } Bounds;
 
@@ -122,7 +122,7 @@ typedef struct {
 
 int is_utf8(const char *at, const char *end);
 int is_known(const char *name, Py_ssize_t size);
-int read_json(const char *value, Py_ssize_t size, double arrived, const Bounds *bounds, Event *event);
+int read_event(const char *value, Py_ssize_t size, double arrived, const Bounds *bounds, Event *event);
 
 /* names.c: numbers for strings, in order of appearance */
 

@@ -1,5 +1,6 @@
 /* The module: its types and functions, and where the classes of Python have their fields. */
 #include "fold.h"
+#include "forms.h"
 #include "pack.h"
 #include "seen.h"
 #include "users.h"
@@ -68,7 +69,7 @@ static int check_fields(PyTypeObject *event)
         Py_ssize_t size;
         const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(fields, i), &size);
         if (name != NULL && !is_known(name, size))
-            PyErr_Format(PyExc_TypeError, "json.c does not know the field %s", name);
+            PyErr_Format(PyExc_TypeError, "forms.c does not know the field %s", name);
         if (PyErr_Occurred())
             break;
     }
@@ -146,6 +147,9 @@ static PyObject *digest(PyObject *module, PyObject *value)
 static PyMethodDef methods[] = {
     {"bind", bind, METH_VARARGS,
      "bind(Event, UserState, Tally, Membership, spend, dwell, kinds, digest, digest with a seed, seed)"},
+    {"bind_forms", bind_forms, METH_VARARGS,
+     "bind_forms(fields of a call, {type of call: kind}, {track event: kind}, paths to items, to categories, to amounts, "
+     "to dwells): how calls of the Segment Spec are read; after bind."},
     {"digest", digest, METH_O, "digest(bytes): as the ids of events are hashed."},
     {"parse", parse_batches, METH_O,
      "parse([(batch, its records where they were compressed or None, least offset), ...]): (Records, how many batches "
@@ -153,8 +157,8 @@ static PyMethodDef methods[] = {
     {"fitting", fitting_records, METH_VARARGS,
      "fitting(records, bytes): (how many of the first ones have no more bytes than that, their bytes)."},
     {"read", read_records, METH_VARARGS,
-     "read(records, decode, slow, (most bytes, from, ahead, most amount, most dwell), routes, special, buckets, "
-     "bucket_of): (items by user, latest time)"},
+     "read(records, decode, slow, (most bytes, most bytes of a name, from, ahead, most amount, most dwell), routes, "
+     "special, buckets, bucket_of): (items by user, latest time)"},
     {"run", (PyCFunction)(void (*)(void))run, METH_FASTCALL, "Fold events while they are quiet; (next, opened)."},
     PACK_METHODS,
     USERS_METHODS,

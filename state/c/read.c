@@ -88,7 +88,7 @@ static double read_usual(Batch *batch, const Bounds *bounds)
     double latest = 0.0;
     for (Py_ssize_t i = 0; i < batch->count; i++) {
         Event *event = &batch->events[i];
-        event->number = read_json(raws[i].value, raws[i].value_size, (double)raws[i].timestamp / 1000.0, bounds, event) - 1;
+        event->number = read_event(raws[i].value, raws[i].value_size, (double)raws[i].timestamp / 1000.0, bounds, event) - 1;
         if (event->number == 0 && event->time > latest)
             latest = event->time;
     }
@@ -259,9 +259,9 @@ PyObject *read_records(PyObject *module, PyObject *args)
     PyObject *sequence, *decode, *slow;
     Bounds bounds;
     Plan plan;
-    if (!PyArg_ParseTuple(args, "OOO(ndddd)O!O!O!O", &sequence, &decode, &slow, &bounds.most_bytes, &bounds.from,
-                          &bounds.ahead, &bounds.most_amount, &bounds.most_dwell, &PyDict_Type, &plan.routes,
-                          &PyDict_Type, &plan.special, &PyDict_Type, &plan.buckets, &plan.bucket_of))
+    if (!PyArg_ParseTuple(args, "OOO(nndddd)O!O!O!O", &sequence, &decode, &slow, &bounds.most_bytes,
+                          &bounds.most_name, &bounds.from, &bounds.ahead, &bounds.most_amount, &bounds.most_dwell,
+                          &PyDict_Type, &plan.routes, &PyDict_Type, &plan.special, &PyDict_Type, &plan.buckets, &plan.bucket_of))
         return NULL;
     Records *records = records_of(sequence);
     Batch *batch = records == NULL ? NULL : new_batch(records, decode);

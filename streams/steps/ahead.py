@@ -28,10 +28,10 @@ Item = tuple[Event, int, Record, float]
 Gathered = list[Item] | Items[Item]
 
 
-def usual(place: Place) -> tuple[int, float, float, float, float]:
+def usual(place: Place) -> tuple[int, int, float, float, float, float]:
     """The bounds of ``Limits.usual`` within which, besides, an event acts at once."""
-    size, earliest, most_ahead, amount, dwell = place.limits.usual
-    return size, earliest, min(most_ahead, TOLERANCE) if place.wall_clock else most_ahead, amount, dwell
+    size, name, earliest, most_ahead, amount, dwell = place.limits.usual
+    return size, name, earliest, min(most_ahead, TOLERANCE) if place.wall_clock else most_ahead, amount, dwell
 
 
 def is_ahead(place: Place, event: Event, record: Record, arrived: float) -> bool:

@@ -18,7 +18,7 @@ from streams.steps.membership import Cause, check_rule, next_due
 from streams.steps.timers import fire_timers
 from streams.steps.turn import Turn
 from streams.steps.waiting import MOST_AT_ONCE
-from streams.wire.decode import decode_event, decode_plain
+from streams.wire.decode import decode_event, decode_unchecked
 from streams.wire.events import SOCIAL_KINDS
 from streams.wire.refused import RefusedError
 
@@ -62,7 +62,7 @@ def receive_events(turn: Turn, records: Sequence[Record], topic: str) -> None:
     if quiet is None:
         by_user = _by_user(filter(None, map(take, records)))
     else:
-        by_user, latest = quiet.read(records, decode_plain, take, ahead.usual(place))
+        by_user, latest = quiet.read(records, decode_unchecked, take, ahead.usual(place))
         watermark = max(watermark, latest)
     joined: dict[str, list[Item]] = {}
     if early or (turn.meta.waiting and place.wall_clock):

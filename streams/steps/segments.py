@@ -10,18 +10,30 @@ from functools import cached_property, reduce
 from importlib.resources import files
 from operator import or_
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import xxhash
 
 from state.absence import Watch
-from state.native import Expected, Gate, QuietFold, quiet_fold
+from state.native import Calls, Expected, Gate, QuietFold, quiet_fold
 from state.unknown import NO_TERMS, Terms
 from state.user import PLAIN_KINDS
 from state.windows import TallyPlan
 from streams.steps.rules import Rule, RuleError, duration, parse_rule
+from streams.wire import segment_spec
 from streams.wire.events import KINDS, Event
+
+#: what the compiled part is told of calls of the Segment Spec
+CALLS: Final = Calls(
+    fields=segment_spec.Message.__struct_encode_fields__,
+    kinds=segment_spec.CALLS,
+    tracks=segment_spec.TRACK,
+    items=segment_spec.ITEM,
+    categories=segment_spec.CATEGORY,
+    amounts=segment_spec.AMOUNT,
+    dwells=segment_spec.DWELL,
+)
 
 
 class DefinitionError(ValueError):
@@ -164,7 +176,7 @@ class Plan:
                 yield segment, watched or not touched.isdisjoint(rule.rising)
 
     def _quiet(self) -> QuietFold | None:
-        quiet = quiet_fold(Event)
+        quiet = quiet_fold(Event, CALLS)
         if quiet is not None:
             for kind in sorted(PLAIN_KINDS):
                 for category in ("", *sorted(self._categories)):

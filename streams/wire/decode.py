@@ -26,7 +26,7 @@ class WireLabel(msgspec.Struct, frozen=True, gc=False):
     id: str = ""
 
 
-decode_plain: Final = msgspec.json.Decoder(Event).decode
+_decode_plain: Final = msgspec.json.Decoder(Event).decode
 _decode_wire: Final = msgspec.json.Decoder(WireEvent).decode
 _decode_label: Final = msgspec.json.Decoder(WireLabel).decode
 _decode_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -71,11 +71,17 @@ class Limits:
     max_ahead_seconds: float = 600.0
 
     @property
-    def usual(self) -> tuple[int, float, float, float, float]:
+    def usual(self) -> tuple[int, int, float, float, float, float]:
         """Bounds within which a record of one of the plain kinds needs no closer look; see ``QuietFold.read``."""
-        # a record within MAX_ID_CHARS has no longer name
-        size = min(self.max_record_bytes, MAX_ID_CHARS)
-        return size, self.min_event_time, self.max_ahead_seconds, MAX_AMOUNT, MAX_DWELL
+        # so many bytes are no more characters
+        return (
+            self.max_record_bytes,
+            MAX_ID_CHARS,
+            self.min_event_time,
+            self.max_ahead_seconds,
+            MAX_AMOUNT,
+            MAX_DWELL,
+        )
 
     def __post_init__(self) -> None:
         if not 0.0 < self.min_event_time < MILLISECONDS_FROM:
@@ -95,17 +101,25 @@ def decode_event(raw: bytes | None, arrived: float, limits: Limits) -> Event:
     size = len(raw)
     if size > limits.max_record_bytes:
         raise _too_large(size, limits)
-    try:
-        event = decode_plain(raw)
-    except _BROKEN as error:
-        event = _second_look(raw, error)
-    else:
-        if event.time >= MILLISECONDS_FROM:
-            event = msgspec.structs.replace(event, time=wire_seconds(event.time))
+    event = decode_unchecked(raw)
     if size > MAX_ID_CHARS:  # a shorter record has no longer name
         for name in NAMES:
             _check_length(name, getattr(event, name))
     check(event, arrived, limits)
+    return event
+
+
+def decode_unchecked(raw: bytes) -> Event:
+    """One record of the event topic, whose bounds are not looked at: for those that are known to be within.
+
+    Raises RefusedError.
+    """
+    try:
+        event = _decode_plain(raw)
+    except _BROKEN as error:
+        return _second_look(raw, error)
+    if event.time >= MILLISECONDS_FROM:
+        event = msgspec.structs.replace(event, time=wire_seconds(event.time))
     return event
 
 

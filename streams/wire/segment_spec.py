@@ -56,6 +56,19 @@ CALLS: Final[dict[str, Kind]] = {
     "group": "join",
     "delete": "delete",
 }
+
+Path = tuple[str | int, ...]
+#: paths within ``properties`` (keys, and 0 for the first of a list) to a field of ours; the first that says something
+ITEM: Final[tuple[Path, ...]] = (
+    ("products", 0, "product_id"), ("item",), ("product_id",), ("productId",), ("sku",), ("article_id",),
+    ("content_id",), ("order_id",),
+)  # fmt: skip
+CATEGORY: Final[tuple[Path, ...]] = (("category",), ("product_category",), ("products", 0, "category"))
+TEXT: Final[tuple[Path, ...]] = (("review_body",), ("text",), ("comment",), ("body",), ("content",))
+TARGET: Final[tuple[Path, ...]] = (("target",), ("followedId",), ("followed_id",), ("user_id",), ("userId",))
+GROUP: Final[tuple[Path, ...]] = (("group",), ("groupId",), ("group_id",))
+AMOUNT: Final[tuple[Path, ...]] = (("revenue",), ("total",), ("value",), ("amount",))
+DWELL: Final[tuple[Path, ...]] = (("dwell",), ("seconds_watched",), ("duration",))
 _SHOWN: Final = 60
 """Characters of a producer's own words that a reason repeats."""
 
@@ -99,19 +112,19 @@ def decode(raw: bytes) -> Event:
             # identify with nothing to join only says that the user is there
             kind, target = "view", ""
     elif kind in ("follow", "unfollow"):
-        target = _first(properties, "target", "followedId", "followed_id", "user_id", "userId")
+        target = _first(properties, TARGET)
     elif kind in ("join", "leave"):
-        group = _text(call.group_id) or _first(properties, "group", "groupId", "group_id")
+        group = _text(call.group_id) or _first(properties, GROUP)
     return Event(
         user=user,
         kind=kind,
         time=_time(call),
         id=_text(call.message_id),
-        item=_item(properties),
-        category=_first(properties, "category", "product_category") or _of_product(properties, "category"),
-        amount=_number(properties, "revenue", "total", "value", "amount") if kind == "purchase" else 0.0,
-        dwell=_number(properties, "dwell", "seconds_watched", "duration"),
-        text=_first(properties, "review_body", "text", "comment", "body", "content") if kind == "comment" else "",
+        item=_first(properties, ITEM),
+        category=_first(properties, CATEGORY),
+        amount=_number(properties, AMOUNT) if kind == "purchase" else 0.0,
+        dwell=_number(properties, DWELL),
+        text=_first(properties, TEXT) if kind == "comment" else "",
         target=target,
         group=group,
         anonymous=not known,
@@ -151,30 +164,30 @@ def _text(value: object) -> str:
     return ""
 
 
-def _first(properties: dict[str, Any], *names: str) -> str:
-    for name in names:
-        if found := _text(properties.get(name)):
+def _at(properties: dict[str, Any], path: Path) -> object:
+    """What lies there; None: nothing does."""
+    value: object = properties
+    for step in path:
+        if isinstance(step, str):
+            value = value.get(step) if isinstance(value, dict) else None
+        else:
+            value = value[step] if isinstance(value, list) and len(value) > step else None
+    return value
+
+
+def _first(properties: dict[str, Any], paths: tuple[Path, ...]) -> str:
+    for path in paths:
+        if found := _text(_at(properties, path)):
             return found
     return ""
 
 
-def _of_product(properties: dict[str, Any], name: str) -> str:
-    products = properties.get("products")
-    if isinstance(products, list) and products and isinstance(products[0], dict):
-        return _text(products[0].get(name))
-    return ""
-
-
-def _item(properties: dict[str, Any]) -> str:
-    names = ("item", "product_id", "productId", "sku", "article_id", "content_id", "order_id")
-    return _of_product(properties, "product_id") or _first(properties, *names)
-
-
-def _number(properties: dict[str, Any], *names: str) -> float:
-    for name in names:
-        value: object = properties.get(name)
+def _number(properties: dict[str, Any], paths: tuple[Path, ...]) -> float:
+    for path in paths:
+        value = _at(properties, path)
         if value is None:
             continue
+        name = ".".join(map(str, path))
         number = None
         # as text some libraries write numbers, but Python would read 1_0 as ten
         if isinstance(value, (str, int, float)) and not isinstance(value, bool) and "_" not in str(value):

@@ -17,6 +17,7 @@ from state.layout import decode_user, encode_user
 from state.native import keep, quiet_fold
 from state.user import Membership, PendingLabel, PendingText, UserState, new_state
 from state.windows import Tally
+from streams.steps.segments import CALLS
 from streams.wire.events import Event
 
 NAMES = st.lists(st.sampled_from("abcdefgh"), max_size=12)
@@ -70,7 +71,7 @@ def test_what_is_kept_last_is_dropped_last_compiled_or_not(first: list[str], tur
 def test_the_collector_does_not_look_at_what_is_in_the_cache() -> None:
     states = {str(number): decode_user(encode_user(full_state(number))) for number in range(3)}
     states["new"] = full_state(9)
-    assert quiet_fold(Event) is not None  # tells the compiled part what a state is
+    assert quiet_fold(Event, CALLS) is not None  # tells the compiled part what a state is
     keep({}, states)
     for state in states.values():
         assert not gc.is_tracked(state)
