@@ -265,21 +265,23 @@ def put_ids(user: str, seen: Seen, puts: dict[bytes, bytes | None]) -> int:
 
 def plain_put_users(
     users: dict[str, UserState], dues: dict[str, float], puts: dict[bytes, bytes | None], timed: set[bytes]
-) -> tuple[float, int]:
+) -> tuple[float, int, int]:
     """Put the records of these users, and those of their ids that changed, into ``puts``; gives their earliest timer,
-    and how many ids were forgotten early.
+    how many ids were forgotten early, and the bytes of what was put.
 
     ``dues`` are the timers that some of them had before: ``timed`` gets the keys of those who have the same yet.
     """
-    earliest, cut = NEVER, 0
+    earliest, cut, size = NEVER, 0, 0
     for user, state in users.items():
+        size += sum(len(ids) for ids in state.seen.unsaved.values() if ids is not None)
         cut += put_ids(user, state.seen, puts)
         key, due = user_key(user), state.due
-        puts[key] = encode_user(state)
+        puts[key] = record = encode_user(state)
+        size += len(record)
         earliest = min(earliest, due)
         if dues.get(user) == due:
             timed.add(key)
-    return earliest, cut
+    return earliest, cut, size
 
 
 if COMPILED is None:
@@ -293,9 +295,9 @@ else:
 
     def put_users(
         users: dict[str, UserState], dues: dict[str, float], puts: dict[bytes, bytes | None], timed: set[bytes]
-    ) -> tuple[float, int]:
+    ) -> tuple[float, int, int]:
         """As ``plain_put_users``."""
-        found: tuple[float, int] = _pack_users(users, dues, puts, timed, plain_encode_user)
+        found: tuple[float, int, int] = _pack_users(users, dues, puts, timed, plain_encode_user)
         return found
 
 

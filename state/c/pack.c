@@ -335,7 +335,7 @@ PyObject *pack_user(PyObject *module, PyObject *state)
 /* a whole turn */
 
 /* the user's records of ids that changed go into ``puts`` */
-static int put_unsaved(PyObject *user, Seen *seen, PyObject *puts)
+static int put_unsaved(PyObject *user, Seen *seen, PyObject *puts, long long *bytes)
 {
     Py_ssize_t size, at = 0;
     const char *letters = PyUnicode_AsUTF8AndSize(user, &size);
@@ -359,6 +359,7 @@ static int put_unsaved(PyObject *user, Seen *seen, PyObject *puts)
         for (int byte = 0; byte < 8; byte++)
             to[3 + size + byte] = (unsigned char)(value >> 8 * (7 - byte));
         int failed = PyErr_Occurred() || PyDict_SetItem(puts, key, record) < 0;
+        *bytes += PyBytes_CheckExact(record) ? PyBytes_GET_SIZE(record) : 0;
         Py_DECREF(key);
         if (failed)
             return -1;
@@ -379,26 +380,31 @@ static PyObject *key_of(PyObject *user)
     return key;
 }
 
-/* one user; ``earliest`` and ``cut`` are brought up to date */
-static int put_user(PyObject *user, PyObject *state, PyObject *const *args, double *earliest, long long *cut)
+typedef struct {
+    double earliest; /* timer */
+    long long cut, bytes;
+} Put;
+
+static int put_user(PyObject *user, PyObject *state, PyObject *const *args, Put *all)
 {
     PyObject *dues = args[1], *puts = args[2], *timed = args[3], *seen = FIELD(state, seen_at);
     if (seen != NULL && Py_TYPE(seen) == &SeenType && ((Seen *)seen)->unsaved != NULL) {
-        *cut += ((Seen *)seen)->cut;
+        all->cut += ((Seen *)seen)->cut;
         ((Seen *)seen)->cut = 0;
-        if (put_unsaved(user, (Seen *)seen, puts) < 0)
+        if (put_unsaved(user, (Seen *)seen, puts, &all->bytes) < 0)
             return -1;
     }
     PyObject *key = key_of(user), *record = key == NULL ? NULL : record_of(state);
     if (record == NULL && key != NULL && !PyErr_Occurred())
         record = PyObject_CallOneArg(args[4], state);
     int failed = record == NULL || PyDict_SetItem(puts, key, record) < 0;
+    all->bytes += record != NULL && PyBytes_CheckExact(record) ? PyBytes_GET_SIZE(record) : 0;
     Py_XDECREF(record);
     if (!failed) {
         double due = PyFloat_AsDouble(FIELD(state, due_at));
         PyObject *before = PyDict_GetItemWithError(dues, user);
-        if (due < *earliest)
-            *earliest = due;
+        if (due < all->earliest)
+            all->earliest = due;
         if (before != NULL && PyFloat_AsDouble(before) == due)
             failed = PySet_Add(timed, key) < 0;
         failed = failed || PyErr_Occurred() != NULL;
@@ -435,8 +441,7 @@ PyObject *pack_users(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         PyErr_SetString(PyExc_TypeError, "pack_users(users, dues, puts, timed, slow)");
         return NULL;
     }
-    double earliest = Py_HUGE_VAL;
-    long long cut = 0;
+    Put all = {.earliest = Py_HUGE_VAL};
     PyObject *users[AT_ONCE], *states[AT_ONCE];
     Py_ssize_t at = 0;
     int count;
@@ -451,10 +456,10 @@ PyObject *pack_users(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
                 fetch_fields(states[i + 2]);
             if (i + 1 < count)
                 fetch_parts(states[i + 1]);
-            if (put_user(users[i], states[i], args, &earliest, &cut) < 0)
+            if (put_user(users[i], states[i], args, &all) < 0)
                 return NULL;
         }
         let_others_run();
     } while (count == AT_ONCE);
-    return Py_BuildValue("dL", earliest, cut);
+    return Py_BuildValue("dLL", all.earliest, all.cut, all.bytes);
 }

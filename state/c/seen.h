@@ -18,15 +18,15 @@ typedef struct {
     uint64_t *hashes;  /* in order of arrival: those in records of their own, then the tail; NULL while there is none */
     uint32_t *seconds; /* of arrival, in the same block of memory */
     uint32_t *index;   /* open addressing, once there are more than a few: see seen.c */
+    uint32_t count, capacity, tail;
+    uint32_t base; /* of the positions in the index, which need not move when the oldest go */
     PyObject *unsaved; /* dict: record number -> bytes or None; NULL while there is none */
     long long first, stored;
     unsigned char *lost; /* for each record from ``first`` on, whether it was missing: its places hold no ids; or NULL */
     uint32_t lost_count;
-    uint32_t count, capacity, tail;
     uint32_t cut;       /* ids forgotten since the last save though they were younger than DEDUPE_SECONDS */
     uint32_t accounted; /* of ``count``, what the cache has added up: see keep.c */
-    uint32_t base; /* of the positions in the index, which need not move when the oldest go */
-    uint8_t bits;  /* the index has 2**bits slots */
+    uint8_t bits; /* the index has 2**bits slots */
 } Seen;
 
 extern PyTypeObject SeenType;

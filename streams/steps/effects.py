@@ -217,9 +217,9 @@ class Effects:
         self.size += min(size, reject.cut or MAX_RECORD_BYTES)
         self._bound(len(self.rejects), self.size)
 
-    def check(self) -> None:
-        """All is there."""
-        self._bound(self.count, self.size + sum(map(len, filter(None, self.puts.values()))))
+    def check(self, put: int) -> None:
+        """All is there; ``put``: bytes of ``puts``."""
+        self._bound(self.count, self.size + put)
 
     def _bound(self, count: int, size: int) -> None:
         if count > self.most_messages or size > self.most_bytes:
@@ -227,3 +227,8 @@ class Effects:
                 f"{count} records of {size // 2**20} MiB are more than one transaction holds "
                 f"({self.most_messages} and {self.most_bytes // 2**20} MiB)"
             )
+
+
+def size_of(values: Iterable[bytes | None]) -> int:
+    """Bytes of what is put."""
+    return sum(map(len, filter(None, values)))

@@ -77,12 +77,15 @@ def receive_events(turn: Turn, records: Sequence[Record], topic: str) -> None:
     if turn.meta.guards:  # somebody was erased: of strangers, and of those who are followed, it must be known
         turn.load_guards((*strangers, *targets))
     stale: list[tuple[str, UserState, Cause]] = []
-    left: Mapping[str, Folded] = dict.fromkeys(by_user, (0, False))
-    if quiet is not None:
+    left: Mapping[str, Folded]
+    if quiet is None:
+        left = dict.fromkeys(by_user, (0, False))
+    else:
         plan = turn.plan
         alone = {user: items for user, items in by_user.items() if user not in joined} if joined else by_user
         counted, left = quiet.run_all(alone, known, turn.meta.epoch, heads, plan.needs_vectors)
-        left = {**left, **dict.fromkeys(joined, (0, False))}
+        if joined:
+            left = {**left, **dict.fromkeys(joined, (0, False))}
         turn.meta.events += counted
     for user, folded in left.items():
         items = by_user[user]

@@ -15,7 +15,7 @@ from state.seen import Seen
 from state.user import PendingText, UserState, new_state
 from state.vectors import Neighbour, Vectors
 from state.windows import NEVER
-from streams.steps.effects import Effects, Emitted, Place, Reader, Record, Reject, Rerouted
+from streams.steps.effects import Effects, Emitted, Place, Reader, Record, Reject, Rerouted, size_of
 from streams.steps.in_force import InForce, change_over
 from streams.steps.snapshots import snapshot
 from streams.steps.waiting import Waiting
@@ -123,7 +123,7 @@ class Turn:
     def known(self, user: str) -> UserState | None:
         """The user's state, or None for somebody never seen."""
         state = self._users.get(user)
-        if state is None:
+        if state is None and user not in self._absent:
             self.load((user,))
             state = self._users.get(user)
         return state
@@ -192,15 +192,20 @@ class Turn:
 
     def load_aliases(self, users: Iterable[str]) -> None:
         """Read the forwarding records of these users at once, if the partition has any."""
-        missing = [user for user in users if user not in self._aliases] if self.meta.aliases else []
+        if not self.meta.aliases:
+            return
+        missing = [user for user in users if user not in self._aliases]
         values = self.reader.get_many([layout.alias_key(user) for user in missing])
+        found: dict[str, Seen] = {}
         for user, value in zip(missing, values, strict=True):
-            self._aliases[user] = layout.decode_alias(value) if value else None
-        self._read_ids({user: alias.seen for user in missing if (alias := self._aliases[user]) is not None})
+            self._aliases[user] = alias = layout.decode_alias(value) if value else None
+            if alias is not None:
+                found[user] = alias.seen
+        self._read_ids(found)
 
     def alias(self, user: str) -> layout.Alias | None:
         """Whose this id is now; None for an id that was not merged into another."""
-        if user not in self._aliases:
+        if user not in self._aliases and self.meta.aliases:
             self.load_aliases((user,))
         return self._aliases.get(user)
 
@@ -366,21 +371,25 @@ class Turn:
         """Encode what was touched; ``positions`` are the next offsets by topic. The position record comes last."""
         effects = self.effects
         puts = effects.puts
-        effects.earliest, effects.forgotten_ids = layout.put_users(self._users, self._dues, puts, effects.timed)
+        size = size_of(puts.values())
+        effects.earliest, effects.forgotten_ids, more = layout.put_users(self._users, self._dues, puts, effects.timed)
+        size += more
         if effects.fired:
             effects.timed.clear()  # some of them are removed
         for user in sorted(self._renewed):
             if (alias := self._aliases[user]) is not None:
+                size += size_of(alias.seen.unsaved.values())
                 effects.forgotten_ids += layout.put_ids(user, alias.seen, puts)
-            puts[layout.alias_key(user)] = layout.encode_alias(alias) if alias else None
+            puts[layout.alias_key(user)] = record = layout.encode_alias(alias) if alias else None
+            size += len(record or b"")
         for user in self._changed:
             effects.snapshots.append(snapshot(user, self._users[user]))
         self.meta.positions.update(positions)
         for reject in effects.rejects:
             code = str(reject.error.code)
             self.meta.refused[code] = self.meta.refused.get(code, 0) + 1
-        puts[layout.POSITION_KEY] = layout.encode_meta(self.meta)
-        effects.check()
+        puts[layout.POSITION_KEY] = meta = layout.encode_meta(self.meta)
+        effects.check(size + len(meta))
         return effects
 
     @property
