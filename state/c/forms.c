@@ -60,13 +60,35 @@ static inline uint32_t table_place(int room, const char *letters, Py_ssize_t siz
     return (head * 0x9e3779b1u + tail * 0x85ebca6bu + (uint32_t)(size << 4 | room) * 0xc2b2ae35u) >> (32 - TABLE_BITS);
 }
 
+/* memcmp for the few bytes of a key, without a call */
+static inline int same_letters(const char *one, const char *other, Py_ssize_t size)
+{
+    uint64_t begins[2] = {0}, ends[2] = {0};
+    if (size > 16 || size < 4)
+        return memcmp(one, other, (size_t)size) == 0;
+    Py_ssize_t part = size < 8 ? 4 : 8;
+    if (part == 4) {
+        memcpy(&begins[0], one, 4);
+        memcpy(&begins[1], other, 4);
+        memcpy(&ends[0], one + size - 4, 4);
+        memcpy(&ends[1], other + size - 4, 4);
+    }
+    else {
+        memcpy(&begins[0], one, 8);
+        memcpy(&begins[1], other, 8);
+        memcpy(&ends[0], one + size - 8, 8);
+        memcpy(&ends[1], other + size - 8, 8);
+    }
+    return begins[0] == begins[1] && ends[0] == ends[1];
+}
+
 const Word *word_of(const Forms *of, int room, const char *letters, Py_ssize_t size)
 {
     for (uint32_t at = table_place(room, letters, size);; at = (at + 1) & ((1 << TABLE_BITS) - 1)) {
         if (of->table[at] == 0)
             return NULL;
         const Word *word = &of->words[of->table[at] - 1];
-        if (word->size == size && word->room == room && memcmp(word->letters, letters, (size_t)size) == 0)
+        if (word->size == size && word->room == room && same_letters(word->letters, letters, size))
             return word;
     }
 }

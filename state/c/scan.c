@@ -181,15 +181,17 @@ static const char *digits(const char *at, const char *end, uint64_t *number)
     return at;
 }
 
-const char *number_end(const char *at, const char *end, double *found)
+const char *number_end(const char *at, const char *end, double *found, uint8_t *sort)
 {
     uint64_t mantissa = 0, power = 0;
     const char *begin = at;
     at = digits(at, end, &mantissa);
     Py_ssize_t whole = at - begin, places = 0;
+    *sort = WHOLE;
     if (whole == 0 || (whole > 1 && *begin == '0'))
         return NULL;
     if (at < end && *at == '.') {
+        *sort = NUMBER;
         begin = ++at;
         at = digits(at, end, &mantissa);
         places = at - begin;
@@ -200,6 +202,7 @@ const char *number_end(const char *at, const char *end, double *found)
         return NULL;
     int exponent = -(int)places;
     if (at < end && (*at == 'e' || *at == 'E')) {
+        *sort = NUMBER;
         int negative = ++at < end && *at == '-';
         if (at < end && (*at == '-' || *at == '+'))
             at++;
@@ -283,16 +286,12 @@ const char *scalar_end(const char *at, const char *end, uint8_t *sort, Value *va
         *sort = NOTHING;
         return word_end(at, end, "null", 4);
     }
-    after = number_end(at, end, &value->number);
+    after = number_end(at, end, &value->number, sort);
     if (after == NULL) {
         *sort = UNSURE;
         return unsure_end(at, end);
     }
     value->size = (int32_t)(after - at);
-    *sort = WHOLE;
-    for (const char *digit = at; digit < after; digit++)
-        if (!is_digit(*digit))
-            *sort = NUMBER;
     return after;
 }
 

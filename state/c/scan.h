@@ -41,8 +41,8 @@ static inline int is_digit(char letter)
 /* the quote that ends the string which begins at ``at``; ``escaped`` is set if it has escapes */
 const char *string_end(const char *at, const char *end, int *escaped);
 
-/* what follows a number without a sign that begins at ``at``, and its value, rounded as Python's */
-const char *number_end(const char *at, const char *end, double *found);
+/* what follows a number without a sign that begins at ``at``, its value, rounded as Python's, and WHOLE or NUMBER */
+const char *number_end(const char *at, const char *end, double *found, uint8_t *sort);
 
 /* what follows a value that is no object and no array, its sort, and what it is */
 const char *scalar_end(const char *at, const char *end, uint8_t *sort, Value *value);

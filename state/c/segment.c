@@ -90,6 +90,7 @@ static int first_text(const Found *found, const uint8_t *places, Value *text)
 /* the first number at these places, which may be written as text, or 0.0; 0: Python has to say */
 static int first_number(const Found *found, const uint8_t *places, double *number)
 {
+    uint8_t sort;
     *number = 0.0;
     for (; *places; places++) {
         const Value *value = &found->values[*places];
@@ -102,7 +103,7 @@ static int first_number(const Found *found, const uint8_t *places, double *numbe
             *number = value->number;
             return 1;
         case LETTERS:
-            return number_end(value->at, value->at + value->size, number) == value->at + value->size;
+            return number_end(value->at, value->at + value->size, number, &sort) == value->at + value->size;
         default:
             return 0;
         }
