@@ -112,6 +112,7 @@ def worker_settings(bootstrap: str, topics: Topics, data_dir: Path, segments: Pa
         "data_dir": str(data_dir),
         "log_level": "WARNING",
         "segments_file": str(segments),
+        "text_precision": "float32",  # figures of different processors are of the same work
         **more,
     }
 

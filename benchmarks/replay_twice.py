@@ -96,7 +96,8 @@ def serve(broker: EmbeddedBroker, source: Source, name: str, directory: Path) ->
     conf = {"bootstrap.servers": broker.bootstrap}
     create_topics(conf, topics.specs(2), 1)
     settings = {"app": "twice", "bootstrap": broker.bootstrap, "topic_prefix": topics.prefix, "clock": "event",
-                "data_dir": str(directory / name), "segments_file": str(segments_file(directory))}  # fmt: skip
+                "data_dir": str(directory / name), "segments_file": str(segments_file(directory)),
+                "text_precision": "float32"}  # fmt: skip
     with child_worker(free_port(), directory / f"{name}.log", **settings) as worker:
         worker.wait_ready(180.0)
         started = time.perf_counter()
@@ -132,6 +133,7 @@ def audit(broker: EmbeddedBroker, source: Source, name: str, directory: Path) ->
         clock="event",
         data_dir=directory / name,
         segments_file=segments_file(directory),
+        text_precision="float32",
     )
     started = time.perf_counter()
     done = run_audit(settings, 1_000, scope=None)

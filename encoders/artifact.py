@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -26,6 +24,7 @@ from encoders.base import (
     Weights,
     choose_device,
     digest,
+    use_threads,
 )
 from encoders.behaviour import BehaviourEncoder
 from encoders.fusion import Fusion
@@ -104,12 +103,11 @@ def load_encoders(
 ) -> Encoders:
     """Builds all encoders; what the artifact does not hold (or without one, all) gets its sound untrained weights.
 
-    Sets torch's number of threads, and keeps tokenizers from taking more: this is the one place that does.
+    Sets torch's number of threads, and keeps tokenizers from taking more.
     Raises FileNotFoundError if the model or the artifact is missing, ValueError if the artifact does not fit or the
     device has not that precision, RuntimeError if the processor has not.
     """
-    torch.set_num_threads(torch_threads)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    use_threads(torch_threads)
     trained = load_artifact(artifact)[0] if artifact else {}
     by_owner: dict[str, dict[str, F32]] = {}
     for name, value in trained.items():

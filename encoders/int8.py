@@ -67,7 +67,10 @@ class PrecisionError(RuntimeError):
 def quantise(model: nn.Module) -> None:
     """Put ``Int8Linear`` in the place of every linear layer of ``model``. Raises PrecisionError unless ``exact()``."""
     if not exact():
-        raise PrecisionError("text precision int8: this processor's int8 products saturate; take float32")
+        raise PrecisionError(
+            "text precision int8: this processor's int8 products saturate; take float32, for all workers "
+            "(`segments text-precision float32`)"
+        )
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.Linear):

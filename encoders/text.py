@@ -44,8 +44,8 @@ _SEED = 21
 class BertTextEncoder:
     """Mean of the last hidden states of a BERT over a text's tokens, scaled to length 1 (as sentence-transformers do).
 
-    A text's vector does not depend on what else is in the batch, but for rounding (1e-6): a text is padded to a
-    multiple of 8 tokens of its own length, only texts of equal padded length share a forward pass, and the attention
+    A text's vector does not depend on what else is in the batch, but for rounding (``TOLERANCE``): a text is padded to
+    a multiple of 8 tokens of its own length, only texts of equal padded length share a forward pass, and the attention
     mask is always given in full (with none, or only ones, torch takes another kernel). This is no slower than padding
     to the longest. To the bit it is the same only in the same batches on the same processor: which kernel multiplies
     matrices of which shape, and in what order it adds, is the processor's choice. An LRU cache keeps the vectors of the

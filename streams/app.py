@@ -16,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from encoders.artifact import load_encoders
-from encoders.base import F32, TextEncoder, WrappedText, choose_device
+from encoders.base import F32, Precision, TextEncoder, WrappedText, choose_device
 from encoders.heads import PublishedHead
+from encoders.precision import Choice, choose_here
 from encoders.process import TextProcess
 from state.store import SharedMemory
 from streams.kafka.agents import Host, make_faust, start_faust, until_stopped
@@ -35,6 +36,7 @@ from streams.kafka.partition import Partition
 from streams.kafka.replicas import Group, Replicas
 from streams.kafka.skew import Skew
 from streams.kafka.standby import Standby
+from streams.kafka.text_precision import Log, Watch, in_force, settle
 from streams.kafka.workers import Workers
 from streams.kafka.writer import PartitionWriter
 from streams.ops.directory import advertised
@@ -93,19 +95,32 @@ def make_place(settings: Settings, partition: int, partitions: int, topics: Topi
     )
 
 
-def load_models(settings: Settings, plan: Plan, life: Lifetime | None = None) -> Models:
+def measured(settings: Settings) -> Choice:
+    """What texts had best be encoded in on this machine; takes some seconds. Raises WorkerError."""
+    # a processor's own time is what it takes beside others too; a graphics card's is nobody's
+    clock = time.process_time if choose_device(settings.device) == "cpu" else time.perf_counter
+    try:
+        return choose_here(settings.text_model, settings.device, clock)
+    except Exception as error:  # as below
+        raise unusable_models(error) from error
+
+
+def unusable_models(error: Exception) -> WorkerError:
+    """In a sentence."""
+    log.debug("the models cannot be used", exc_info=error)
+    return WorkerError(f"the models cannot be used: {' '.join(str(error).split())}")
+
+
+def load_models(settings: Settings, plan: Plan, precision: Precision, life: Lifetime | None = None) -> Models:
     """Encoders and description vectors; for the life of a worker, the text encoder may have a process of its own.
 
     Raises WorkerError where the models cannot be used.
     """
     try:
         encoders = load_encoders(
-            settings.text_model,
-            settings.encoder_artifact,
-            settings.device,
-            settings.torch_threads,
-            text_precision=settings.text_precision,
-        )
+            settings.text_model, settings.encoder_artifact, settings.device, settings.torch_threads,
+            text_precision=precision,
+        )  # fmt: skip
         # on a graphics card a model takes no processor time from anybody, and a process that has one cannot be forked
         if life is not None and settings.encode_process and choose_device(settings.device) == "cpu":
             process = TextProcess(encoders.text)
@@ -113,8 +128,7 @@ def load_models(settings: Settings, plan: Plan, life: Lifetime | None = None) ->
             encoders = dataclasses.replace(encoders, text=process)
         models = make_models(encoders, plan)
     except Exception as error:  # whatever the libraries raise for files that are no model, or for a device
-        log.debug("the models cannot be used", exc_info=True)
-        raise WorkerError(f"the models cannot be used: {' '.join(str(error).split())}") from error
+        raise unusable_models(error) from error
     if pause := float(os.environ.get("SEGMENTS_TEST_SLOW_ENCODER", "0")):
         return dataclasses.replace(models, encoders=dataclasses.replace(encoders, text=SlowText(encoders.text, pause)))
     return models
@@ -158,7 +172,12 @@ class Worker:
         warn_of_unsafe_topics(conf, self.topics)
         if not settings.erasure_secret.get_secret_value():
             log.warning("SEGMENTS_ERASURE_SECRET is not set: whoever guesses the id of an erased user can check it")
-        self._present = Present(InForce(0, nothing, load_models(settings, nothing, life)))
+        text = settle(
+            Log.of(settings, self.topics), settings.text_precision, begun=self._identity.begun,
+            author=f"worker {settings.worker_name}", measure=partial(measured, settings),
+        )  # fmt: skip
+        self._text = Watch(text)
+        self._present = Present(InForce(0, nothing, load_models(settings, nothing, in_force(text), life)))
         self._memory = SharedMemory(settings.rocksdb_cache_mb)
         take_over(settings, self.topics, self._memory)
         self._checkpoint = checkpoint
@@ -174,6 +193,7 @@ class Worker:
         self._definitions = DefinitionsFollower(
             conf, self.topics.definitions, self._present, self._models_of, settings.keep_unused_days * 86_400.0, file,
             reached=self._identity.definitions, doubt=lambda plan: too_long(plan, *settings.ttls),
+            precisions=self._text.note,
         )  # fmt: skip
         self._standby = (
             Standby(
@@ -295,7 +315,8 @@ class Worker:
             asyncio.create_task(
                 watch_lag(self.service, self._look, self.settings.lag_interval, self._watchdog, self._stuck), name="lag"
             ),
-            asyncio.create_task(watch(self._identity, self.settings.lag_interval, self._end), name="identity"),
+            asyncio.create_task(watch(self._identity.changed, self.settings.lag_interval, self._end), name="identity"),
+            asyncio.create_task(watch(self._text.changed, self.settings.lag_interval, self._end), name="precision"),
         ]
         if self._replicas is not None:
             tasks.append(asyncio.create_task(self._replicas.run(), name="replicas"))

@@ -13,6 +13,7 @@ from streams.kafka.audit import Audit, DefinitionsCell
 from streams.kafka.audit_scope import AUDIT_SCOPE, audit_scope
 from streams.kafka.definitions import plan_to_audit
 from streams.kafka.installation import Identity
+from streams.kafka.text_precision import Log, as_recorded
 from streams.kafka.writer import PartitionWriter
 from streams.settings import Settings
 from streams.steps.in_force import InForce
@@ -47,7 +48,8 @@ def run_audit(
     identity = Identity(settings.librdkafka(), topics)
     partitions = identity.check()
     version, plan = plan_to_audit(settings.librdkafka(), topics.definitions, settings)
-    cell = DefinitionsCell(InForce(version, plan, load_models(settings, plan)))
+    precision = as_recorded(Log.of(settings, topics), settings.text_precision)
+    cell = DefinitionsCell(InForce(version, plan, load_models(settings, plan, precision)))
     memory = SharedMemory(settings.rocksdb_cache_mb)
     metas: dict[int, Meta] = {}
     sent_on = True

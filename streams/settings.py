@@ -113,10 +113,10 @@ class Settings(BaseSettings):
     )
     encode_drift_events: int = Field(16, ge=1, description="Re-encode a user after this many events without one.")
     text_model: str = Field("", description="Path of a Hugging Face BERT; empty: the packaged MiniLM-L6.")
-    text_precision: Literal["float32", "int8", "bf16"] = Field(
-        "float32",
-        description="What the text model computes in. int8 (CPU with VNNI) is about twice as fast; bf16 is for a GPU. "
-        "The vectors differ a little, so all workers take the same.",
+    text_precision: Literal["auto", "float32", "int8", "bf16"] = Field(
+        "auto",
+        description="What the text model computes in: what the installation's first worker recorded. auto: it measures "
+        "whether bf16 is faster; another one is insisted on. int8 is for a CPU with VNNI.",
     )
     device: str = Field("auto", description="auto, cpu, or a torch device such as cuda:0.")
     encoder_artifact: Path | None = Field(None, description="safetensors with trained fusion and GNN weights.")

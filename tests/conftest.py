@@ -22,6 +22,8 @@ from tests.helpers import APP, RULES, Start
 if TYPE_CHECKING:
     import torch
 
+# what a test sees must not depend on what this processor is fast at; workers of tests inherit it
+os.environ["SEGMENTS_TEXT_PRECISION"] = "float32"
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # no test may fail because others have the processor

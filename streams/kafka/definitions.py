@@ -28,6 +28,7 @@ from streams.settings import Settings
 from streams.steps.in_force import InForce
 from streams.steps.models import Models
 from streams.steps.segments import DefinitionError, Plan, load_plan
+from streams.steps.text_precision import KEY as PRECISION_KEY
 from streams.steps.versions import Ledger, Version, encode
 from streams.wire.topics import KEPT_FOR_GOOD, MAX_RECORD_BYTES
 
@@ -39,6 +40,7 @@ _READING: Final[Mapping[str, ConfValue]] = {
     "enable.auto.commit": False,
     "enable.partition.eof": True,
     "auto.offset.reset": "earliest",
+    "fetch.wait.max.ms": 10,  # who reads up to the end waits for nothing behind it
 }
 _TIMEOUT = 20.0
 #: the same where nobody may be held up for long
@@ -53,9 +55,9 @@ class DefinitionsError(PermanentError):
     """The topic of definitions could not be read or written, or what a partition goes by is not in it."""
 
 
-def read_ledger(conf: Mapping[str, ConfValue], topic: str, timeout: float = _TIMEOUT) -> Ledger:
-    """All versions up to the present end of the topic. Raises DefinitionsError."""
-    ledger = Ledger()
+def read_log(conf: Mapping[str, ConfValue], topic: str, timeout: float = _TIMEOUT) -> list[Message]:
+    """All records up to the present end of the topic. Raises DefinitionsError."""
+    found: list[Message] = []
     deadline = time.monotonic() + timeout
     why = f"no answer within {timeout:.0f} s"
     consumer = Consumer({**conf, **_READING, "group.id": f"{topic}-reader"}, logger=CLIENTS)
@@ -64,9 +66,9 @@ def read_ledger(conf: Mapping[str, ConfValue], topic: str, timeout: float = _TIM
         while time.monotonic() < deadline:
             for message in take(consumer, 500, 0.5):
                 if (error := message.error()) is None:
-                    ledger.take(message.value(), _recorded(message))
+                    found.append(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    return ledger
+                    return found
                 else:  # a topic that was made just now may have no leader yet
                     why = error.str()
     except KafkaException as error:
@@ -74,6 +76,15 @@ def read_ledger(conf: Mapping[str, ConfValue], topic: str, timeout: float = _TIM
     finally:
         consumer.close()
     raise DefinitionsError(f"the topic {topic} could not be read: {why} (`segments topics` creates it)")
+
+
+def read_ledger(conf: Mapping[str, ConfValue], topic: str, timeout: float = _TIMEOUT) -> Ledger:
+    """All versions up to the present end of the topic. Raises DefinitionsError."""
+    ledger = Ledger()
+    for message in read_log(conf, topic, timeout):
+        if message.key() != PRECISION_KEY:
+            ledger.take(message.value(), _recorded(message))
+    return ledger
 
 
 def not_kept(conf: Mapping[str, ConfValue], topic: str) -> dict[str, str]:
@@ -102,7 +113,15 @@ def publish(conf: Mapping[str, ConfValue], topic: str, plan: Plan, after: int, a
 
     Raises DefinitionsError.
     """
-    key, value = encode(plan, after + 1, time.time(), author, comment)
+    append(conf, topic, encode(plan, after + 1, time.time(), author, comment), "the definitions")
+    return read_ledger(conf, topic)
+
+
+def append(conf: Mapping[str, ConfValue], topic: str, record: tuple[bytes, bytes], what: str) -> None:
+    """Write a record (key, value) to the log; whether it counts, is read back. ``what``: for the words of an error.
+
+    Raises DefinitionsError.
+    """
     failed: list[KafkaError] = []
     producer = Producer(
         {**conf, "acks": "all", "enable.idempotence": True, "linger.ms": 0, "message.max.bytes": MAX_RECORD_BYTES},
@@ -113,14 +132,14 @@ def publish(conf: Mapping[str, ConfValue], topic: str, plan: Plan, after: int, a
         if error is not None:
             failed.append(error)
 
+    key, value = record
     try:
         producer.produce(topic, value, key, partition=0, on_delivery=delivered)
     except KafkaException as error:
-        raise DefinitionsError(f"the definitions could not be published on {topic}: {error}") from error
+        raise DefinitionsError(f"{what} could not be published on {topic}: {error}") from error
     if producer.flush(_TIMEOUT) or failed:
         why = failed[0].str() if failed else f"no answer within {_TIMEOUT:.0f} s"
-        raise DefinitionsError(f"the definitions could not be published on {topic}: {why}")
-    return read_ledger(conf, topic)
+        raise DefinitionsError(f"{what} could not be published on {topic}: {why}")
 
 
 def _recorded(message: Message) -> float:
@@ -195,10 +214,12 @@ class DefinitionsFollower(TopicFollower):
         clock: Callable[[], float] = time.time,
         reached: int = 0,
         doubt: Callable[[Plan], str] = lambda _plan: "",
+        precisions: Callable[[bytes | None], None] = lambda _value: None,
     ) -> None:
         """``models`` encodes descriptions; ``keep_seconds``: how long unused terms are still counted; ``file``: the
         worker's own. ``reached``: the highest version that a partition goes by. ``doubt``: what is to be warned of when
-        such a set comes into force."""
+        such a set comes into force. ``precisions`` is told each record of what texts are encoded in: the log has both.
+        """
         super().__init__(conf, topic, "definitions", self.receive)
         self.ledger = Ledger()
         self._present = present
@@ -208,13 +229,16 @@ class DefinitionsFollower(TopicFollower):
         self._clock = clock
         self._reached = reached
         self._doubt = doubt
+        self._precisions = precisions
         self._seen: int | None = None
         self._again_at = 0.0
 
     def receive(self, records: list[Message]) -> None:
         """The next records of the topic."""
         for message in records:
-            if why := self.ledger.take(message.value(), _recorded(message)):
+            if message.key() == PRECISION_KEY:
+                self._precisions(message.value())
+            elif why := self.ledger.take(message.value(), _recorded(message)):
                 log.warning("%s: offset %s is passed over: %s", self._topic, message.offset(), why)
 
     def look(self) -> None:

@@ -119,6 +119,8 @@ class Identity:
         self._away_since: float | None = None
         self.definitions = 0
         """The highest version of the definitions that a partition went by at the time of ``check``."""
+        self.begun = False
+        """Whether there was a state at that time."""
 
     @property
     def partitions(self) -> int:
@@ -137,6 +139,7 @@ class Identity:
         """
         self.present = present = describe(self._admin, self._topics)
         metas = read_positions(self._conf, self._topics.changelog, self.partitions)
+        self.begun = bool(metas)
         self.definitions = max((meta.definitions for meta in metas.values()), default=0)
         recorded = [meta.installation for meta in metas.values() if meta.installation is not None]
         for each in recorded:
@@ -257,11 +260,11 @@ def _refuse(sentence: str | None) -> None:
         raise InstallationError(sentence)
 
 
-async def watch(identity: Identity, interval: float, ended: Callable[[str], None]) -> None:
-    """Compare again and again, in a thread; ``ended`` is told the first difference."""
+async def watch(changed: Callable[[], str | None], interval: float, ended: Callable[[str], None]) -> None:
+    """Ask again and again, in a thread, what is no longer as it was; ``ended`` is told the first difference."""
     loop = asyncio.get_running_loop()
     while True:
-        if (sentence := await loop.run_in_executor(None, identity.changed)) is not None:
+        if (sentence := await loop.run_in_executor(None, changed)) is not None:
             ended(sentence)
             return
         await asyncio.sleep(interval)

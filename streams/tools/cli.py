@@ -24,6 +24,7 @@ from streams.tools.terminal import (
     sigterm_interrupts,
     until_signal,
 )
+from streams.tools.text_precision import text_precision
 from streams.tools.variables import refuse_unknown_variables
 
 app = typer.Typer(
@@ -332,6 +333,7 @@ def definitions(bootstrap: Bootstrap = None, prefix: Prefix = None) -> None:
 
 app.command("accept-topic", epilog="Example: segments accept-topic user-events")(accept_topic)
 app.command(epilog="Example: segments repartition 8 --dry-run")(repartition)
+app.command("text-precision", epilog="Example: segments text-precision bf16")(text_precision)
 
 
 @app.command(name="settings", epilog="Example: SEGMENTS_WEB_PORT=7000 segments settings")

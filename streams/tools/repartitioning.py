@@ -84,14 +84,16 @@ def working_off(settings: Settings, directory: Path, note: Callable[[str], None]
         from streams.app import load_models, make_place  # noqa: PLC0415
         from streams.kafka.definitions import plan_to_audit  # noqa: PLC0415
         from streams.kafka.draining import drain  # noqa: PLC0415
+        from streams.kafka.text_precision import Log, as_recorded  # noqa: PLC0415
         from streams.kafka.writer import PartitionWriter  # noqa: PLC0415
         from streams.steps.in_force import InForce  # noqa: PLC0415
         from streams.wire.topics import Topics  # noqa: PLC0415
 
         own = settings.model_copy(update={"data_dir": directory / "turns"})
-        topic = Topics(own.app, own.topic_prefix).definitions
-        version, plan = plan_to_audit(own.librdkafka(), topic, own)
-        present = InForce(version, plan, load_models(own, plan))
+        topics = Topics(own.app, own.topic_prefix)
+        version, plan = plan_to_audit(own.librdkafka(), topics.definitions, own)
+        precision = as_recorded(Log.of(own, topics), own.text_precision)
+        present = InForce(version, plan, load_models(own, plan, precision))
         memory = SharedMemory(own.rocksdb_cache_mb)
         writers = [
             PartitionWriter(own, lambda: present, make_place(own, number, partitions), memory)

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from streams.steps.segments import GroupDef, SegmentDef
+from streams.steps.text_precision import TextPrecision
 from streams.steps.versions import DefinitionsVersion
 from streams.wire import schemas
 from streams.wire.refused import Code
@@ -53,7 +54,8 @@ _REFINE: Final[Mapping[type, Refine]] = {SegmentDef: _refine_definition}
 DEFINITION: Final = Published("segment-definition", "SegmentDefinition", SegmentDef, _REFINE)
 SEGMENTS_FILE: Final = Published("segments-file", "SegmentsFile", SegmentsFile, _REFINE)
 VERSION: Final = Published("segment-definitions", "SegmentDefinitions", DefinitionsVersion, _REFINE)
-MESSAGES: Final = (*schemas.PUBLISHED, VERSION)
+TEXT_PRECISION: Final = Published("text-precision", "TextPrecision", TextPrecision)
+MESSAGES: Final = (*schemas.PUBLISHED, VERSION, TEXT_PRECISION)
 PUBLISHED: Final = (*MESSAGES, DEFINITION, SEGMENTS_FILE)
 
 
@@ -131,8 +133,9 @@ _CHANNELS: Final = (
     _Channel("segmentLabels", _TOPICS.labels, "receive", _USER_KEY, (
         _Sent("label", "Feedback from which learned segments learn.", schemas.LABEL),
     )),
-    _Channel("segmentDefinitions", _TOPICS.definitions, "receive", "The version, as text.", (
+    _Channel("segmentDefinitions", _TOPICS.definitions, "receive", "The version, as text; or `text-precision`.", (
         _Sent("segmentDefinitions", "A version of all definitions; the newest that counts is in force.", VERSION),
+        _Sent("textPrecision", "What one app's texts are encoded in; written by its first worker.", TEXT_PRECISION),
     )),
     _Channel("segmentChanges", _TOPICS.changes, "send", _USER_KEY, (
         _Sent("change", "A user entered or exited a segment.", schemas.CHANGE, CHANGE_HEADERS),

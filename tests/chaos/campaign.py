@@ -171,6 +171,7 @@ class Campaign:
                 "bootstrap": self._broker.bootstrap,
                 "session_timeout": f"{SESSION:g}",
                 "rocksdb_cache_mb": "64",
+                "text_precision": "float32",
             }
             self._definitions = Definitions(self._directory, settings)
             fleet = Fleet(server, self._directory, settings, self._note)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from encoders.artifact import ENCODERS
-from encoders.base import F32, BuildOptions, EncoderSpec, Precision, Weights
+from encoders.base import F32, TOLERANCE, BuildOptions, EncoderSpec, Precision, Weights
 
 
 def _make_in(spec: EncoderSpec, precision: Precision, options: BuildOptions, weights: Weights | None) -> Any:
@@ -56,15 +56,19 @@ def test_is_deterministic_across_calls_and_instances(row: tuple[EncoderSpec, Any
     assert encoder.version == again.version
 
 
-def test_an_items_vector_does_not_depend_on_order_or_company(row: tuple[EncoderSpec, Any]) -> None:
+def test_an_items_vector_does_not_depend_on_order_or_company_but_for_rounding(
+    row: tuple[EncoderSpec, Any], request: pytest.FixtureRequest
+) -> None:
+    """How much rounding is, the precision says; which kernel a batch of which shape gets, the processor."""
     spec, encoder = row
+    most = next((TOLERANCE[each] for each in _OTHERS if each in request.node.name), TOLERANCE["float32"])
     rng = np.random.default_rng(2)
     batch = spec.probe(9, rng)
     whole = encoder.encode(batch)
     order = rng.permutation(9).tolist()
-    np.testing.assert_allclose(encoder.encode(_pick(batch, order)), whole[order], atol=1e-6, rtol=0)
+    np.testing.assert_allclose(encoder.encode(_pick(batch, order)), whole[order], atol=most, rtol=0)
     for i in range(9):
-        np.testing.assert_allclose(encoder.encode(_pick(batch, [i])), whole[[i]], atol=1e-6, rtol=0)
+        np.testing.assert_allclose(encoder.encode(_pick(batch, [i])), whole[[i]], atol=most, rtol=0)
 
 
 def test_takes_an_empty_batch(row: tuple[EncoderSpec, Any]) -> None:

@@ -37,6 +37,7 @@ def _service(seed: int, records: int) -> dict[str, Any]:
             "bootstrap": broker.bootstrap,
             "topic_prefix": topics.prefix,
             "data_dir": str(Path(name) / "state"),
+            "text_precision": "float32",
         }
         began = time.perf_counter()
         with child_worker(free_port(), Path(name) / "worker.log", **settings) as worker:

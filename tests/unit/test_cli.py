@@ -41,6 +41,7 @@ COMMANDS = [
         ["settings"],
         ["accept-topic"],
         ["repartition"],
+        ["text-precision"],
         ["demo"],
         ["replay"],
     ),

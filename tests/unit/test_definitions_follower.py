@@ -27,6 +27,9 @@ class Message:
     def __init__(self, value: bytes, recorded: float) -> None:
         self._value, self._recorded = value, recorded
 
+    def key(self) -> bytes:
+        return b"1"
+
     def value(self) -> bytes:
         return self._value
 

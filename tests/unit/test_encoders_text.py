@@ -14,11 +14,11 @@ import pytest
 import torch
 from transformers.utils import logging as hf_logging
 
-from encoders.base import E_T, F32, TEXT_DIM
+from encoders.base import E_T, F32, TEXT_DIM, TOLERANCE
 from encoders.text import BertTextEncoder, TextProjection
 
 #: what the order of a sum may change of a number in a vector of length 1
-ROUNDING = 1e-6
+ROUNDING = TOLERANCE["float32"]
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 import torch
 
-from encoders.base import Precision
+from encoders.base import TOLERANCE, Precision
 from encoders.cuda import smallest_good
 from encoders.int8 import Int8Linear, PrecisionError, exact
 from encoders.text import BertTextEncoder
@@ -18,6 +18,7 @@ from streams.app import WorkerError, load_models
 from streams.settings import Settings
 from streams.steps.segments import load_plan
 from streams.tools.sources.stackexchange import rows
+from streams.tools.text_precision import text_precision
 from tests.helpers import RULES
 
 #: before any fixture helps it
@@ -57,6 +58,32 @@ def test_bf16_is_closer_to_float32_still(float32: BertTextEncoder, comments: lis
     assert np.einsum("nd,nd->n", float32.encode(texts), bf16).min() > 0.999
 
 
+@pytest.mark.usefixtures("exact_int8")
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_other_kernels_give_the_same_vectors_within_what_the_precision_promises(
+    comments: list[str], precision: Precision
+) -> None:
+    """As on another processor: without oneDNN's, torch takes its own, which add in another order."""
+    encoder = BertTextEncoder(device="cpu", precision=precision, cache=0)
+    texts = comments[:8]
+    one = encoder.encode(texts)
+    with torch.backends.mkldnn.flags(enabled=False):
+        other = encoder.encode(texts)
+    np.testing.assert_allclose(other, one, atol=TOLERANCE[precision], rtol=0)
+
+
+@pytest.mark.usefixtures("exact_int8")
+def test_a_row_of_an_int8_layer_does_not_depend_on_the_other_rows() -> None:
+    """One scale for a whole batch would make it so."""
+    torch.manual_seed(2)
+    layer = Int8Linear(torch.nn.Linear(96, 40))
+    x = torch.randn(7, 96) * torch.logspace(-2, 2, 7)[:, None]
+    with torch.inference_mode():
+        together, alone = layer(x), torch.cat([layer(row[None]) for row in x])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
 def test_the_version_names_the_precision(float32: BertTextEncoder, int8: BertTextEncoder) -> None:
     assert int8.version == f"{float32.version}-int8"
 
@@ -78,13 +105,15 @@ def test_int8_is_refused_where_products_saturate(tmp_path: Path, monkeypatch: py
     with pytest.raises(PrecisionError, match="take float32"):
         BertTextEncoder(device="cpu", precision="int8")
     (tmp_path / "segments.toml").write_text(RULES)
-    settings = Settings(app="x", text_precision="int8", segments_file=tmp_path / "segments.toml")
+    settings = Settings(app="x", segments_file=tmp_path / "segments.toml")
     with pytest.raises(WorkerError, match="take float32"):
-        load_models(settings, load_plan(tmp_path / "segments.toml"))
+        load_models(settings, load_plan(tmp_path / "segments.toml"), "int8")
 
 
-def test_the_setting_takes_the_precisions_of_the_encoder() -> None:
-    assert get_args(Settings.model_fields["text_precision"].annotation) == get_args(Precision)
+def test_the_setting_and_the_command_take_the_precisions_of_the_encoder() -> None:
+    assert get_args(Settings.model_fields["text_precision"].annotation) == ("auto", *get_args(Precision))
+    asked = get_type_hints(text_precision)["precision"]
+    assert set(get_args(get_args(asked)[0])) == set(get_args(Precision))
 
 
 @pytest.mark.usefixtures("exact_int8")
