@@ -108,6 +108,10 @@ BAD_RECORDS: Final = (
     BadRecord(
         "kind with a terminal's escapes", own(kind="\x1b[2J\n"), Code.UNKNOWN_KIND, r"the kind '\x1b[2J\n'", True
     ),
+    BadRecord("kind twice", own(kind="klick")[:-1] + b', "kind": "view"}', Code.UNKNOWN_KIND, "the kind 'klick'"),
+    BadRecord("kind twice, then none", own(kind="klick")[:-1] + b', "kind": null}', Code.UNKNOWN_KIND, "'klick'", True),
+    BadRecord("kind twice, then no text", own(kind="k")[:-1] + b', "kind": "\xff"}', Code.UNKNOWN_KIND, "the kind 'k'"),
+    BadRecord("kind like a reason", own(kind="missing required field `a`"), Code.UNKNOWN_KIND, "field `a`'", True),
     BadRecord("kind as number", own(kind=1), Code.WRONG_TYPE, "`kind` has the wrong type", True),
     # what a kind needs
     BadRecord("empty text comment", own(kind="comment", text=""), Code.MISSING_FIELD, "needs the field `text`", True),

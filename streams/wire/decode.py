@@ -50,6 +50,9 @@ NEEDS: Final = {
 #: what msgspec raises for bytes; RecursionError for nesting
 _BROKEN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _MISSING: Final = re.compile(r"missing required field `([^`]+)`")
+_UNKNOWN: Final = "Invalid enum value "
+_SHOWN: Final = 60
+"""Characters of a producer's own words that a reason repeats."""
 _PATH: Final = re.compile(r"`\$\.?([^`]*)`")
 _AT_BYTE: Final = re.compile(r"\(byte (\d+)\)")
 _NOT_FINITE: Final = re.compile(rb"-?(?:nan|inf)", re.IGNORECASE)
@@ -203,7 +206,7 @@ def _second_look(raw: bytes, first: Exception) -> Event:
     try:
         wire = _decode_wire(raw)
     except _BROKEN as error:
-        raise explain(error, raw, fields) from None
+        raise explain(error, raw) from None
     return Event(
         user=wire.user,
         kind=wire.kind,
@@ -220,9 +223,7 @@ def _second_look(raw: bytes, first: Exception) -> Event:
     )
 
 
-def explain(
-    error: Exception, raw: bytes, fields: dict[str, msgspec.Raw] | None = None, what: str = "event"
-) -> RefusedError:
+def explain(error: Exception, raw: bytes, what: str = "event") -> RefusedError:
     """What a decoder's error means to the person who wrote the producer."""
     if isinstance(error, RecursionError):
         return RefusedError(Code.TOO_DEEP, "the JSON is nested too deeply")
@@ -231,11 +232,13 @@ def explain(
         return _not_json(text, raw)
     where = _PATH.search(text)
     name = where[1] if where and where[1] else "the record"
+    if text.startswith(_UNKNOWN):  # before all else: the rest of it is the producer's
+        # quoted already, and of a kind that is there twice the one that is wrong
+        kind = text.removeprefix(_UNKNOWN).rpartition(" - at ")[0]
+        shown = kind if len(kind) <= _SHOWN else f"{kind[:_SHOWN]}…"
+        return RefusedError(Code.UNKNOWN_KIND, f"the kind {shown} is not known; known are {', '.join(KINDS)}")
     if missing := _MISSING.search(text):
         return RefusedError(Code.MISSING_FIELD, f"the {what} has no field `{missing[1]}`")
-    if "Invalid enum value" in text:
-        kind = msgspec.json.decode(fields["kind"], type=str) if fields else "?"
-        return RefusedError(Code.UNKNOWN_KIND, f"the kind {kind[:60]!r} is not known; known are {', '.join(KINDS)}")
     if "out of range" in text:
         code = Code.ABSURD_TIME if name in _TIMES else Code.BAD_AMOUNT
         return RefusedError(code, f"`{name}` is a number out of range: too large or too many digits")

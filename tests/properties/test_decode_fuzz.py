@@ -124,6 +124,19 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(value)
 
 
+_values = st.sampled_from(
+    [b'"klick"', b'"view"', b'"\xff"', b'"\\ud800"', b'""', b"null", b"1", b"-1e999", b"[]", b"{}"]
+)
+
+
+@st.composite
+def _repeated(draw: st.DrawFn) -> bytes:
+    """A good record with one of its fields before and after all of them as well, as JSON allows."""
+    seed = draw(st.sampled_from(SEEDS))
+    name = json.dumps(draw(st.sampled_from(sorted(json.loads(seed))))).encode()
+    return b"{%b:%b,%b,%b:%b}" % (name, draw(_values), seed[1:-1], name, draw(_values))
+
+
 @FUZZ
 @given(st.binary(max_size=300))
 def test_any_bytes_give_an_event_or_a_refusal(value: bytes) -> None:
@@ -164,6 +177,13 @@ def test_fields_of_our_own_form_give_an_event_or_a_refusal(value: dict[str, Any]
 @example({"type": "track", "event": "purchase", "userId": "u", "timestamp": 1.69e9, "properties": {"value": 10**4_299}})
 def test_calls_of_the_segment_spec_give_an_event_or_a_refusal(value: dict[str, Any]) -> None:
     check_event(json.dumps(value).encode())
+
+
+@FUZZ
+@given(_repeated())
+def test_a_field_that_is_there_again_gives_an_event_or_a_refusal(value: bytes) -> None:
+    check_event(value)
+    check_label(value)
 
 
 @FUZZ
