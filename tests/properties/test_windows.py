@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,6 +22,7 @@ from state.windows import (
     total_at,
     width_for,
 )
+from streams.steps.rules import duration
 
 BASE = 1_700_000_000
 Event = tuple[float, int]
@@ -107,11 +110,22 @@ def test_the_order_of_arrival_does_not_matter(window: int, events: list[Event], 
     assert total_at(one.get(spec.key), spec, now) == total_at(other.get(spec.key), spec, now)
 
 
-@given(st.integers(24, MAX_WINDOW), st.floats(0.0, 4e9))
+@given(st.integers(1, MAX_WINDOW) | st.integers(1, 100), st.floats(0.0, 4e9))
 def test_an_event_counts_for_the_window_and_at_most_a_bucket_longer(window: int, time: float) -> None:
     spec = spec_of(window)
-    assert spec.width == width_for(window) <= window / 24
+    assert spec.width == width_for(window) <= max(1.0, window / 24)
     assert time + window < counts_until(time, spec) <= time + window + spec.width
+
+
+def test_the_docs_say_how_wide_the_buckets_are() -> None:
+    words = " ".join((Path(__file__).resolve().parents[2] / "docs" / "segments.md").read_text("utf-8").split())
+    told = words.split("A window is kept in buckets of ")[1].split(" An event counts")[0]
+    assert told.startswith("one second, or of more where that is at most a 24th of its length: ")
+    widths: dict[int, int] = {}
+    for windows, width in re.findall(r"((?:`\w+`(?: and )?)+) (?:have buckets )?of ([\d,]+) s", told):
+        widths |= dict.fromkeys(map(duration, re.findall(r"`(\w+)`", windows)), int(width.replace(",", "")))
+    assert {10, 3_600} <= widths.keys()
+    assert widths == {window: width_for(window) for window in widths}
 
 
 @given(st.lists(st.integers(0, 2**52), min_size=1, max_size=8), st.randoms(use_true_random=False))

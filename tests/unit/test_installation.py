@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -167,6 +169,27 @@ def test_topics_of_which_one_broker_may_lose_what_it_acknowledged_are_told(
     assert line.startswith("min.insync.replicas is 1")
     assert line.endswith(": t1, t2")
     assert [least_in_sync(replication) for replication in (1, 2, 3, 5)] == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(("replication", "least"), [(1, "1"), (2, "1"), (3, "2")])
+def test_topics_are_created_so_that_one_broker_alone_loses_nothing_where_that_can_be(
+    replication: int, least: str
+) -> None:
+    asked: dict[str, Any] = {}
+
+    class Admin:
+        """Takes what it is asked for, and has no connection."""
+
+        def create_topics(self, topics: Any, **_: Any) -> dict[str, Future[None]]:
+            asked.update({topic.topic: topic.config for topic in topics})
+            done: Future[None] = Future()
+            done.set_result(None)
+            return dict.fromkeys(asked, done)
+
+    specs = TOPICS.specs(4)
+    client: Any = Admin()
+    assert admin._create(client, specs, replication, time.monotonic() + 9.0) == {spec.name for spec in specs}
+    assert asked == {spec.name: {**spec.config, "min.insync.replicas": least} for spec in specs}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from streams.kafka.lane import EncodeLane, PartitionGoneError
 from streams.ops.metrics import Metrics
 from streams.steps import encode
 from tests.small_partition import SmallPartition
-from tests.unit.membership_cases import COOKING, WORDS, comment
+from tests.unit.membership_cases import COOKING, WORDS, comment, follow, view
 
 
 class Target:
@@ -303,3 +303,12 @@ def test_while_events_wait_for_their_turns_who_can_wait_has_a_small_share_and_wh
         assert sorted(set(target.encoded)) == [*crowd, "writer"]
 
     asyncio.run(run())
+
+
+def test_who_follows_somebody_can_wait_and_who_wrote_something_cannot() -> None:
+    partition = SmallPartition('[[segment]]\nid = "s"\nlearned = "taste"\n')
+    crowd = [f"fan{number}" for number in range(9)]
+    effects = partition.events(*(follow(0, "star", user=user, id=user) for user in crowd))
+    assert (effects.offers, effects.later) == ([], crowd)
+    effects = partition.events(comment(1, COOKING, user=crowd[4]), view(1, user="quiet"))
+    assert effects.offers == [crowd[4]]  # waits already, and comes before the others from now on

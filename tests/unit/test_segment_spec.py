@@ -12,8 +12,11 @@ import pytest
 import xxhash
 
 from state.layout import encode_user
+from state.seen import DEDUPE_EVENTS, DEDUPE_SECONDS, MOST_IDS
 from state.user import UserState, fold, new_state
 from state.windows import TallyPlan, TallySpec
+from streams.settings import Settings
+from streams.steps.waiting import MOST, MOST_OF_USER
 from streams.wire.decode import NEEDS, Limits, decode_event, decode_label
 from streams.wire.events import KINDS, Event
 from streams.wire.refused import Code, RefusedError
@@ -242,6 +245,18 @@ def test_the_docs_have_every_kind_with_what_it_needs_and_every_field() -> None:
 def test_the_docs_have_every_refusal_code_and_no_other() -> None:
     table = EVENTS_MD.split("| `reason-code` |")[1]
     assert set(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)) == {str(code) for code in Code}
+
+
+def test_the_docs_say_what_the_limits_are() -> None:
+    words = " ".join(EVENTS_MD.split())
+    ahead = Settings.model_fields["max_ahead_seconds"].default
+    for said in (
+        f"more than {ahead:g} s after the record arrived at the broker, are refused",
+        f"among the last {DEDUPE_EVENTS:,} events, however long ago, or within {DEDUPE_SECONDS // 3_600} hours,",
+        f"at most the last {MOST_IDS:,} ids",
+        f"At most {MOST_OF_USER:,} events of a user and {MOST:,} of a partition wait",
+    ):
+        assert said in words, said
 
 
 def test_the_examples_in_the_docs_are_good_records() -> None:

@@ -28,3 +28,15 @@ def test_a_piece_is_as_large_as_its_time_allows() -> None:
     assert share.size == 500
     share.took(10.0, 0.0, 0)
     assert share.size == 1
+
+
+def test_what_may_have_a_part_of_the_idle_time_leaves_the_rest_of_it() -> None:
+    share = FairShare(500, idle_share=0.25)
+    now, spent = 0.0, 0.0
+    while now < 100.0:
+        assert share.wait(now, idle=True) <= 0.0
+        now, spent = now + 0.01, spent + 0.01
+        share.took(0.01, now, share.size)
+        assert not share.due(now, idle=True)
+        now += share.wait(now, idle=True)
+    assert 0.24 < spent / now < 0.26
