@@ -36,7 +36,7 @@ def service(partition: SmallPartition) -> Service:
     parts: Any = SimpleNamespace(
         partitions={running.number: running}, generation=3, depth=0, age=0.0, ready=True, alive=True
     )
-    made = Service("one", Present(partition.definitions), 2, parts, parts, Metrics(), parts)
+    made = Service("one", Present(partition.definitions), 2, parts, parts, Metrics(), parts, parts)
     made.url = HERE
     return made
 
