@@ -80,6 +80,19 @@ def test_a_version_of_a_later_release_counts_though_this_one_cannot_use_it() -> 
     ledger.newest.plan()
 
 
+@pytest.mark.parametrize(
+    "segments", [b'[{"id":"\xff","rule":""}]', b'[{"id":"\xed\xa0\x80"}]', b"[" * 5_000 + b"]" * 5_000]
+)
+def test_definitions_that_cannot_be_read_are_refused_in_words_and_ask_for_nothing(segments: bytes) -> None:
+    ledger = Ledger()
+    if ledger.take(b'{"version":1,"segments":' + segments + b"}", NOW):
+        return  # told there
+    assert ledger.newest is not None
+    assert ledger.newest.asks() == NO_TERMS
+    with pytest.raises(DefinitionError):
+        ledger.newest.plan()
+
+
 def test_what_no_version_asks_for_any_more_is_kept_for_a_while() -> None:
     ledger = Ledger()
     ledger.take(proposal(ONE, 1), NOW)
