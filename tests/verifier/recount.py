@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tests.verifier.rules import SCALES, Rule, Term, terms_of
+from tests.verifier.rules import SCALES, Rule, Sums, Term, terms_of
 
 FAST, SLOW = 86_400.0, 30 * 86_400.0
 CATEGORIES = 64
@@ -117,7 +117,7 @@ class User:
     comments: int = 0
     decayed: dict[str, Decayed] = field(default_factory=lambda: defaultdict(Decayed))
     categories: dict[int, Decayed] = field(default_factory=lambda: defaultdict(Decayed))
-    buckets: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
+    buckets: dict[str, Sums] = field(default_factory=lambda: defaultdict(Sums))
     latest: dict[tuple[str, str], float] = field(default_factory=dict)
     edges: dict[str, tuple[float, bool]] = field(default_factory=dict)
     groups: dict[str, tuple[float, bool]] = field(default_factory=dict)
@@ -142,7 +142,7 @@ class User:
             _absorb_decayed(mine, theirs)
         for key, buckets in other.buckets.items():
             for bucket, value in buckets.items():
-                self.buckets[key][bucket] += value
+                self.buckets[key].add(bucket, value)
         for what, time in other.latest.items():
             self.latest[what] = max(time, self.latest.get(what, 0.0))
         for into, more in ((self.edges, other.edges), (self.groups, other.groups)):
@@ -216,7 +216,7 @@ class Recount:
             self._decay(user.categories[zlib.crc32(category.encode()) % CATEGORIES], time, INTEREST[kind])
         for key, term in self._terms[kind]:
             if term.category in ("", category):
-                user.buckets[key][int(time // term.width)] += happened.measured(term)
+                user.buckets[key].add(int(time // term.width), happened.measured(term))
         if kind == "comment":
             user.comments += 1
         elif kind in ("follow", "unfollow"):

@@ -8,13 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 WIDTHS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400)
 SCALES = {"count": 1, "amount": 1_000_000, "dwell": 1_000}
 
-#: key of a tally, as the state has it → start of the bucket / width → sum
-Buckets = Mapping[str, Mapping[int, int]]
+
+class Sums(dict[int, int]):
+    """Start of the bucket / width → sum; of buckets without an event there may be none."""
+
+    newest = -(2**63)
+    """No bucket is later."""
+
+    def add(self, bucket: int, value: int) -> None:
+        self[bucket] = self.get(bucket, 0) + value
+        self.newest = max(self.newest, bucket)
+
+
+#: key of a tally, as the state has it → its sums
+Buckets = Mapping[str, Sums]
 
 
 class Evidence(Protocol):
@@ -38,12 +51,12 @@ class Term:
     category: str = ""
     negated: bool = False
 
-    @property
+    @cached_property
     def key(self) -> str:
         """How the state names this tally."""
         return f"{self.kind}|{self.measure}|{self.within}|{self.category}"
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Seconds of a bucket."""
         return max([width for width in WIDTHS if width * 24 <= self.within], default=1)
@@ -54,7 +67,10 @@ class Term:
 
     def holds(self, user: Evidence, now: float) -> bool:
         """Whether the term is true at ``now``."""
-        found = sum(value for bucket, value in user.buckets.get(self.key, {}).items() if self.alive(bucket, now))
+        sums = user.buckets.get(self.key, Sums())
+        first = int((now - self.within) // self.width) - 1  # nothing before it is alive
+        near = range(first, sums.newest + 1) if sums.newest - first < len(sums) else sums
+        found = sum(sums.get(bucket, 0) for bucket in near if self.alive(bucket, now))
         return (found / SCALES[self.measure] >= self.bound) != self.negated
 
     def text(self) -> str:
