@@ -95,7 +95,7 @@ class TextProcess(WrappedText):
             self._process.join(_CLOSE_SECONDS)
             if self._process.is_alive():
                 self._process.kill()
-                self._process.join()
+                self._process.join(_CLOSE_SECONDS)  # where others take all processors, it has no time even to die
         finally:
             self._lock.release()
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from state import layout
 from state.store import Store
+from streams.kafka.errors import may_pass
 from streams.kafka.reading import take
 from streams.ops.outage import CLIENTS
 from streams.wire.topics import TOMBSTONE_SECONDS
@@ -21,6 +23,10 @@ CHUNK = 4_000
 #: from so many offsets on the store is opened for loading in bulk; one that is empty, which has nothing to compare with
 BULK_OFFSETS = 50_000
 BULK_OFFSETS_EMPTY = 5_000
+#: seconds that an answer may take, for which a question is asked again, and between two of them
+_ASK_SECONDS = 30.0
+_PATIENCE = 60.0
+_AGAIN = 0.5
 
 
 class RestoreError(RuntimeError):
@@ -58,6 +64,30 @@ def changelog_consumer(
     )
 
 
+def bounds(
+    consumer: Consumer,
+    topic: str,
+    partition: int,
+    stopping: Callable[[], bool] = lambda: False,
+    patience: float = _PATIENCE,
+    sleep: Callable[[float], object] = time.sleep,
+) -> tuple[int, int]:
+    """(first offset, end) of the partition. A broker that was silent for a moment does not know its leader yet, or the
+    client has forgotten it: asked again for ``patience`` seconds. Raises KafkaException; RestoreStoppedError."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_ASK_SECONDS)
+        except KafkaException as error:
+            if not may_pass(error) or time.monotonic() > until:
+                raise
+        else:
+            return low, high
+        if stopping():
+            raise RestoreStoppedError("the restore was stopped")
+        sleep(_AGAIN)
+
+
 def restore(
     conf: Mapping[str, str | int | float | bool],
     topic: str,
@@ -78,7 +108,7 @@ def restore(
     claim(store, f"{topic}-{partition}", identity)
     consumer = changelog_consumer(conf, topic, "restore", 10)
     try:
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30.0)
+        low, high = bounds(consumer, topic, partition, stopping)
         complete_at = store.complete_at
         start = check_offset(store, f"{topic}-{partition}", low, high, now - complete_at)
         if start == low:

@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from streams.steps.effects import TooMuchError
 
-__all__ = ["AbortedError", "FencedError", "PermanentError", "TooMuchError", "classified", "is_missing"]
+__all__ = ["AbortedError", "FencedError", "PermanentError", "TooMuchError", "classified", "is_missing", "may_pass"]
 
 
 class FencedError(RuntimeError):
@@ -96,3 +96,9 @@ def is_missing(error: Exception) -> bool:
     """A topic or a partition may not be there."""
     cause = error.args[0] if isinstance(error, KafkaException) and error.args else None
     return isinstance(cause, KafkaError) and cause.code() in _MISSING
+
+
+def may_pass(error: KafkaException) -> bool:
+    """A question may be answered if it is asked again: what is between two leaders, or new, is not known for long."""
+    cause = error.args[0] if error.args else None
+    return isinstance(cause, KafkaError) and not cause.fatal() and cause.code() not in _PERMANENT

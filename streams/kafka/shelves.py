@@ -13,15 +13,15 @@ from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from state.families import LOCAL
 from state.store import SharedMemory, Store
-from streams.kafka.changelog import BULK_OFFSETS_EMPTY, CHUNK, RestoreError, changelog_consumer, gather
+from streams.kafka.changelog import BULK_OFFSETS_EMPTY, CHUNK, RestoreError, bounds, changelog_consumer, gather
 from streams.kafka.reading import take
 from streams.steps.moving import Put
 from streams.wire.emit import Headers
 from streams.wire.topics import MAX_DEAD_LETTER_BYTES
 
 log = logging.getLogger(__name__)
-
 _TIMEOUT = 30.0
+
 #: of one transaction: far below what a broker or a client holds back
 _RECORDS = 5_000
 _BYTES = 16 * 1024 * 1024
@@ -53,7 +53,7 @@ class Shelves:
         store = self.stores[partition]
         consumer = changelog_consumer(self._conf, self.topic, "repartition", 10)
         try:
-            low, high = consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=_TIMEOUT)
+            low, high = bounds(consumer, self.topic, partition)
             offset = max(low, self._ends[partition])
             bulk = high - offset >= BULK_OFFSETS_EMPTY
             consumer.assign([TopicPartition(self.topic, partition, offset)])
