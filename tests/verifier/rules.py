@@ -6,7 +6,7 @@ a list that is at most W / 24 (one second at least); an event counts until the e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -27,7 +27,7 @@ class Sums(dict[int, int]):
 
 
 #: key of a tally, as the state has it → its sums
-Buckets = Mapping[str, Sums]
+Buckets = Mapping[str, Mapping[int, int]]
 
 
 class Evidence(Protocol):
@@ -67,9 +67,11 @@ class Term:
 
     def holds(self, user: Evidence, now: float) -> bool:
         """Whether the term is true at ``now``."""
-        sums = user.buckets.get(self.key, Sums())
-        first = int((now - self.within) // self.width) - 1  # nothing before it is alive
-        near = range(first, sums.newest + 1) if sums.newest - first < len(sums) else sums
+        sums = user.buckets.get(self.key, {})
+        near: Iterable[int] = sums
+        if isinstance(sums, Sums):
+            first = int((now - self.within) // self.width) - 1  # nothing before it is alive
+            near = range(first, sums.newest + 1) if sums.newest - first < len(sums) else sums
         found = sum(sums.get(bucket, 0) for bucket in near if self.alive(bucket, now))
         return (found / SCALES[self.measure] >= self.bound) != self.negated
 
