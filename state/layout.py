@@ -253,14 +253,15 @@ def plain_encode_user(state: UserState) -> bytes:
     return _HEADER.pack(FORMAT, state.due) + _encode(state)
 
 
-def put_ids(user: str, seen: Seen, puts: dict[bytes, bytes | None]) -> int:
-    """Put what changed of a user's records of ids into ``puts``; gives how many ids were forgotten early."""
+def put_ids(user: str, seen: Seen, puts: dict[bytes, bytes | None]) -> tuple[int, int]:
+    """Put what changed of a user's records of ids into ``puts``; gives how many ids were forgotten early, and the bytes
+    of what was put."""
     unsaved, cut = seen.unsaved, seen.cut
     if not unsaved:
-        return 0
+        return 0, 0
     seen.unsaved, seen.cut = {}, 0
     puts.update(zip(seen_keys(user, unsaved), unsaved.values(), strict=True))
-    return cut
+    return cut, sum(map(len, filter(None, unsaved.values())))
 
 
 def plain_put_users(
@@ -273,11 +274,11 @@ def plain_put_users(
     """
     earliest, cut, size = NEVER, 0, 0
     for user, state in users.items():
-        size += sum(len(ids) for ids in state.seen.unsaved.values() if ids is not None)
-        cut += put_ids(user, state.seen, puts)
+        forgotten, ids = put_ids(user, state.seen, puts)
         key, due = user_key(user), state.due
         puts[key] = record = encode_user(state)
-        size += len(record)
+        cut += forgotten
+        size += ids + len(record)
         earliest = min(earliest, due)
         if dues.get(user) == due:
             timed.add(key)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from state import layout
 from streams.kafka.admin import offsets
-from streams.kafka.installation import InstallationError, describe, members
+from streams.kafka.installation import InstallationError, describe, refuse_running
 from streams.kafka.output import Output
 from streams.kafka.positions import read_positions
 from streams.settings import Settings
@@ -44,8 +44,7 @@ def accept_topic(
     if topic not in topics.sources:
         raise InstallationError(f"{topic} is none of the topics that are read: {', '.join(topics.sources)}")
     conf = settings.librdkafka()
-    if found := members(conf, settings.installation):
-        raise InstallationError(f"workers of this installation run ({', '.join(found)}): stop them first")
+    refuse_running(conf, settings.installation)
     present = describe(conf, topics)
     partitions = present.counts[topics.changelog]
     for meta in read_positions(conf, topics.changelog, partitions).values():

@@ -82,7 +82,7 @@ def create_topics(
     ``timeout`` is seconds for the whole.
     """
     deadline = time.monotonic() + timeout
-    admin = _client(conf)
+    admin = client(conf)
     existing = _metadata(admin, deadline)
     _check_partitions(specs, existing)
     missing = [spec for spec in specs if spec.name not in existing]
@@ -105,7 +105,7 @@ def create_topics(
 def describe_topics(conf: Connection, names: Iterable[str], timeout: float = 10.0) -> dict[str, TopicDescription]:
     """The topics of ``names`` that exist, with every effective configuration value; missing ones are left out."""
     deadline = time.monotonic() + timeout
-    admin = _client(conf)
+    admin = client(conf)
     wanted = set(names)
     topics = {name: topic for name, topic in _list(admin, deadline).items() if name in wanted}
     if not topics:
@@ -128,7 +128,7 @@ def describe_topics(conf: Connection, names: Iterable[str], timeout: float = 10.
 def set_topic_config(conf: Connection, topic: str, config: Mapping[str, str], timeout: float = 10.0) -> None:
     """Change these values of a topic's configuration and no others. Raises :class:`AdminError`."""
     deadline = time.monotonic() + timeout
-    admin = _client(conf)
+    admin = client(conf)
     wanted = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in config.items()]
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=wanted)
     answers = admin.incremental_alter_configs([resource], request_timeout=_left(deadline))
@@ -148,7 +148,7 @@ def end_offsets(
     Raises :class:`AdminError` for a topic that does not exist or a partition that cannot be asked.
     """
     deadline = time.monotonic() + timeout
-    admin = _client(conf)
+    admin = client(conf)
     counts = _metadata(admin, deadline)
     wanted = list(dict.fromkeys(topics))
     if absent := [name for name in wanted if name not in counts]:
@@ -169,7 +169,7 @@ def offsets(
     Raises :class:`AdminError` for a partition that cannot be asked.
     """
     deadline = time.monotonic() + timeout
-    admin = _client(conf)
+    admin = client(conf)
     # confluent-kafka left both untyped
     spec = OffsetSpec.earliest() if end == "start" else OffsetSpec.latest()  # type: ignore[no-untyped-call]
     asked = {TopicPartition(name, partition): spec for name, partition in keys}
@@ -199,7 +199,7 @@ def wait_for_topics(conf: Connection, names: Iterable[str], timeout: float = 30.
     Raises :class:`AdminError` that names those still missing after ``timeout`` seconds.
     """
     deadline = time.monotonic() + timeout
-    admin = _client(conf)
+    admin = client(conf)
     wanted = set(names)
     while True:
         ready = {name for name, topic in _list(admin, deadline).items() if _usable(topic)}
@@ -214,7 +214,7 @@ def topic_partitions(
     conf: Connection, names: Iterable[str], usable: bool = False, timeout: float = 10.0
 ) -> dict[str, int]:
     """Topic → partitions, of those of ``names`` that exist; ``usable``: only those that have a leader are counted."""
-    topics = _list(_client(conf), time.monotonic() + timeout)
+    topics = _list(client(conf), time.monotonic() + timeout)
     return {
         name: sum(not usable or part.leader >= 0 for part in topics[name].partitions.values())
         for name in names
@@ -222,7 +222,8 @@ def topic_partitions(
     }
 
 
-def _client(conf: Connection) -> AdminClient:
+def client(conf: Connection) -> AdminClient:
+    """One of its own, unless it is one."""
     return conf if isinstance(conf, AdminClient) else AdminClient(dict(conf), logger=CLIENTS)
 
 

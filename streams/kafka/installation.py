@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from state.layout import Meta
-from streams.kafka.admin import MIN_IN_SYNC, WHY_IN_SYNC, AdminError, Connection, offsets, unsafe_topics
+from streams.kafka.admin import MIN_IN_SYNC, WHY_IN_SYNC, AdminError, Connection, client, offsets, unsafe_topics
 from streams.kafka.losses import Losses, lost_in
 from streams.kafka.positions import read_positions
 from streams.ops.outage import CLIENTS
@@ -47,7 +47,7 @@ class MissingTopicError(AdminError):
 
 def describe(conf: Connection, topics: Topics, timeout: float = 10.0) -> Present:
     """Ask the brokers. Raises AdminError when a topic is missing or they do not answer."""
-    admin = conf if isinstance(conf, AdminClient) else AdminClient(dict(conf), logger=CLIENTS)
+    admin = client(conf)
     found = _described(admin, list(topics.by_partition), timeout)
     if missing := [name for name, each in found.items() if each is None]:
         raise MissingTopicError(f"no such topic: {', '.join(missing)} (create all with `segments topics`)")
@@ -77,7 +77,7 @@ def _described(admin: AdminClient, names: list[str], timeout: float) -> dict[str
 def members(conf: Connection, group: str, topic: str = "", timeout: float = 10.0) -> list[str]:
     """Who is in a consumer group (names of clients and their hosts); with ``topic``: only who was given partitions
     of it. Raises AdminError."""
-    admin = conf if isinstance(conf, AdminClient) else AdminClient(dict(conf), logger=CLIENTS)
+    admin = client(conf)
     deadline = time.monotonic() + timeout
     while True:
         try:
@@ -97,6 +97,12 @@ def members(conf: Connection, group: str, topic: str = "", timeout: float = 10.0
         for member in found.members
         if not topic or any(part.topic == topic for part in member.assignment.topic_partitions)
     ]
+
+
+def refuse_running(conf: Connection, installation: str) -> None:
+    """What is about to be done is for when no worker runs. Raises InstallationError, AdminError."""
+    if found := members(conf, installation):
+        raise InstallationError(f"workers of this installation run ({', '.join(found)}): stop them first")
 
 
 class Identity:

@@ -20,8 +20,8 @@ from streams.wire.emit import Headers
 from streams.wire.topics import MAX_DEAD_LETTER_BYTES
 
 log = logging.getLogger(__name__)
-_TIMEOUT = 30.0
 
+_TIMEOUT = 30.0
 #: of one transaction: far below what a broker or a client holds back
 _RECORDS = 5_000
 _BYTES = 16 * 1024 * 1024

@@ -10,7 +10,7 @@ from functools import reduce
 from encoders.base import Precision
 from encoders.precision import Choice
 from streams.kafka.definitions import ConfValue, append, read_log
-from streams.kafka.installation import InstallationError, members
+from streams.kafka.installation import InstallationError, refuse_running
 from streams.settings import Settings
 from streams.steps import text_precision as steps
 from streams.steps.text_precision import KEY, Setting, TextPrecision
@@ -97,8 +97,7 @@ def change(settings: Settings, precision: Precision, author: str) -> tuple[TextP
     """
     topics = Topics(settings.app, settings.topic_prefix)
     records = Log.of(settings, topics)
-    if found := members(settings.librdkafka(), settings.installation):
-        raise InstallationError(f"workers of this installation run ({', '.join(found)}): stop them first")
+    refuse_running(settings.librdkafka(), settings.installation)
     before = records.newest()
     if before is not None and before.precision == precision:
         return before, before

@@ -24,7 +24,7 @@ from streams.steps.turn import Turn
 from streams.wire.decode import MAX_ID_CHARS
 from streams.wire.emit import event_source
 from streams.wire.receipts import Receipt, erasure_digest, receipt_headers, receipt_value
-from streams.wire.refused import Code, RefusedError, printable
+from streams.wire.refused import UNREADABLE, Code, RefusedError, printable
 from streams.wire.times import MILLISECONDS_FROM
 
 
@@ -170,7 +170,7 @@ def read_message(value: bytes | None, partitions: int) -> Inner:
     """What would break later on is refused here: one bad record must not stop its partition. Raises RefusedError."""
     try:
         message: Inner = _decode(value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise RefusedError(Code.BROKEN_INTERNAL, f"not a graph message: {printable(error)}") from None
     if wrong := _what_is_wrong(message, partitions):
         raise RefusedError(Code.BROKEN_INTERNAL, f"not a graph message: {wrong}")

@@ -24,7 +24,7 @@ from streams.steps.segments import Segment
 from streams.steps.turn import Turn
 from streams.wire.decode import MAX_WEIGHT, decode_label
 from streams.wire.emit import Reason
-from streams.wire.refused import Code, RefusedError, printable
+from streams.wire.refused import UNREADABLE, Code, RefusedError, printable
 
 Heads = dict[str, OnlineHead]
 """Group → the full head, of groups that this partition trains."""
@@ -194,7 +194,7 @@ def read_example(value: bytes | None) -> Example:
     """What would spoil the head is refused here. Raises RefusedError."""
     try:
         example = _decode(value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise RefusedError(Code.BROKEN_INTERNAL, f"not an example: {printable(error)}") from None
     if not 0.0 < example.weight <= MAX_WEIGHT:
         raise RefusedError(Code.BROKEN_INTERNAL, f"not an example: its weight is {example.weight:g}")

@@ -27,7 +27,7 @@ from streams.steps.turn import Turn
 from streams.wire.decode import MAX_ID_CHARS
 from streams.wire.emit import Reason
 from streams.wire.events import Event
-from streams.wire.refused import Code, RefusedError, printable
+from streams.wire.refused import UNREADABLE, Code, RefusedError, printable
 from streams.wire.times import MILLISECONDS_FROM
 
 #: characters of waiting texts in one message, far below the largest record
@@ -101,7 +101,7 @@ def read_message(value: bytes | None, dim: int) -> tuple[MoveOut | MoveIn, UserS
             state = layout.decode_user(message.state)
         if isinstance(message, MoveIn) and message.vectors:
             vectors = layout.decode_vectors(message.vectors)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, layout.FormatError) as error:
+    except (*UNREADABLE, layout.FormatError) as error:
         raise RefusedError(Code.BROKEN_INTERNAL, f"not a part of a merge: {printable(error)}") from None
     if wrong := _what_is_wrong(message, state, vectors, dim):
         raise RefusedError(Code.BROKEN_INTERNAL, f"not a part of a merge: {wrong}")

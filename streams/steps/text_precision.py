@@ -11,6 +11,7 @@ from typing import Final, Literal, get_args
 import msgspec
 
 from encoders.base import Precision
+from streams.wire.refused import UNREADABLE
 
 #: of such a record; versions of the definitions have their number for a key
 KEY: Final = b"text-precision"
@@ -46,7 +47,7 @@ def following(found: TextPrecision | None, value: bytes | None, app: str) -> Tex
     """What is recorded for the app when this is the log's next record with ``KEY``, after ``found``."""
     try:
         record = _decode(value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return found
     # the oldest may be gone, where an earlier release made the topic
     counts = record.number >= 1 if found is None else record.number == found.number + 1

@@ -378,8 +378,9 @@ class Turn:
             effects.timed.clear()  # some of them are removed
         for user in sorted(self._renewed):
             if (alias := self._aliases[user]) is not None:
-                size += size_of(alias.seen.unsaved.values())
-                effects.forgotten_ids += layout.put_ids(user, alias.seen, puts)
+                forgotten, ids = layout.put_ids(user, alias.seen, puts)
+                effects.forgotten_ids += forgotten
+                size += ids
             puts[layout.alias_key(user)] = record = layout.encode_alias(alias) if alias else None
             size += len(record or b"")
         for user in self._changed:

@@ -19,6 +19,7 @@ from state.windows import NEVER
 from streams.steps.rules import RuleError, parse_rule
 from streams.steps.segments import DefinitionError, GroupDef, Plan, SegmentDef, make_plan
 from streams.wire.events import KINDS
+from streams.wire.refused import UNREADABLE
 from streams.wire.times import to_iso
 
 #: what every language's JSON reads, and a position record can say
@@ -50,9 +51,6 @@ class _Header(msgspec.Struct, frozen=True):
     comment: str = ""
 
 
-#: what decoders raise for bytes of anybody; ``msgspec.Raw`` is passed over without a look at its letters
-_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
 _read_header: Final = msgspec.json.Decoder(_Header).decode
 _read_segments: Final = msgspec.json.Decoder(list[SegmentDef]).decode
 _read_groups: Final = msgspec.json.Decoder(list[GroupDef]).decode
@@ -79,7 +77,7 @@ class Version:
         name = f"{self} of the segment definitions"
         try:
             segments, groups = _read_segments(self.segments), _read_groups(self.groups)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise DefinitionError(f"{name}: {error}") from None
         return make_plan(segments, groups, name, kept)
 
@@ -87,7 +85,7 @@ class Version:
         """What its rules count, as far as this release can read them."""
         try:
             segments = _read_segments(self.segments)
-        except _UNREADABLE:
+        except UNREADABLE:
             return NO_TERMS
         return reduce(or_, (_asked(segment.rule) for segment in segments), NO_TERMS)
 
@@ -121,7 +119,7 @@ class Ledger:
         """The next record of the log, with its time in seconds; returns why it does not count, or nothing."""
         try:
             header = _read_header(value or b"")
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             return f"it is no version of the definitions: {error}"
         # the oldest may be gone, where an earlier release made the topic
         if not 1 <= header.version <= MOST_VERSIONS:

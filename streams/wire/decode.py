@@ -11,7 +11,7 @@ import msgspec
 
 from streams.wire import segment_spec
 from streams.wire.events import KINDS, Event, Label, WireEvent
-from streams.wire.refused import Code, RefusedError
+from streams.wire.refused import SHOWN, UNREADABLE, Code, RefusedError
 from streams.wire.times import MILLISECONDS_FROM, check_time, wire_seconds
 
 
@@ -47,12 +47,8 @@ NEEDS: Final = {
     "identify": "target",
     "alias": "target",
 }
-#: what msgspec raises for bytes; RecursionError for nesting
-_BROKEN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _MISSING: Final = re.compile(r"missing required field `([^`]+)`")
 _UNKNOWN: Final = "Invalid enum value "
-_SHOWN: Final = 60
-"""Characters of a producer's own words that a reason repeats."""
 _PATH: Final = re.compile(r"`\$\.?([^`]*)`")
 _AT_BYTE: Final = re.compile(r"\(byte (\d+)\)")
 _NOT_FINITE: Final = re.compile(rb"-?(?:nan|inf)", re.IGNORECASE)
@@ -119,7 +115,7 @@ def decode_unchecked(raw: bytes) -> Event:
     """
     try:
         event = _decode_plain(raw)
-    except _BROKEN as error:
+    except UNREADABLE as error:
         return _second_look(raw, error)
     if event.time >= MILLISECONDS_FROM:
         event = msgspec.structs.replace(event, time=wire_seconds(event.time))
@@ -161,7 +157,7 @@ def decode_label(raw: bytes | None, arrived: float, limits: Limits) -> Label:
         raise _too_large(len(raw), limits)
     try:
         wire = _decode_label(raw)
-    except _BROKEN as error:
+    except UNREADABLE as error:
         raise explain(error, raw, what="label") from None
     for name in ("user", "segment", "id"):
         _check_length(name, getattr(wire, name))
@@ -196,16 +192,16 @@ def _second_look(raw: bytes, first: Exception) -> Event:
         raise explain(first, raw) from None
     try:
         fields = _decode_object(raw)
-    except _BROKEN as error:
+    except UNREADABLE as error:
         raise explain(error, raw) from None
     if "kind" not in fields and "type" in fields:
         try:
             return segment_spec.decode(raw)
-        except _BROKEN as error:
+        except UNREADABLE as error:
             raise explain(error, raw) from None
     try:
         wire = _decode_wire(raw)
-    except _BROKEN as error:
+    except UNREADABLE as error:
         raise explain(error, raw) from None
     return Event(
         user=wire.user,
@@ -235,7 +231,7 @@ def explain(error: Exception, raw: bytes, what: str = "event") -> RefusedError:
     if text.startswith(_UNKNOWN):  # before all else: the rest of it is the producer's
         # quoted already, and of a kind that is there twice the one that is wrong
         kind = text.removeprefix(_UNKNOWN).rpartition(" - at ")[0]
-        shown = kind if len(kind) <= _SHOWN else f"{kind[:_SHOWN]}…"
+        shown = kind if len(kind) <= SHOWN else f"{kind[:SHOWN]}…"
         return RefusedError(Code.UNKNOWN_KIND, f"the kind {shown} is not known; known are {', '.join(KINDS)}")
     if missing := _MISSING.search(text):
         return RefusedError(Code.MISSING_FIELD, f"the {what} has no field `{missing[1]}`")

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+#: what msgspec raises for bytes of anybody: UnicodeDecodeError also for what ``msgspec.Raw`` passed over unread,
+#: RecursionError for nesting
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+#: characters of a producer's own words that a reason repeats
+SHOWN: Final = 60
 
 
 class Code(StrEnum):

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from streams.wire.events import Event, Kind
-from streams.wire.refused import Code, RefusedError
+from streams.wire.refused import SHOWN, Code, RefusedError
 from streams.wire.times import wire_seconds
 
 #: ``event`` of a track call → our kind (names of the ecommerce, video and our own social vocabulary)
@@ -69,8 +69,6 @@ TARGET: Final[tuple[Path, ...]] = (("target",), ("followedId",), ("followed_id",
 GROUP: Final[tuple[Path, ...]] = (("group",), ("groupId",), ("group_id",))
 AMOUNT: Final[tuple[Path, ...]] = (("revenue",), ("total",), ("value",), ("amount",))
 DWELL: Final[tuple[Path, ...]] = (("dwell",), ("seconds_watched",), ("duration",))
-_SHOWN: Final = 60
-"""Characters of a producer's own words that a reason repeats."""
 
 
 class Message(msgspec.Struct, frozen=True, rename="camel", gc=False):
@@ -136,14 +134,14 @@ def _kind(call: Message) -> Kind:
         name = (call.event or "").strip()
         kind = TRACK.get(name.lower())
         if kind is None:
-            shown = f"the track event {name[:_SHOWN]!r}" if name else "a track call without `event`"
+            shown = f"the track event {name[:SHOWN]!r}" if name else "a track call without `event`"
             raise RefusedError(Code.UNKNOWN_EVENT, f"{shown} is not mapped to a kind; see docs/events.md for the names")
         return kind
     other = CALLS.get(call.type)
     if other is None:
         raise RefusedError(
             Code.UNKNOWN_EVENT,
-            f"the call type {call.type[:_SHOWN]!r} is not known; known are track, {', '.join(CALLS)}",
+            f"the call type {call.type[:SHOWN]!r} is not known; known are track, {', '.join(CALLS)}",
         )
     return other
 
@@ -198,7 +196,7 @@ def _number(properties: dict[str, Any], paths: tuple[Path, ...]) -> float:
             except ValueError:
                 pass
         if number is None:
-            raise RefusedError(Code.WRONG_TYPE, f"`properties.{name}` is not a number: {value!r:.{_SHOWN}}")
+            raise RefusedError(Code.WRONG_TYPE, f"`properties.{name}` is not a number: {value!r:.{SHOWN}}")
         if not math.isfinite(number):
             raise RefusedError(Code.BAD_AMOUNT, f"`properties.{name}` is not a finite number")
         return number

@@ -15,6 +15,7 @@ from streams.wire.events import KINDS, Event, encode_event
 from streams.wire.segment_spec import CALLS, TRACK
 from tests.bad_records import ARRIVED, call, own
 from tests.fuzz.checks import LIMITS, check_event, check_label
+from tests.properties.mutation import mutated
 
 #: how long to look: ``FUZZ_EXAMPLES=20000`` for a long search (hypothesis itself is deterministic under CI)
 FUZZ = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "300")), deadline=None)
@@ -104,26 +105,6 @@ _labels = st.fixed_dictionaries(
 )
 
 
-@st.composite
-def mutated(draw: st.DrawFn) -> bytes:
-    """A good record after one to four byte flips, insertions of nasty pieces, deletions, doublings and a cut."""
-    value = bytearray(draw(st.sampled_from(SEEDS)))
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, len(value)))
-        match draw(st.sampled_from(["flip", "flip", "insert", "drop", "double", "cut"])):
-            case "flip" if at < len(value):
-                value[at] ^= draw(st.integers(1, 255))
-            case "insert":
-                value[at:at] = draw(st.sampled_from(NASTY))
-            case "drop":
-                del value[at : at + draw(st.integers(1, 8))]
-            case "double":
-                value[at:at] = value[at : at + 30]
-            case _:
-                del value[at:]
-    return bytes(value)
-
-
 _values = st.sampled_from(
     [b'"klick"', b'"view"', b'"\xff"', b'"\\ud800"', b'""', b"null", b"1", b"-1e999", b"[]", b"{}"]
 )
@@ -145,7 +126,7 @@ def test_any_bytes_give_an_event_or_a_refusal(value: bytes) -> None:
 
 
 @FUZZ
-@given(mutated())
+@given(mutated(st.sampled_from(SEEDS), NASTY, st.integers(1, 255), 4))
 @example(own()[:-1] + b', "\\ud800": 1}')
 @example(b'{"kind":"\x1b[31m\n"}')
 @example(b'{"user":"u","kind":"\x1b\r","time":1690000000}')

@@ -15,7 +15,7 @@ from encoders import precision as probe
 from encoders.base import F32, Precision
 from encoders.precision import TEXTS, Choice, Measured, choose, choose_here, measure
 from streams.app import WorkerError, measured
-from streams.kafka import definitions, text_precision
+from streams.kafka import definitions, installation, text_precision
 from streams.kafka.definitions import DefinitionsFollower, Present, read_ledger
 from streams.kafka.installation import InstallationError
 from streams.kafka.text_precision import Log, Watch, as_recorded, change, settle
@@ -273,7 +273,7 @@ def test_an_audit_goes_by_the_record_and_records_nothing(kept: Kept) -> None:
 def members(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Who is in the group: nobody yet."""
     found: list[str] = []
-    monkeypatch.setattr(text_precision, "members", lambda *_: found)
+    monkeypatch.setattr(installation, "members", lambda *_: found)
     return found
 
 
