@@ -10,6 +10,7 @@
 #include <math.h>
 
 #define EXACT (1LL << 53) /* beyond this a double is not exact: left to Python */
+#define AHEAD 4           /* events: so far ahead memory is asked for */
 
 /* rules */
 
@@ -45,7 +46,7 @@ static int opens(Hand *hand, const Route *route, PyObject *members, double now)
 {
     for (Py_ssize_t i = 0; i < route->gate_count; i++) {
         const Gate *gate = &route->gates[i];
-        PyObject *member = PyDict_GetItemWithError(members, gate->segment);
+        PyObject *member = PyDict_GET_SIZE(members) ? PyDict_GetItemWithError(members, gate->segment) : NULL;
         if (member != NULL) {
             if (gate->can_end)
                 return 1;
@@ -116,6 +117,8 @@ int fold_items(PyObject *state, const Items *items, Py_ssize_t *from, double lim
     while (at < items->size && !opened) {
         const Event *event = &batch->events[order[at]];
         double time = event->time, amount = event->amount, dwell = event->dwell;
+        if (at + AHEAD < items->size)
+            seen_fetch((Seen *)seen, batch->events[order[at + AHEAD]].id_hash);
         const Meaning *meaning = event->meaning < 0 ? NULL : &batch->meanings[event->meaning];
         if (meaning == NULL || meaning->route == NULL || !(identified || event->anonymous)
             || !(time >= latest && time < limit && time > erased && amount >= 0.0 && dwell >= 0.0))

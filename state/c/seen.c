@@ -13,11 +13,6 @@
 #define PLACE_BITS 18
 #define ROUND ((1u << PLACE_BITS) - 1)
 
-static inline uint64_t mixed(uint64_t hash)
-{
-    return hash * 0x9E3779B97F4A7C15u; /* hashes are random, but nothing here may depend on it */
-}
-
 static inline uint32_t home_of(const Seen *seen, uint64_t mix)
 {
     return (uint32_t)(mix >> (64 - seen->bits));
@@ -49,7 +44,7 @@ int64_t seen_find(const Seen *seen, uint64_t hash)
                 return place;
         return -1;
     }
-    uint64_t mix = mixed(hash);
+    uint64_t mix = seen_mixed(hash);
     uint32_t mask = (1u << seen->bits) - 1, tag = tag_of(mix);
     for (uint32_t at = home_of(seen, mix); seen->index[at]; at = (at + 1) & mask)
         if (seen->index[at] >> PLACE_BITS == tag) {
@@ -62,7 +57,7 @@ int64_t seen_find(const Seen *seen, uint64_t hash)
 
 static void enter(Seen *seen, uint32_t place)
 {
-    uint64_t mix = mixed(seen->hashes[place]);
+    uint64_t mix = seen_mixed(seen->hashes[place]);
     uint32_t mask = (1u << seen->bits) - 1, at = home_of(seen, mix);
     while (seen->index[at])
         at = (at + 1) & mask;
@@ -90,6 +85,15 @@ static int make_index(Seen *seen, uint8_t bits)
     return 0;
 }
 
+static void free_places(Seen *seen)
+{
+    if (seen->hashes != NULL)
+        PyMem_Free(seen->hashes - seen->begin);
+    seen->hashes = NULL;
+    seen->seconds = NULL;
+    seen->begin = seen->capacity = 0;
+}
+
 /* room for so many ids, in the array and in the index */
 int seen_reserve(Seen *seen, size_t count)
 {
@@ -109,7 +113,7 @@ int seen_reserve(Seen *seen, size_t count)
             memcpy(hashes, seen->hashes, seen->count * sizeof(uint64_t));
             memcpy(seconds, seen->seconds, seen->count * sizeof(uint32_t));
         }
-        PyMem_Free(seen->hashes);
+        free_places(seen);
         seen->hashes = hashes;
         seen->seconds = seconds;
         seen->capacity = capacity;
@@ -148,14 +152,33 @@ int seen_put(Seen *seen, uint64_t hash, uint32_t second)
 
 void seen_clear(Seen *seen)
 {
-    PyMem_Free(seen->hashes);
+    free_places(seen);
     PyMem_Free(seen->index);
-    seen->hashes = NULL;
-    seen->seconds = seen->index = NULL;
+    seen->index = NULL;
     PyMem_Free(seen->lost);
     seen->lost = NULL;
-    seen->count = seen->capacity = seen->tail = seen->lost_count = 0;
+    seen->count = seen->tail = seen->lost_count = 0;
     seen->base = seen->bits = 0;
+}
+
+void seen_take(Seen *seen, Seen *from)
+{
+    seen_clear(seen);
+    seen->hashes = from->hashes;
+    seen->seconds = from->seconds;
+    seen->begin = from->begin;
+    seen->capacity = from->capacity;
+    seen->count = from->count;
+    seen->tail = from->tail;
+    seen->index = from->index;
+    seen->base = from->base;
+    seen->bits = from->bits;
+    seen->lost = from->lost;
+    seen->lost_count = from->lost_count;
+    from->hashes = NULL;
+    from->index = NULL;
+    from->lost = NULL;
+    seen_clear(from);
 }
 
 /* bytes: all hashes (8 bytes each, little-endian), then all seconds of arrival (4 bytes) */
@@ -204,7 +227,7 @@ int seen_change(Seen *seen, long long number, PyObject *value /* borrowed */)
 
 static void leave(Seen *seen, uint32_t place)
 {
-    uint64_t mix = mixed(seen->hashes[place]);
+    uint64_t mix = seen_mixed(seen->hashes[place]);
     uint32_t mask = (1u << seen->bits) - 1, hole = home_of(seen, mix), wanted = slot_for(seen, mix, place);
     while (seen->index[hole] != wanted) {
         if (!seen->index[hole])
@@ -212,7 +235,7 @@ static void leave(Seen *seen, uint32_t place)
         hole = (hole + 1) & mask;
     }
     for (uint32_t at = (hole + 1) & mask; seen->index[at]; at = (at + 1) & mask) {
-        uint32_t home = home_of(seen, mixed(seen->hashes[place_of(seen, seen->index[at])]));
+        uint32_t home = home_of(seen, seen_mixed(seen->hashes[place_of(seen, seen->index[at])]));
         if (((at - home) & mask) >= ((at - hole) & mask)) { /* found from its home only over the hole: it moves there */
             seen->index[hole] = seen->index[at];
             hole = at;
@@ -221,7 +244,8 @@ static void leave(Seen *seen, uint32_t place)
     seen->index[hole] = 0;
 }
 
-/* of the oldest records */
+/* Of the oldest records. The others stay where they are: to move all of a busy user's for each record would cost more
+ * than all else that is done for its events. What is free before them goes when there is no more room behind. */
 static void forget(Seen *seen, uint32_t records)
 {
     uint32_t kept = seen->count - seen->tail, count = records * CHUNK < kept ? records * CHUNK : kept;
@@ -230,8 +254,10 @@ static void forget(Seen *seen, uint32_t records)
             if (!seen_is_lost(seen, place))
                 leave(seen, place);
     seen->count -= count;
-    memmove(seen->hashes, seen->hashes + count, seen->count * sizeof(uint64_t));
-    memmove(seen->seconds, seen->seconds + count, seen->count * sizeof(uint32_t));
+    seen->hashes += count;
+    seen->seconds += count;
+    seen->begin += count;
+    seen->capacity -= count;
     seen->base = (seen->base + count) % ROUND;
     if (seen->lost != NULL) {
         seen->lost_count -= records < seen->lost_count ? records : seen->lost_count;

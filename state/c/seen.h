@@ -17,8 +17,9 @@ typedef struct {
     PyObject_HEAD
     uint64_t *hashes;  /* in order of arrival: those in records of their own, then the tail; NULL while there is none */
     uint32_t *seconds; /* of arrival, in the same block of memory */
+    uint32_t begin;    /* places of that block that are free again, before the first of both: see forget */
     uint32_t *index;   /* open addressing, once there are more than a few: see seen.c */
-    uint32_t count, capacity, tail;
+    uint32_t count, capacity /* from the first place on */, tail;
     uint32_t base; /* of the positions in the index, which need not move when the oldest go */
     PyObject *unsaved; /* dict: record number -> bytes or None; NULL while there is none */
     long long first, stored;
@@ -30,6 +31,11 @@ typedef struct {
 } Seen;
 
 extern PyTypeObject SeenType;
+
+static inline uint64_t seen_mixed(uint64_t hash)
+{
+    return hash * 0x9E3779B97F4A7C15u; /* hashes are random, but nothing here may depend on it */
+}
 
 /* 1: remembered; 0: it was known already, and keeps its place; -1: an error */
 int seen_add(Seen *seen, uint64_t hash, uint32_t second);
@@ -44,6 +50,13 @@ static inline void seen_fetch_tail(const Seen *seen)
         __builtin_prefetch(seen->hashes + at);
     for (uint32_t at = seen->count - seen->tail; at < seen->count; at += 16)
         __builtin_prefetch(seen->seconds + at);
+}
+
+/* ask for the place of an id in the index before it is looked up */
+static inline void seen_fetch(const Seen *seen, uint64_t hash)
+{
+    if (seen->index != NULL)
+        __builtin_prefetch(seen->index + (uint32_t)(seen_mixed(hash) >> (64 - seen->bits)));
 }
 
 /* the tail as a record has it */
@@ -61,6 +74,7 @@ uint32_t seen_begin(const Seen *seen, uint32_t *cut);                    /* the 
 int seen_close_chunks(Seen *seen);                                       /* full ones leave the tail */
 int seen_change(Seen *seen, long long number, PyObject *value);          /* of a record: it is to be saved */
 void seen_clear(Seen *seen);                                             /* free what it holds of ids */
+void seen_take(Seen *seen, Seen *from);                                  /* hold the ids of ``from``, which is left empty */
 uint64_t seen_read_number(const unsigned char *from, int size);
 int seen_ready(PyObject *module);
 

@@ -214,18 +214,8 @@ static PyObject *seen_restore(Seen *self, PyObject *chunks)
         whole.lost = NULL;
         whole.lost_count = 0;
     }
-    uint32_t tail = self->count;
-    seen_clear(self);
-    self->hashes = whole.hashes;
-    self->seconds = whole.seconds;
-    self->index = whole.index;
-    self->lost = whole.lost;
-    self->lost_count = whole.lost_count;
-    self->count = whole.count;
-    self->tail = tail;
-    self->capacity = whole.capacity;
-    self->base = whole.base;
-    self->bits = whole.bits;
+    whole.tail = self->count;
+    seen_take(self, &whole);
     Py_DECREF(list);
     Py_RETURN_NONE;
 fail:
@@ -260,17 +250,9 @@ static int replace_by(Seen *self, Seen *new)
     for (long long number = self->first; number < self->stored; number++)
         if (seen_change(self, number, Py_None) < 0)
             return -1;
-    seen_clear(self);
+    new->tail = new->count;
+    seen_take(self, new);
     self->first = self->stored;
-    self->hashes = new->hashes;
-    self->seconds = new->seconds;
-    self->index = new->index;
-    self->capacity = new->capacity;
-    self->count = self->tail = new->count;
-    self->base = new->base;
-    self->bits = new->bits;
-    new->hashes = NULL;
-    new->index = NULL;
     return seen_close_chunks(self);
 }
 
@@ -426,7 +408,7 @@ static int seen_set_unsaved(Seen *self, PyObject *value, void *nothing)
 static PyObject *seen_sizeof(Seen *self, PyObject *nothing)
 {
     size_t index = self->index == NULL ? 0 : sizeof(uint32_t) << self->bits;
-    return PyLong_FromSize_t(sizeof(Seen) + (size_t)self->capacity * ENTRY_BYTES + index);
+    return PyLong_FromSize_t(sizeof(Seen) + ((size_t)self->begin + self->capacity) * ENTRY_BYTES + index);
 }
 
 static PyMemberDef members[] = {

@@ -58,6 +58,8 @@ def change_over(meta: Meta, plan: Plan, version: int) -> bool:
         for key in sorted(plan.asked - meta.terms.keys()):
             meta.terms[key] = meta.epoch
         meta.definitions, meta.fingerprint = version, plan.fingerprint
+        if not meta.users:  # nobody is to be checked: who comes from now on begins with these definitions
+            meta.swept = meta.epoch
     if not meta.terms.keys() <= plan.counted:
         for key in meta.terms.keys() - plan.counted:
             del meta.terms[key]

@@ -220,6 +220,17 @@ def test_a_new_partition_begins_with_all_known() -> None:
     assert set(partition.meta.terms.values()) == {FIRST_EPOCH}
 
 
+def test_nobody_is_to_be_checked_where_nobody_was_when_the_definitions_came() -> None:
+    partition = SmallPartition(FIRST_EVER)
+    partition.events(view(0))
+    assert partition.meta.swept == partition.meta.epoch  # else all who come in a backlog are looked at twice
+    partition.redefine(VIEWS)
+    partition.events(view(1))
+    assert partition.meta.swept < partition.meta.epoch
+    partition.sweep()
+    assert partition.members() == {"viewers"}
+
+
 def test_terms_that_are_no_longer_kept_are_dropped_and_begin_anew() -> None:
     partition = SmallPartition(FIRST_EVER)
     partition.events(purchase(0))
