@@ -25,6 +25,7 @@ typedef struct {
     PyTypeObject *type;
     Py_ssize_t user, kind, time, category, amount, dwell, anonymous;
 } EventAt;
+#define EVENT_FIELDS 12 /* module.c has their order */
 typedef struct {
     PyTypeObject *type;
     Py_ssize_t time, count, decayed, categories, tallies, seen, members, last, due, erased, plan, queued, encode_at, scored,
@@ -115,13 +116,14 @@ typedef struct {
     int32_t user_size, category_size;
     int32_t kind;    /* of bound.kinds; -1: another one, left to Python */
     int32_t number;  /* of the user, in order of appearance; -1: no event */
-    int32_t anonymous; /* its user is an id that a device made up */
+    int16_t anonymous; /* its user is an id that a device made up */
+    int16_t call;      /* the record is a call of the Segment Spec */
     int32_t meaning; /* what its kind and category stand for; -1: left to Python */
     PyObject *item;  /* (event, id hash, record, arrival) of an event that Python read; else NULL */
 } Event;
 
 int is_utf8(const char *at, const char *end);
-int is_known(const char *name, Py_ssize_t size);
+PyObject *call_to_event(const Raw *raw, const Event *read); /* segment.c */
 int read_event(const char *value, Py_ssize_t size, double arrived, const Bounds *bounds, Event *event);
 
 /* names.c: numbers for strings, in order of appearance */

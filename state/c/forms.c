@@ -40,11 +40,6 @@ static int is_named(const char *name, Py_ssize_t size, int first, int last)
     return 0;
 }
 
-int is_known(const char *name, Py_ssize_t size)
-{
-    return is_named(name, size, 0, OWN);
-}
-
 /* words */
 
 static inline uint32_t table_place(int room, const char *letters, Py_ssize_t size)
@@ -292,7 +287,7 @@ PyObject *bind_forms(PyObject *module, PyObject *args)
     for (int place = 0; place < FIXED && !failed; place++)
         failed = add_word(new, TOP, names[place], (Py_ssize_t)strlen(names[place]), place) == NULL;
     failed = failed || add_kinds(new, CALLS, calls) < 0 || add_kinds(new, TRACKS, tracks) < 0
-             || add_paths(new, items, NULL) < 0 || add_paths(new, categories, new->category) < 0
+             || add_paths(new, items, new->item) < 0 || add_paths(new, categories, new->category) < 0
              || add_paths(new, amounts, new->amount) < 0 || add_paths(new, dwells, new->dwell) < 0;
     if (!failed && memcmp(&forms, new, sizeof(forms)) != 0) /* nearly always the same: others may read it just now */
         forms = *new;

@@ -48,7 +48,7 @@ typedef struct {
     uint8_t table[1 << TABLE_BITS]; /* open; 0: free, else the number of a word, and one */
     int word_count, room_count, place_count;
     uint8_t is_array[ROOMS];
-    uint8_t category[SAYING], amount[SAYING], dwell[SAYING]; /* places; the first that says something; 0: no more */
+    uint8_t item[SAYING], category[SAYING], amount[SAYING], dwell[SAYING]; /* places; the first that says something; 0: no more */
 } Forms;
 
 extern Forms forms;

@@ -29,9 +29,12 @@ static PyObject *made(Batch *batch, Py_ssize_t number)
 {
     const Event *read = &batch->events[number];
     const Raw *raw = &batch->records->block->raws[batch->records->start + number];
-    PyObject *value = PyBytes_FromStringAndSize(raw->value, raw->value_size);
-    PyObject *event = value == NULL ? NULL : PyObject_CallOneArg(batch->decode, value);
-    Py_XDECREF(value);
+    PyObject *event = read->call ? call_to_event(raw, read) : NULL;
+    if (event == NULL && !PyErr_Occurred()) {
+        PyObject *value = PyBytes_FromStringAndSize(raw->value, raw->value_size);
+        event = value == NULL ? NULL : PyObject_CallOneArg(batch->decode, value);
+        Py_XDECREF(value);
+    }
     PyObject *record = event == NULL ? NULL : record_at(batch->records, number);
     if (record == NULL) {
         Py_XDECREF(event);

@@ -110,6 +110,7 @@ int read_event(const char *value, Py_ssize_t size, double arrived, const Bounds 
           && event->amount <= bounds->most_amount && event->dwell <= bounds->most_dwell)
         || !is_seen(event->user, event->user_size))
         return 0;
+    event->call = (int16_t)is_call;
     event->arrived = arrived;
     event->id_hash = id.size ? bound.digest(id.at, (size_t)id.size) : bound.digest(value, (size_t)size);
     event->item = NULL;

@@ -62,19 +62,18 @@ static int bind_kinds(Bound *new, PyObject *kinds)
 /* A field that the reader would pass over is an error: Python's reader checks its type. */
 static int check_fields(PyTypeObject *event)
 {
+    static const char *const names[EVENT_FIELDS] = {"user",   "kind",  "time", "id",     "item",  "category",
+                                                    "amount", "dwell", "text", "target", "group", "anonymous"};
     PyObject *fields = PyObject_GetAttrString((PyObject *)event, "__struct_fields__");
     if (fields == NULL)
         return -1;
-    for (Py_ssize_t i = 0; PyTuple_CheckExact(fields) && i < PyTuple_GET_SIZE(fields); i++) {
-        Py_ssize_t size;
-        const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(fields, i), &size);
-        if (name != NULL && !is_known(name, size))
-            PyErr_Format(PyExc_TypeError, "forms.c does not know the field %s", name);
-        if (PyErr_Occurred())
-            break;
-    }
+    int same = PyTuple_CheckExact(fields) && PyTuple_GET_SIZE(fields) == EVENT_FIELDS;
+    for (Py_ssize_t i = 0; same && i < EVENT_FIELDS; i++)
+        same = PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(fields, i), names[i]) == 0;
+    if (!same)
+        PyErr_Format(PyExc_TypeError, "module.c knows other fields of an event than %R", fields);
     Py_DECREF(fields);
-    return PyErr_Occurred() ? -1 : 0;
+    return same ? 0 : -1;
 }
 
 /* What is bound lives as long as the process: classes and words of modules. */

@@ -125,6 +125,7 @@ static int take_item(Event *event, PyObject *item /* stolen */)
         return -1;
     event->number = 0;
     event->kind = -1;
+    event->call = 0;
     event->anonymous = FIELD(object, bound.event.anonymous) == Py_True;
     PyObject *kind = FIELD(object, bound.event.kind), *category = FIELD(object, bound.event.category);
     int numbers = number_of(FIELD(object, bound.event.time), &event->time)

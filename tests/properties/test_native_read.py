@@ -309,7 +309,7 @@ def test_many_users_and_categories_find_their_own_events() -> None:
 def test_a_field_that_the_reader_does_not_know_is_told_and_not_passed_over() -> None:
     names = [field.name for field in msgspec.structs.fields(Event)]
     wider = msgspec.defstruct("Wider", [(name, Any, None) for name in (*names, "shop")], frozen=True)
-    with pytest.raises(CompiledError, match=r"does not know the field shop"):
+    with pytest.raises(CompiledError, match=r"other fields of an event than .*shop"):
         quiet_fold(wider, CALLS)
     assert quiet_fold(Event, CALLS) is not None
 
