@@ -184,9 +184,9 @@ class QuietFold:
 
         Only what ``slow`` is asked about becomes such a tuple at once, in its turn: what is unusual (does not decode,
         is out of bounds, has a text, is of another kind, is written in an uncommon way). It gives the tuple, or None
-        for a record that it refused; the times of its events are left to it. The other events are made by ``decode``
-        when somebody asks for them. ``bounds``: most bytes of a record, most bytes of a name, least event time, most
-        seconds that it may be ahead of its arrival, most amount, most dwell.
+        for a record that it refused; the times of its events are left to it. The other events are made when somebody
+        asks for them: those of calls here, the others by ``decode``. ``bounds``: most bytes of a record, most bytes of
+        a name, least event time, most seconds that it may be ahead of its arrival, most amount, most dwell.
         """
         if len(self._buckets) > _MOST_CATEGORIES:
             self._buckets.clear()

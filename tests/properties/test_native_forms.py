@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from state.compiled import CompiledError
-from state.native import quiet_fold
+from state.native import Items, quiet_fold
 from state.user import PLAIN_KINDS
 from streams.steps.segments import CALLS
 from streams.wire.decode import MAX_ID_CHARS, decode_event
@@ -22,7 +22,7 @@ from streams.wire.events import Event
 from streams.wire.refused import RefusedError
 from streams.wire.segment_spec import AMOUNT, CATEGORY, DWELL, ITEM, TRACK
 from tests.properties.mutation import mutated
-from tests.properties.test_native_read import ARRIVED, LIMITS, ODD_NUMBERS, STRINGS, check, read, written
+from tests.properties.test_native_read import ARRIVED, LIMITS, ODD_NUMBERS, STRINGS, Item, check, quiet, read, written
 from tests.small_partition import T0, Sent
 from tests.unit.test_segment_spec import PAIRS
 
@@ -225,6 +225,17 @@ def test_calls_that_become_the_plain_kinds_are_read_without_python() -> None:
     assert len(plain) > 12
     for theirs, ours in plain.values():
         assert taken_alone(dumped(theirs)) == taken_alone(dumped(ours))
+
+
+def test_the_event_of_a_call_is_made_without_python() -> None:
+    def decode(_value: bytes) -> Event:
+        raise AssertionError("Python decodes it")
+
+    call = {"type": "track", "event": "Product Viewed", "messageId": 7, "userId": "u", "timestamp": T0}
+    value = dumped(call | {"properties": {"product_id": 12, "category": "shoes", "dwell": "1.5"}})
+    found: dict[str, Items[Item]]
+    found, _ = quiet().read([Sent(0, value, ARRIVED)], decode, lambda _record: None, LIMITS.usual)
+    assert found["u"][0][0] == decode_event(value, ARRIVED / 1000.0, LIMITS)
 
 
 @pytest.mark.parametrize("name", sorted(TRACK))
