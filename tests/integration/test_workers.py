@@ -29,6 +29,16 @@ def ask(worker: ChildWorker, user: str) -> tuple[int, dict[str, Any]]:
             return error.code, json.load(error)
 
 
+def members_of(partition: int) -> int:
+    return sum(partition_of(user, 2) == partition for user in USERS)
+
+
+def sizes(status: dict[str, Any]) -> tuple[int, int]:
+    """Of the segment: everywhere, and here."""
+    clicking = next(each for each in status["segments"] if each["id"] == "clicking")
+    return clicking["users"], clicking["here"]
+
+
 def test_both_workers_answer_for_all_users_and_show_the_sizes_of_all(
     broker: EmbeddedBroker, topics: Topics, start_with_rules: Start
 ) -> None:
@@ -41,7 +51,9 @@ def test_both_workers_answer_for_all_users_and_show_the_sizes_of_all(
     assert producer.flush(20.0) == 0
     workers = [start_with_rules("one"), start_with_rules("two")]
 
-    def through() -> bool:
+    assert all(0 < members_of(partition) < len(USERS) for partition in (0, 1))
+
+    def through() -> bool:  # all of one look: while partitions move, two looks may be of two owners
         found = [worker.status() for worker in workers]
         owned = sorted(each["partition"] for status in found for each in status.get("partitions", ()))
         return owned == [0, 1] and all(
@@ -50,16 +62,12 @@ def test_both_workers_answer_for_all_users_and_show_the_sizes_of_all(
             and status["all_workers"]["events"] == len(events)
             and not status["all_workers"]["unknown"]
             and status["dead_letters"] == {"not-json": 5}
+            and sizes(status) == (len(USERS), members_of(status["partitions"][0]["partition"]))
             for status in found
         )
 
     wait_for(through, 90.0, "both know what both have")
     for worker in workers:
-        (mine,) = worker.status()["partitions"]
-        clicking = next(each for each in worker.status()["segments"] if each["id"] == "clicking")
-        here = sum(partition_of(user, 2) == mine["partition"] for user in USERS)
-        assert (clicking["users"], clicking["here"]) == (len(USERS), here)
-        assert 0 < here < len(USERS)
         for user in USERS:
             code, found = ask(worker, user)
             assert (code, found.get("user")) == (200, user), found
