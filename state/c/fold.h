@@ -25,7 +25,6 @@ typedef struct {
     PyTypeObject *type;
     Py_ssize_t user, kind, time, category, amount, dwell, anonymous;
 } EventAt;
-#define EVENT_FIELDS 12 /* module.c has their order */
 typedef struct {
     PyTypeObject *type;
     Py_ssize_t time, count, decayed, categories, tallies, seen, members, last, due, erased, plan, queued, encode_at, scored,

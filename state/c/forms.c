@@ -32,11 +32,35 @@ static const char *const names[FIXED] = {
     [TRAITS] = "traits",
 };
 
-static int is_named(const char *name, Py_ssize_t size, int first, int last)
+/* A field that the reader would pass over is an error: Python's reader checks its type. */
+
+int check_fields(PyTypeObject *event)
 {
-    for (int place = first; place < last; place++)
-        if (strlen(names[place]) == (size_t)size && memcmp(names[place], name, (size_t)size) == 0)
-            return 1;
+    PyObject *fields = PyObject_GetAttrString((PyObject *)event, "__struct_fields__");
+    if (fields == NULL)
+        return -1;
+    int same = PyTuple_CheckExact(fields) && PyTuple_GET_SIZE(fields) == OWN;
+    for (int place = 0; same && place < OWN; place++)
+        same = PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(fields, place), names[place]) == 0;
+    if (!same)
+        PyErr_Format(PyExc_TypeError, "forms.c knows other fields of an event than %R", fields);
+    Py_DECREF(fields);
+    return same ? 0 : -1;
+}
+
+/* of a call */
+static int check_calls(PyObject *fields)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(fields); i++) {
+        PyObject *name = PyTuple_GET_ITEM(fields, i);
+        int place = OWN;
+        while (place < FIXED && (!PyUnicode_Check(name) || PyUnicode_CompareWithASCIIString(name, names[place]) != 0))
+            place++;
+        if (place == FIXED) {
+            PyErr_Format(PyExc_TypeError, "segment.c does not know the field %S", name);
+            return -1;
+        }
+    }
     return 0;
 }
 
@@ -249,20 +273,6 @@ static int add_paths(Forms *to, PyObject *paths, uint8_t *places)
         }
         if (places != NULL)
             places[i] = (uint8_t)place;
-    }
-    return 0;
-}
-
-/* A field of a call that is passed over is an error: Python's reader checks its type. */
-static int check_calls(PyObject *fields)
-{
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(fields); i++) {
-        Py_ssize_t size;
-        const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(fields, i), &size);
-        if (name != NULL && !is_named(name, size, OWN, FIXED))
-            PyErr_Format(PyExc_TypeError, "segment.c does not know the field %s", name);
-        if (PyErr_Occurred())
-            return -1;
     }
     return 0;
 }

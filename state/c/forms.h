@@ -5,7 +5,7 @@
 #include "scan.h"
 
 /* places of values: the fields of our own form, those of a call of the Segment Spec, and what is asked for within */
-enum { USER, ID, ITEM, CATEGORY, TARGET, GROUP, TEXT, KIND, TIME, SPENDING, DWELLING, ANONYMOUS, OWN };
+enum { USER, KIND, TIME, ID, ITEM, CATEGORY, SPENDING, DWELLING, TEXT, TARGET, GROUP, ANONYMOUS, OWN }; /* as Event has them */
 enum {
     TYPE = OWN,
     EVENT,
@@ -60,6 +60,7 @@ typedef struct {
 } Found;
 
 /* forms.c */
+int check_fields(PyTypeObject *event); /* -1: an error */
 PyObject *bind_forms(PyObject *module, PyObject *args);
 const Word *word_of(const Forms *of, int room, const char *letters, Py_ssize_t size);
 int find_values(const char *at, const char *end, Found *found); /* 1: it is an object, whole and right */

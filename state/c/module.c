@@ -59,23 +59,6 @@ static int bind_kinds(Bound *new, PyObject *kinds)
     return 0;
 }
 
-/* A field that the reader would pass over is an error: Python's reader checks its type. */
-static int check_fields(PyTypeObject *event)
-{
-    static const char *const names[EVENT_FIELDS] = {"user",   "kind",  "time", "id",     "item",  "category",
-                                                    "amount", "dwell", "text", "target", "group", "anonymous"};
-    PyObject *fields = PyObject_GetAttrString((PyObject *)event, "__struct_fields__");
-    if (fields == NULL)
-        return -1;
-    int same = PyTuple_CheckExact(fields) && PyTuple_GET_SIZE(fields) == EVENT_FIELDS;
-    for (Py_ssize_t i = 0; same && i < EVENT_FIELDS; i++)
-        same = PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(fields, i), names[i]) == 0;
-    if (!same)
-        PyErr_Format(PyExc_TypeError, "module.c knows other fields of an event than %R", fields);
-    Py_DECREF(fields);
-    return same ? 0 : -1;
-}
-
 /* What is bound lives as long as the process: classes and words of modules. */
 static PyObject *bind(PyObject *module, PyObject *args)
 {

@@ -13,11 +13,6 @@
 #define PLACE_BITS 18
 #define ROUND ((1u << PLACE_BITS) - 1)
 
-static inline uint32_t home_of(const Seen *seen, uint64_t mix)
-{
-    return (uint32_t)(mix >> (64 - seen->bits));
-}
-
 static inline uint32_t tag_of(uint64_t mix)
 {
     return (uint32_t)(mix >> 24) & ((1u << (32 - PLACE_BITS)) - 1); /* other bits than the home's: those are above 2**45 */
@@ -46,7 +41,7 @@ int64_t seen_find(const Seen *seen, uint64_t hash)
     }
     uint64_t mix = seen_mixed(hash);
     uint32_t mask = (1u << seen->bits) - 1, tag = tag_of(mix);
-    for (uint32_t at = home_of(seen, mix); seen->index[at]; at = (at + 1) & mask)
+    for (uint32_t at = seen_home(seen, mix); seen->index[at]; at = (at + 1) & mask)
         if (seen->index[at] >> PLACE_BITS == tag) {
             uint32_t place = place_of(seen, seen->index[at]);
             if (seen->hashes[place] == hash)
@@ -58,7 +53,7 @@ int64_t seen_find(const Seen *seen, uint64_t hash)
 static void enter(Seen *seen, uint32_t place)
 {
     uint64_t mix = seen_mixed(seen->hashes[place]);
-    uint32_t mask = (1u << seen->bits) - 1, at = home_of(seen, mix);
+    uint32_t mask = (1u << seen->bits) - 1, at = seen_home(seen, mix);
     while (seen->index[at])
         at = (at + 1) & mask;
     seen->index[at] = slot_for(seen, mix, place);
@@ -228,14 +223,14 @@ int seen_change(Seen *seen, long long number, PyObject *value /* borrowed */)
 static void leave(Seen *seen, uint32_t place)
 {
     uint64_t mix = seen_mixed(seen->hashes[place]);
-    uint32_t mask = (1u << seen->bits) - 1, hole = home_of(seen, mix), wanted = slot_for(seen, mix, place);
+    uint32_t mask = (1u << seen->bits) - 1, hole = seen_home(seen, mix), wanted = slot_for(seen, mix, place);
     while (seen->index[hole] != wanted) {
         if (!seen->index[hole])
             return;
         hole = (hole + 1) & mask;
     }
     for (uint32_t at = (hole + 1) & mask; seen->index[at]; at = (at + 1) & mask) {
-        uint32_t home = home_of(seen, seen_mixed(seen->hashes[place_of(seen, seen->index[at])]));
+        uint32_t home = seen_home(seen, seen_mixed(seen->hashes[place_of(seen, seen->index[at])]));
         if (((at - home) & mask) >= ((at - hole) & mask)) { /* found from its home only over the hole: it moves there */
             seen->index[hole] = seen->index[at];
             hole = at;

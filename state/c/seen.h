@@ -37,6 +37,12 @@ static inline uint64_t seen_mixed(uint64_t hash)
     return hash * 0x9E3779B97F4A7C15u; /* hashes are random, but nothing here may depend on it */
 }
 
+/* where the index is looked at first; there is one */
+static inline uint32_t seen_home(const Seen *seen, uint64_t mix)
+{
+    return (uint32_t)(mix >> (64 - seen->bits));
+}
+
 /* 1: remembered; 0: it was known already, and keeps its place; -1: an error */
 int seen_add(Seen *seen, uint64_t hash, uint32_t second);
 
@@ -56,7 +62,7 @@ static inline void seen_fetch_tail(const Seen *seen)
 static inline void seen_fetch(const Seen *seen, uint64_t hash)
 {
     if (seen->index != NULL)
-        __builtin_prefetch(seen->index + (uint32_t)(seen_mixed(hash) >> (64 - seen->bits)));
+        __builtin_prefetch(seen->index + seen_home(seen, seen_mixed(hash)));
 }
 
 /* the tail as a record has it */

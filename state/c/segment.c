@@ -135,11 +135,6 @@ int read_call(const Found *found, Event *event, Value *id)
     return 1;
 }
 
-static PyObject *text_of(const char *at, Py_ssize_t size)
-{
-    return PyUnicode_DecodeUTF8(at, size, NULL);
-}
-
 /* The event of a call that was read before, as Python decodes it. NULL without an error: Python has to. */
 PyObject *call_to_event(const Raw *raw, const Event *read)
 {
@@ -148,23 +143,25 @@ PyObject *call_to_event(const Raw *raw, const Event *read)
     if (!find_values(raw->value, raw->value + raw->value_size, &found) || !first_text(&found, forms.item, &item))
         return NULL;
     Value id = id_at(&found, MESSAGE_ID);
-    PyObject *empty = text_of("", 0);
-    PyObject *own[] = {
-        text_of(read->user, read->user_size),   PyFloat_FromDouble(read->time),
-        text_of(id.at, id.size),                text_of(item.at, item.size),
-        text_of(read->category, read->category_size), PyFloat_FromDouble(read->amount),
-        PyFloat_FromDouble(read->dwell),        empty,
+    PyObject *fields[OWN] = {
+        [USER] = PyUnicode_DecodeUTF8(read->user, read->user_size, NULL),
+        [KIND] = Py_NewRef(bound.kinds[read->kind]),
+        [TIME] = PyFloat_FromDouble(read->time),
+        [ID] = PyUnicode_DecodeUTF8(id.at, id.size, NULL),
+        [ITEM] = PyUnicode_DecodeUTF8(item.at, item.size, NULL),
+        [CATEGORY] = PyUnicode_DecodeUTF8(read->category, read->category_size, NULL),
+        [SPENDING] = PyFloat_FromDouble(read->amount),
+        [DWELLING] = PyFloat_FromDouble(read->dwell),
+        [TEXT] = PyUnicode_New(0, 0),
+        [TARGET] = PyUnicode_New(0, 0),
+        [GROUP] = PyUnicode_New(0, 0),
+        [ANONYMOUS] = PyBool_FromLong(read->anonymous),
     };
-    PyObject *event = NULL;
     int whole = 1;
-    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
-        whole = whole && own[i] != NULL;
-    if (whole) {
-        PyObject *fields[EVENT_FIELDS] = {own[0], bound.kinds[read->kind], own[1], own[2], own[3], own[4], own[5], own[6],
-                                          empty,  empty, empty, read->anonymous ? Py_True : Py_False};
-        event = PyObject_Vectorcall((PyObject *)bound.event.type, fields, EVENT_FIELDS, NULL);
-    }
-    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
-        Py_XDECREF(own[i]);
+    for (int place = 0; place < OWN; place++)
+        whole = whole && fields[place] != NULL;
+    PyObject *event = whole ? PyObject_Vectorcall((PyObject *)bound.event.type, fields, OWN, NULL) : NULL;
+    for (int place = 0; place < OWN; place++)
+        Py_XDECREF(fields[place]);
     return event;
 }
