@@ -21,6 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public name
     TopicMetadata,
 )
 
+from streams.kafka.reading import learn_leaders
 from streams.ops.outage import CLIENTS
 from streams.wire.topics import TopicSpec
 
@@ -191,6 +192,8 @@ def offsets(
             if _code(error.__cause__ or error) not in _BETWEEN_LEADERS or time.monotonic() >= deadline:
                 raise
             time.sleep(_POLL_SECONDS)
+            for name in {part.topic for part in asked}:
+                learn_leaders(admin, name, _left(deadline))
 
 
 def wait_for_topics(conf: Connection, names: Iterable[str], timeout: float = 30.0) -> None:

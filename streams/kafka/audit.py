@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from encoders.heads import PublishedHead
+from streams.kafka.changelog import bounds
 from streams.kafka.pieces import Size, in_pieces
 from streams.kafka.reading import take
 from streams.kafka.work import Done, Work
@@ -72,7 +73,7 @@ class TopicReader:
 
     def to_end(self) -> Iterator[Record]:
         """Records up to the present end; call it again for what came later."""
-        low, high = self._ends.get_watermark_offsets(TopicPartition(self._topic, self._partition), timeout=30.0)
+        low, high = bounds(self._ends, self._topic, self._partition)
         if low >= high:
             return
         # the end is told once, after transaction markers, which take offsets but are not delivered

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from state import layout
 from state.store import Store
 from streams.kafka.errors import may_pass
-from streams.kafka.reading import take
+from streams.kafka.reading import learn_leaders, take
 from streams.ops.outage import CLIENTS
 from streams.wire.topics import TOMBSTONE_SECONDS
 
@@ -86,6 +86,7 @@ def bounds(
         if stopping():
             raise RestoreStoppedError("the restore was stopped")
         sleep(_AGAIN)
+        learn_leaders(consumer, topic)
 
 
 def restore(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from streams.kafka.reading import take
+from streams.kafka.reading import learn_leaders, take
 from streams.ops.outage import CLIENT_LINE, CLIENTS
 
 log = logging.getLogger(__name__)
@@ -97,6 +97,7 @@ class TopicFollower:
             except KafkaException as error:
                 self._tell(error.args[0])
                 self._stopping.wait(1.0)
+                learn_leaders(consumer, self._topic)
         return 0
 
     def _take(self, messages: list[Message]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -18,6 +20,20 @@ def take(consumer: Consumer, most: int, timeout: float) -> list[Message]:
     """
     first = consumer.poll(timeout)
     return [] if first is None else [first, *consumer.consume(most - 1, timeout=0.0)]
+
+
+class _Client(Protocol):
+    def list_topics(self, topic: str, timeout: float) -> object: ...
+
+
+def learn_leaders(client: _Client, topic: str, timeout: float = 5.0) -> None:
+    """Ask the brokers who leads a topic's partitions, before a question about its offsets is asked again.
+
+    librdkafka keeps "nobody leads it" for minutes, as long as any answer about a topic, and by that refuses all
+    questions at once: with ``_UNKNOWN_PARTITION`` to a consumer, with ``LEADER_NOT_AVAILABLE`` to an admin client.
+    """
+    with suppress(KafkaException):  # the question itself tells
+        client.list_topics(topic, timeout=timeout)
 
 
 def is_unread(

@@ -33,9 +33,15 @@ from streams.ops.metrics import Metrics
 from streams.ops.outage import CLIENTS
 
 log = logging.getLogger(__name__)
-#: a broker that was away comes back with new leader epochs
+#: a broker that was away comes back with new leader epochs; and who asked in between still holds that nobody leads
 _STALE = frozenset(
-    {KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.NOT_LEADER_FOR_PARTITION}
+    {
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError._UNKNOWN_PARTITION,
+    }
 )
 
 Partition = tuple[str, int]
@@ -304,7 +310,7 @@ class LagMonitor:
                 ends[partition.topic, partition.partition] = offset
             else:  # for a broker that hangs the client answers in time, without an error, but with no offset
                 self._metrics.lag_failures.inc()
-        if stale:  # this client goes on asking with the leader epochs that it knows; a new one learns the present ones
+        if stale:  # this client goes on asking by the leaders that it knows; a new one learns the present ones
             self._admin = self._new_admin()
         return ends
 
