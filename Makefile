@@ -8,14 +8,14 @@ BENCH_OUT ?= benchmarks/out
 export HF_HUB_OFFLINE ?= 1
 STAMP := .venv/.installed
 
-.PHONY: help venv demo check test test-pure sanitize bench bench-restore clean
+.PHONY: help venv demo check test test-pure sanitize fuzz-core bench bench-restore clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(STAMP) ## the environment .venv with all packages (about 3 GB the first time)
 
-$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard state/c/*)
+$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard state/c/*.[ch] state/c/core/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …" >&2; exit 1; }
 	@[ -x .venv/bin/python ] || { \
@@ -50,10 +50,24 @@ sanitize: venv ## the compiled module's tests under the address and undefined-be
 	@git ls-files -z --cached --others --exclude-standard | xargs -0 -I{} sh -c '[ ! -e "{}" ] || cp --parents "{}" $(SANITIZED)'
 	@cd $(SANITIZED) && CFLAGS="$(SANITIZE)" LDFLAGS="-fsanitize=address,undefined" $(CURDIR)/.venv/bin/python setup.py -q build_ext --inplace
 	@grep -q __asan_report $(SANITIZED)/state/_fold*.so || { echo "the module was built without the sanitizers" >&2; exit 1; }
-	cd $(SANITIZED) && PYTHONPATH=. PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
+	cd $(SANITIZED) && PYTHONPATH=. PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 SEGMENTS_CORE_CFLAGS="$(SANITIZE)" \
 		LD_PRELOAD="$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so)" \
 		$(CURDIR)/.venv/bin/python -m pytest -q --durations=0 --durations-min=10 -p no:cacheprovider \
-		tests/properties/test_{seen,native,native_read,native_forms,cache,layout,fetched}.py
+		tests/properties/test_{seen,native,native_read,native_forms,cache,layout,fetched,core_xxh3,core_fuzz}.py
+
+# with clang its libFuzzer, which looks for new ways through the code; without, blocks made by the verbs and damaged
+FUZZ_SECONDS ?= 3600
+FUZZ_SOURCES := -std=c11 -ffp-contract=off -g -O1 -Istate/c/core state/c/core/*.c tests/c/fuzz_block.c -lpthread
+fuzz-core: ## whatever bytes come to the compiled core's door, for an hour (FUZZ_SECONDS)
+	@mkdir -p build/core/corpus
+	@if command -v clang >/dev/null; then \
+		clang -DLIBFUZZER -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined $(FUZZ_SOURCES) -o build/core/fuzz_block; \
+		build/core/fuzz_block -max_total_time=$(FUZZ_SECONDS) build/core/corpus; \
+	else \
+		cc -fsanitize=address,undefined -fno-sanitize-recover=undefined $(FUZZ_SOURCES) -o build/core/fuzz_block; \
+		end=$$(($$(date +%s) + $(FUZZ_SECONDS))); seed=$$RANDOM; \
+		while [ $$(date +%s) -lt $$end ]; do echo "seed $$seed"; build/core/fuzz_block $$seed 20000; seed=$$((seed + 1)); done; \
+	fi
 
 bench: venv ## all benchmarks (about two hours) and the tables of docs/performance.md
 	@mkdir -p $(BENCH_OUT)

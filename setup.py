@@ -8,8 +8,8 @@ setup(
     ext_modules=[
         Extension(
             "state._fold",
-            sorted(glob("state/c/*.c")),
-            depends=sorted(glob("state/c/*.h")),
+            [*sorted(glob("state/c/*.c")), "state/c/core/xxh3.c"],
+            depends=sorted(glob("state/c/*.h") + glob("state/c/core/*.h")),
             extra_compile_args=[
                 "-O3",
                 "-ffp-contract=off",

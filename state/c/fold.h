@@ -15,6 +15,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "core/xxh3.h"
+
 #define FIELD(object, offset) (*(PyObject **)((char *)(object) + (offset)))
 
 /* what bind() was told (module.c): classes and where their fields are */
@@ -49,9 +51,7 @@ typedef struct {
     const char *kind_letters[KINDS];
     Py_ssize_t kind_sizes[KINDS];
     int kind_count;
-    uint64_t (*digest)(const void *, size_t);                  /* xxh3, of ids */
-    uint64_t (*seeded)(const void *, size_t, uint64_t); /* of names, so that nobody can make them collide */
-    uint64_t seed;
+    uint64_t seed; /* of names, so that nobody can make them collide */
 } Bound;
 
 extern Bound bound;

@@ -112,7 +112,7 @@ int read_event(const char *value, Py_ssize_t size, double arrived, const Bounds 
         return 0;
     event->call = (int16_t)is_call;
     event->arrived = arrived;
-    event->id_hash = id.size ? bound.digest(id.at, (size_t)id.size) : bound.digest(value, (size_t)size);
+    event->id_hash = id.size ? xxh3(id.at, (size_t)id.size) : xxh3(value, (size_t)size);
     event->item = NULL;
     return 1;
 }

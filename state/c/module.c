@@ -63,12 +63,12 @@ static int bind_kinds(Bound *new, PyObject *kinds)
 static PyObject *bind(PyObject *module, PyObject *args)
 {
     PyObject *kinds;
-    unsigned long long digest, seeded, seed;
+    unsigned long long seed;
     Bound new;
     memset(&new, 0, sizeof(new));
-    if (!PyArg_ParseTuple(args, "O!O!O!O!UUO!KKK", &PyType_Type, &new.event.type, &PyType_Type, &new.state.type,
+    if (!PyArg_ParseTuple(args, "O!O!O!O!UUO!K", &PyType_Type, &new.event.type, &PyType_Type, &new.state.type,
                           &PyType_Type, &new.tally.type, &PyType_Type, &new.member.type, &new.spend, &new.dwell,
-                          &PyTuple_Type, &kinds, &digest, &seeded, &seed))
+                          &PyTuple_Type, &kinds, &seed))
         return NULL;
     Py_INCREF(new.event.type);
     Py_INCREF(new.state.type);
@@ -108,31 +108,18 @@ static PyObject *bind(PyObject *module, PyObject *args)
     BIND(new.tally, buckets);
     if (check_fields(new.event.type) < 0 || bind_kinds(&new, kinds) < 0)
         return NULL;
-    new.digest = (uint64_t(*)(const void *, size_t))(uintptr_t)digest;
-    new.seeded = (uint64_t(*)(const void *, size_t, uint64_t))(uintptr_t)seeded;
     new.seed = seed;
     if (memcmp(&bound, &new, sizeof(bound)) != 0) /* nearly always it is the same: others may read it just now */
         bound = new;
     Py_RETURN_NONE;
 }
 
-/* digest(bytes): so that it can be seen whether the function bound is the one that is meant */
-static PyObject *digest(PyObject *module, PyObject *value)
-{
-    if (!PyBytes_CheckExact(value) || bound.digest == NULL) {
-        PyErr_SetString(PyExc_TypeError, "digest(bytes), after bind");
-        return NULL;
-    }
-    return PyLong_FromUnsignedLongLong(bound.digest(PyBytes_AS_STRING(value), (size_t)PyBytes_GET_SIZE(value)));
-}
-
 static PyMethodDef methods[] = {
     {"bind", bind, METH_VARARGS,
-     "bind(Event, UserState, Tally, Membership, spend, dwell, kinds, digest, digest with a seed, seed)"},
+     "bind(Event, UserState, Tally, Membership, spend, dwell, kinds, seed)"},
     {"bind_forms", bind_forms, METH_VARARGS,
      "bind_forms(fields of a call, {type of call: kind}, {track event: kind}, paths to items, to categories, to amounts, "
      "to dwells): how calls of the Segment Spec are read; after bind."},
-    {"digest", digest, METH_O, "digest(bytes): as the ids of events are hashed."},
     {"parse", parse_batches, METH_O,
      "parse([(batch, its records where they were compressed or None, least offset), ...]): (Records, how many batches "
      "were read whole, the least offset that is lost of the next one; -1: none)."},

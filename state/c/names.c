@@ -47,7 +47,7 @@ static int grow(Names *names)
 /* -1: no memory */
 int32_t names_number(Names *names, const char *letters, int32_t size, int32_t kind)
 {
-    uint64_t hash = bound.seeded(letters, (size_t)size, bound.seed + (uint64_t)kind);
+    uint64_t hash = xxh3_seeded(letters, (size_t)size, bound.seed + (uint64_t)kind);
     size_t at = hash & names->mask;
     for (int32_t place; (place = names->places[at]) != 0; at = (at + 1) & names->mask) {
         Name *name = &names->names[place - 1];

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -187,4 +188,28 @@ def test_the_pure_rooms_draw_only_from_seeds() -> None:
 
 def test_no_file_is_longer_than_four_hundred_lines() -> None:
     lengths = {file: len((ROOT / file).read_text("utf-8").splitlines()) for file in FILES}
+    assert {file: length for file, length in lengths.items() if length > MOST_LINES} == {}
+
+
+CORE = sorted((ROOT / "state/c/core").glob("*.[ch]"))
+
+
+def test_the_compiled_core_knows_no_python() -> None:
+    """It is tested, fuzzed and run without the interpreter's lock: no object may be in its reach (ADR 0042)."""
+    assert CORE
+    own, wrong = {file.name for file in CORE}, []
+    for file in CORE:
+        text = file.read_text("utf-8")
+        wrong += [
+            f"{file.name} includes {name}" for name in re.findall(r'#\s*include\s*"(.*)"', text) if name not in own
+        ]
+        wrong += [
+            f"{file.name} includes {name}" for name in re.findall(r"#\s*include\s*<(.*)>", text) if "ython" in name
+        ]
+        wrong += [f"{file.name} says {name}" for name in re.findall(r"\bPy[A-Z_]\w*", text)]
+    assert wrong == []
+
+
+def test_no_file_of_the_compiled_core_is_longer_than_four_hundred_lines() -> None:
+    lengths = {file.name: len(file.read_text("utf-8").splitlines()) for file in CORE}
     assert {file: length for file, length in lengths.items() if length > MOST_LINES} == {}

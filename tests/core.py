@@ -1,0 +1,70 @@
+"""The core of the compiled state (``state/c/core``) as a library for tests: no Python in it, so ctypes can call it.
+
+It is compiled with all warnings as errors and under the undefined-behaviour sanitizer; ``make sanitize`` adds that of
+addresses. Without a compiler its tests are skipped, but in CI they fail.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+SOURCES: Final = ROOT / "state/c/core"
+DRIVERS: Final = ROOT / "tests/c"
+#: its standard and its bar; contraction would give other bits than Python's
+STRICT: Final = "-std=c11 -Wall -Wextra -Wconversion -Wshadow -Werror -ffp-contract=off"
+SANITIZE: Final = "-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined"
+#: what the library is compiled with besides; ``make sanitize`` sets it
+FLAGS: Final = os.environ.get("SEGMENTS_CORE_CFLAGS", "-O1 -g -fsanitize=undefined -fno-sanitize-recover=undefined")
+SIZE: Final = ctypes.c_size_t
+U64: Final = ctypes.c_uint64
+
+
+def compiler() -> str:
+    """The C compiler. Skips the tests where there is none, and fails them in CI."""
+    found = shutil.which("cc")
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail("there is no C compiler, and CI must test the core: install gcc", pytrace=False)
+        pytest.skip("there is no C compiler", allow_module_level=True)
+    return found
+
+
+def build(name: str, flags: str, sources: Iterable[Path]) -> Path:
+    """``build/core/NAME-…`` of these sources, made anew when they, a header or the flags are others."""
+    sources = sorted(sources)
+    inputs = [*sources, *sorted(SOURCES.glob("*.h"))]
+    digest = hashlib.sha256("\0".join([compiler(), flags, *(path.read_text("utf-8") for path in inputs)]).encode())
+    target = ROOT / "build/core" / f"{name}-{digest.hexdigest()[:16]}"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made = target.with_name(f"{target.name}.{os.getpid()}")  # another process may make the same
+        command = [compiler(), *flags.split(), f"-I{SOURCES}", *map(str, sources), "-lpthread", "-o", str(made)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        made.replace(target)
+    return target
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """The whole core."""
+    core = ctypes.CDLL(str(build("core.so", f"{STRICT} {FLAGS} -fPIC -shared", SOURCES.glob("*.c"))))
+    core.xxh3.restype = core.xxh3_seeded.restype = core.core_abi.restype = U64
+    core.xxh3.argtypes = [ctypes.c_char_p, SIZE]
+    core.xxh3_seeded.argtypes = [ctypes.c_char_p, SIZE, U64]
+    core.power_of_two.restype = ctypes.c_double
+    core.power_of_two.argtypes = [ctypes.c_double]
+    core.block_check.argtypes = [ctypes.c_char_p, SIZE]
+    core.block_fault_words.restype = ctypes.c_char_p
+    return core
