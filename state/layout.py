@@ -246,7 +246,7 @@ def guard_key(digest: bytes) -> bytes:
     return b"e" + digest
 
 
-timer_key, timer_parts, timer_keys = timers.timer_key, timers.timer_parts, timers.timer_keys
+timer_key, timer_parts = timers.timer_key, timers.timer_parts
 
 
 def plain_encode_user(state: UserState) -> bytes:

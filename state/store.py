@@ -29,6 +29,7 @@ from rocksdict import (
 )
 
 from state import layout
+from state.loading import load
 from state.store_errors import StoreDamagedError, StoreError, store_error
 from state.windows import NEVER
 
@@ -183,23 +184,10 @@ class Store:
         The timers that the records had before are left alone: they do nothing when they fire.
         """
         batch = WriteBatch(raw_mode=True)
-        put = batch.put
-        users: list[bytes] = []
-        values: list[bytes] = []
-        for key, value in records.items():
-            if value is None:
-                batch.delete(key)
-                continue
-            put(key, value)
-            if key[0] == 117:  # b"u"
-                users.append(key)
-                values.append(value)
-            elif key[0] == 101:  # b"e"
-                put(layout.SCRUB_WANTED_KEY, b"")
-                self.erasures += 1
-        for timer in layout.timer_keys(users, values):
-            put(timer, b"")
-        put(layout.OFFSET_KEY, layout.encode_offset(offset, complete_at))
+        if guards := load(batch, records):
+            batch[layout.SCRUB_WANTED_KEY] = b""
+            self.erasures += guards
+        batch[layout.OFFSET_KEY] = layout.encode_offset(offset, complete_at)
         self._write(batch)
 
     def follow(self, records: Mapping[bytes, bytes | None], offset: int, complete_at: float = 0.0) -> None:

@@ -101,6 +101,10 @@ int next_header(const char **at, const char *end, const char **key, int32_t *key
 PyObject *parse_batches(PyObject *module, PyObject *batches);
 PyObject *fitting_records(PyObject *module, PyObject *arguments);
 
+/* load.c: into a store */
+PyObject *latest_records(PyObject *module, PyObject *argument);
+PyObject *load_records(PyObject *module, PyObject *arguments);
+
 /* json.c: the events in records, of both forms */
 
 typedef struct {

@@ -125,6 +125,9 @@ static PyMethodDef methods[] = {
      "were read whole, the least offset that is lost of the next one; -1: none)."},
     {"fitting", fitting_records, METH_VARARGS,
      "fitting(records, bytes): (how many of the first ones have no more bytes than that, their bytes)."},
+    {"latest", latest_records, METH_O, "latest(records): {key: what the last record with it says; None deletes}."},
+    {"load", load_records, METH_VARARGS,
+     "load(batch, {key: value or None}): all of them into the batch, with users' timers; how many guards there were."},
     {"read", read_records, METH_VARARGS,
      "read(records, decode, slow, (most bytes, most bytes of a name, from, ahead, most amount, most dwell), routes, "
      "special, buckets, bucket_of): (items by user, latest time)"},

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from state import layout
@@ -184,15 +184,6 @@ def test_the_other_records_are_read_back_as_they_were(
     assert layout.decode_neighbour(layout.encode_neighbour(neighbour)) == neighbour
     assert layout.decode_meta(layout.encode_meta(meta)) == meta
     assert layout.decode_offset(layout.encode_offset(*offset)) == offset
-
-
-@example([(88350097857925.0, "a")])  # milliseconds beyond what a float counts exactly
-@given(st.lists(st.tuples(NUMBERS | TIMES | st.just(NEVER), NAMES), max_size=8))
-def test_many_timer_keys_are_the_single_ones(timers: list[tuple[float, str]]) -> None:
-    users = [layout.user_key(user) for _, user in timers]
-    values = [layout.encode_user(UserState(due=due)) for due, _ in timers]
-    single = [layout.timer_key(due, user.encode()) for due, user in timers if due != NEVER]
-    assert layout.timer_keys(users, values) == single
 
 
 @given(TIMES | st.just(NEVER), TIMES | st.just(NEVER), NAMES, NAMES)
