@@ -105,7 +105,9 @@ class Store:
         else:  # each merge reads and writes most of what is there; a get asks the filters of a few files more
             options.set_level_zero_file_num_compaction_trigger(8)
         try:
-            self._db = Rdict(str(self.path), options)
+            # without naming the family, what is there already is opened by the options in its files: with a small block
+            # cache of its own, no filters, and no memtable for bulk loading
+            self._db = Rdict(str(self.path), options, column_families={"default": options})
             written = WriteOptions()
             # its stub says method, but it is a property
             written.disable_wal = True  # type: ignore[method-assign, assignment]

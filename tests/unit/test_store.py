@@ -178,3 +178,27 @@ def test_a_timer_that_is_there_need_not_be_written_again(store: Store) -> None:
     put_users(store, a=10.0, b=20.0)
     store.write([(b"ua", user(10.0, count=1)), (b"ub", user(30.0, count=1))], 2, timed={b"ua"})
     assert timers(store) == [(10.0, b"a"), (20.0, b"b"), (30.0, b"b")]
+
+
+def test_whoever_opens_it_again_opens_it_as_it_was_made(tmp_path: Path) -> None:
+    def options_of() -> str:
+        return max((tmp_path / "0").glob("OPTIONS-*")).read_text()
+
+    def assert_as_made() -> None:
+        assert store._db.property_int_value("rocksdb.block-cache-capacity") == 20 * 1024 * 1024
+        assert "filter_policy=bloomfilter" in options_of()
+
+    memory = SharedMemory(20)
+    store = Store(tmp_path / "0", memory)
+    assert_as_made()
+    with store.bulk():
+        assert_as_made()
+        assert "id=VectorRepFactory" in options_of()
+    assert_as_made()
+    assert "memtable_factory=SkipListFactory" in options_of()
+    store.reopen()
+    assert_as_made()
+    store.close()
+    store = Store(tmp_path / "0", memory)
+    assert_as_made()
+    store.close()
