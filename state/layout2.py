@@ -58,10 +58,12 @@ FLAGS: Final = IDENTIFIED | QUEUED | UNKNOWN | HAS_OPAQUE
 ROWS: Final = 64
 BITMAP: Final = struct.Struct("<Q")
 NUMBER: Final = struct.Struct("<d")
-#: no sum is larger, in memory or written, so no number of events makes it infinite
-MOST_SUM: Final = 2.0**500
+#: no sum is larger: adding an event (less than 2^62) to it changes nothing, and float32 has it as well
+MOST_EXPONENT: Final = 120
+MOST_SUM: Final = 2.0**MOST_EXPONENT
 #: what is smaller becomes 0 when the month changes, long before numbers are subnormal
-LEAST_SUM: Final = 2.0**-500
+LEAST_EXPONENT: Final = 500
+LEAST_SUM: Final = 2.0**-LEAST_EXPONENT
 
 #: mark, type, form, units of the cell with these bytes, head
 CELL: Final = struct.Struct("<QBBHI")
@@ -123,6 +125,7 @@ ABI_NUMBERS: Final = (
     OPAQUE, FORM_WIDTH, FORM_UNKNOWN, TALLY_HEAD.size, MOST_BUCKETS, OPAQUE_HEAD.size, MEMBER.size, LANE_FIELDS.size,
     ENTRY.size, LABEL.size, EDGES_LEAD.size, EDGE.size, IDS_LEAD.size, SECOND.size, ID_BYTES, GROUP, CHUNK, CHUNK_BYTES,
     MOST_CHUNKS, KINDS, CATEGORIES, CELLS, MEMBERS, KNOWN, LANE, ERASED, LABELS, EDGES, GROUPS, ALIASES, IDS,
+    MOST_EXPONENT, LEAST_EXPONENT,
 )  # fmt: skip
 
 

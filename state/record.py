@@ -88,8 +88,8 @@ class Edges(Protocol):
 
 
 class Cells(Protocol):
-    """What the terms of rules keep. ``key``: of a tally ``TallySpec.key``, of a sort ``@`` and ``Sort.key``, of any other
-    term its own. A cell that is not there is empty and known."""
+    """What the terms of rules keep. ``key``: of a tally ``TallySpec.key``, of a sort ``@`` and ``Sort.key``, of any
+    other term its own. A cell that is not there is empty and known."""
 
     def __contains__(self, key: object) -> bool: ...
     def total(self, spec: TallySpec, now: float) -> int:
@@ -199,8 +199,8 @@ class Record(Protocol):
         """The user's time becomes ``time`` if that is later; the decayed counters go along."""
 
     def count_event(self, kind: str, category: str, time: float, amount: float, dwell: float) -> None:
-        """Add an event at ``time``, not after the user's own, to the decayed counters: of its kind, its category, money,
-        seconds. Raises ValueError for a kind that ``state.kinds`` does not have."""
+        """Add an event at ``time``, not after the user's own, to the decayed counters: of its kind, its category,
+        money, seconds. Raises ValueError for a kind that ``state.kinds`` does not have."""
 
     def slow_counters(self, now: float) -> dict[str, float]:
         """Of each of ``state.kinds.COUNTERS`` that there is what is counted, decayed over thirty days up to ``now``."""
@@ -209,8 +209,8 @@ class Record(Protocol):
         """Fill ``out``, of shape (96,), as ``state.features.raw_features`` does."""
 
     def settle(self, specs: Sequence[TallySpec], absences: Iterable[Absence]) -> None:
-        """The end of a visit: what is over at ``time`` is dropped, and ``known_at`` is set. ``specs``, ``absences``: all
-        that definitions ask for."""
+        """The end of a visit: what is over at ``time`` is dropped, and ``known_at`` is set. ``specs``, ``absences``:
+        all that definitions ask for."""
 
     def pack(self) -> bytes:
         """The block: see ``state.layout2``."""

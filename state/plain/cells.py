@@ -17,6 +17,7 @@ from state.layout2 import (
     FORM_WIDTH,
     LATEST,
     MOST_BUCKETS,
+    MOST_TIME,
     NUMBER,
     OPAQUE,
     OPAQUE_HEAD,
@@ -126,7 +127,7 @@ class Cells:
         return None
 
     def mark_unknown(self, key: str, until: float) -> None:
-        """The term (a tally's key, or that of a sort after ``@``) was not counted up to ``until``; what came later was."""
+        """The term (a tally's key, or a sort's after ``@``) was not counted up to ``until``; what came later was."""
         mark = mark_of(key)
         cell = self._held.get(mark)
         if key.startswith(SORT):
@@ -272,6 +273,7 @@ def _unpack_tally(content: Reader, form: int, head: int) -> Tally:
     offsets = [int.from_bytes(content.take(2), "little") for _ in range(count)]
     content.need(all(a < b for a, b in pairwise(offsets)), "its buckets do not ascend")
     content.need(not offsets or offsets[0] == 0, "it does not begin with its first bucket")
+    content.need(head + max(offsets, default=0) < MOST_TIME, "a bucket's number is too large")
     width = form & FORM_WIDTH
     values = [int.from_bytes(content.take(1 << width), "little") for _ in range(count)]
     content.need(all(value <= MOST for value in values) and width == _width(values), "its values cannot be")

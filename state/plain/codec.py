@@ -11,13 +11,13 @@ header      format 2; the byte at 9 and the u16 at 70 are 0; no flags but 1, 2, 
             encode_at, sequence, life, epoch, scored: anything
 sizes       0xFFFF: u32 bytes of the section (these 8 included), a multiple of 8, and u32 0; the content is larger
             than 65,534 units, else it would be written without. Sections 11 to 14 are empty, or a later release's
-KINDS       bitmap not 0; 16 bytes for each bit, no more; each number 0 <= x <= 2^500
-CATEGORIES  bitmap not 0; 8 bytes for each bit, no more; each number 0 <= x <= 2^500
+KINDS       bitmap not 0; 16 bytes for each bit, no more; each number 0 <= x <= 2^120
+CATEGORIES  bitmap not 0; 8 bytes for each bit, no more; each number 0 <= x <= 2^120
 CELLS       at least one; marks ascend strictly; type 0, 1 or 255, else it is a later release's; units are those of
             the content, whose padding is 0
 - tally     form: bits 0, 1 and 7 only; until (with bit 7): 0 <= t < 2^32; at most 4,096 buckets; none only with
-            until, and then head is 0; the first bucket less head is 0, the others ascend strictly; values at most
-            2^50, of the least of 1, 2, 4, 8 bytes that hold all of them (none: 1); total is their sum
+            until, and then head is 0; the first bucket less head is 0, the others ascend strictly, all are below 2^32;
+            values at most 2^50, of the least of 1, 2, 4, 8 bytes that hold all of them (none: 1); total is their sum
 - latest    form and head 0; 0 < |t| < 2^32
 - opaque    form 0; head: bytes of the content; next is no NaN and not below 0 (it may be infinite); until:
             0 <= t < 2^32; the 6 bytes are 0. There is one exactly if the header has flag 8

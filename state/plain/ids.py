@@ -21,6 +21,7 @@ from state.seen import DEDUPE_EVENTS, DEDUPE_SECONDS, LAST_CHUNKS, MOST_IDS
 _OLD_HASH: Final = 8
 _OLD_CHUNK_BYTES: Final = CHUNK * (_OLD_HASH + SECOND.size)
 _MOST_SECOND: Final = 2**32 - 1
+_MOST_NUMBER: Final = 2**31
 #: (the lower 56 bits of an id's hash, the latest second of arrival of its sixteen)
 Entry = tuple[int, int]
 
@@ -117,6 +118,16 @@ class Ids:
         matter. Raises FormatError."""
         self._chunks = [unpack_chunk(chunk) if chunk else [] for chunk in chunks]
         self._held.update(id_hash for chunk in self._chunks for id_hash, _ in chunk)
+
+    def take_over(self, numbers: range, chunks: Iterable[bytes | None], tail: Iterable[Entry]) -> None:
+        """What a record of format 1 said: the numbers of its records, what these hold, and its own ids, of which there
+        may be more than CHUNK. Raises ValueError for numbers that this format does not have."""
+        if len(numbers) > MOST_CHUNKS or numbers.stop > _MOST_NUMBER:
+            raise ValueError(f"its ids are in the records {numbers.start:,} to {numbers.stop:,}")
+        self.first, self.stored = numbers.start, numbers.stop
+        self.restore(chunks)
+        for id_hash, second in tail:
+            self._append(id_hash & ID_MASK, second)
 
     def unite(self, other: Iterable[Entry]) -> None:
         """Take another's ids (``items``) as well: in order of arrival, the newest of both, as many as ``add`` keeps."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from math import inf, isfinite
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,10 @@ from state.user import INTEREST, PendingLabel, category_bucket
 from state.windows import NEVER, TallySpec
 
 _MOST_LABEL_NAME = layout.MOST_NAME - layout.LABEL.size
+
+
+class _Part(Protocol):
+    def unpack(self, section: Reader) -> None: ...
 
 
 class PlainRecord:
@@ -92,8 +96,8 @@ class PlainRecord:
         self._aliases = tuple(aliases)
 
     def count_event(self, kind: str, category: str, time: float, amount: float, dwell: float) -> None:
-        """Add an event at ``time``, not after the user's own, to the decayed counters. Raises ValueError for a kind that
-        ``state.kinds`` does not have."""
+        """Add an event at ``time``, not after the user's own, to the decayed counters. Raises ValueError for a kind
+        that ``state.kinds`` does not have."""
         interest = INTEREST.get(kind) if category else None
         if interest is None:
             self._counters.add(kind, time, amount, dwell, -1, 0.0)
@@ -125,8 +129,8 @@ class PlainRecord:
             out[features.CATEGORIES + bucket] = counters.category(bucket, now)
 
     def settle(self, specs: Sequence[TallySpec], absences: Iterable[Absence]) -> None:
-        """The end of a visit: what is over at ``time`` is dropped, and ``known_at`` is set. ``specs``, ``absences``: all
-        that definitions ask for."""
+        """The end of a visit: what is over at ``time`` is dropped, and ``known_at`` is set. ``specs``, ``absences``:
+        all that definitions ask for."""
         now, cells = self._time, self.cells
         cells.trim(specs, now)
         known_at = cells.opaque_known(now)
@@ -195,11 +199,14 @@ def unpack(user: str, data: bytes) -> PlainRecord:
     record.identified, record.queued = bool(flags & layout.IDENTIFIED), bool(flags & layout.QUEUED)
     record._time, record._counters.month = time, month
     record._counters.unpack(sections.get(layout.KINDS), sections.get(layout.CATEGORIES))
-    parts = {
-        layout.CELLS: record.cells, layout.MEMBERS: record.members, layout.EDGES: record.edges,
-        layout.GROUPS: record.groups, layout.IDS: record.ids,
-    }  # fmt: skip
-    for number, part in parts.items():
+    parts: tuple[tuple[int, _Part], ...] = (
+        (layout.CELLS, record.cells),
+        (layout.MEMBERS, record.members),
+        (layout.EDGES, record.edges),
+        (layout.GROUPS, record.groups),
+        (layout.IDS, record.ids),
+    )
+    for number, part in parts:
         if number in sections:
             part.unpack(sections[number])
     _unpack_numbers(record, sections)
