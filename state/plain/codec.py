@@ -100,6 +100,10 @@ class Reader:
         self._at += size
         return self._data[self._at - size : self._at]
 
+    def peek(self, size: int) -> bytes:
+        """What ``take`` would give, or less at the end."""
+        return self._data[self._at : self._at + size]
+
     def unpack(self, fields: struct.Struct) -> tuple[Any, ...]:
         return fields.unpack(self.take(fields.size))
 

@@ -70,11 +70,11 @@ class Counters:
         if dwell:
             self._add_pair(DWELL_ROW, dwell, fast, slow)
         if bucket >= 0:
-            self.categories[bucket] = self.categories.get(bucket, 0.0) + interest * slow
+            self.categories[bucket] = min(self.categories.get(bucket, 0.0) + interest * slow, MOST_SUM)
 
     def _add_pair(self, row: int, weight: float, fast: float, slow: float) -> None:
         sums = self.kinds.get(row, (0.0, 0.0))
-        self.kinds[row] = sums[0] + weight * fast, sums[1] + weight * slow
+        self.kinds[row] = min(sums[0] + weight * fast, MOST_SUM), min(sums[1] + weight * slow, MOST_SUM)
 
     def begin(self, row: int, time: float, fast: float, slow: float) -> None:
         """Set a row to what stands at ``time``."""

@@ -243,14 +243,14 @@ def _unpack_numbers(record: PlainRecord, sections: dict[int, Reader]) -> None:
 
 def _sizes(section: Reader) -> Iterator[int]:
     """Of the entries, each taken before the next is asked for; what is no entry is less than a unit of zeros."""
-    found = False
-    while section.left >= layout.ENTRY.size:
-        (size,) = section.unpack(layout.ENTRY)
-        if not size:
-            break
-        found = True
+    (size,) = section.unpack(layout.ENTRY)
+    section.need(size > 0, "it has no entries")
+    while True:
         yield size
-    section.need(found, "it has no entries")
+        if section.left < layout.UNIT and not section.peek(layout.ENTRY.size).strip(b"\0"):
+            break
+        (size,) = section.unpack(layout.ENTRY)
+        section.need(size > 0, "it is longer than what is in it")
     section.end()
 
 

@@ -138,9 +138,9 @@ def made(name: str) -> PlainRecord:
     if name != "full":
         ALONE[name](record)
         return record
-    for part in ALONE:
+    for part, make in ALONE.items():
         if not part.startswith("ids-"):
-            ALONE[part](record)
+            make(record)
     record.version, record.epoch, record.life = 11, 7, 6
     return record
 
