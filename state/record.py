@@ -120,6 +120,9 @@ class Cells(Protocol):
     def put_opaque(self, key: str, opaque: Opaque) -> None:
         """Raises ValueError for what cannot be in a record."""
 
+    def next_change(self) -> float:
+        """The earliest that an opaque cell says; NEVER: none does. The user's timer is not later."""
+
     def drop(self, key: str) -> None:
         """Take a cell out, if there is one."""
 

@@ -171,26 +171,12 @@ class Cells:
             if not tally.buckets and tally.until is None:
                 del self._held[mark_of(spec.key)]
 
-    def unite(self, other: Cells, specs: Iterable[TallySpec], sorts: Iterable[Sort], now: float) -> None:
-        """Add another's, as far as these definitions ask for it. Of a latest time that is known of both the later one
-        counts; an event before none; where one of the two has none and all is known, the other's counts."""
-        for spec in specs:
-            for bucket, amount in other.buckets(spec):
-                self.add(spec, float(bucket * spec.width), amount, now)
-            until = other.unknown_until(spec.key)
-            if until is not None:
-                self.mark_unknown(spec.key, until)
-        for sort in sorts:
-            mine, theirs = self.latest(sort), other.latest(sort)
-            if (abs(theirs), theirs) > (abs(mine), mine):
-                self._put_latest(mark_of(SORT + sort.key), theirs)
-
     @property
     def has_opaque(self) -> bool:
         return any(isinstance(cell, Opaque) for cell in self._held.values())
 
     def next_change(self) -> float:
-        """The earliest that an opaque cell says."""
+        """The earliest that an opaque cell says; NEVER: none does. The user's timer is not later."""
         return min((cell.next_change for cell in self._held.values() if isinstance(cell, Opaque)), default=NEVER)
 
     def opaque_known(self, now: float) -> float:
