@@ -69,7 +69,7 @@ class ChildWorker(WorkerProcess):
         """Until partitions are assigned and restored and the models are loaded."""
         self.wait(lambda status: bool(status["ready"]), deadline, "ready")
 
-    def wait_idle(self, events: int, deadline: float) -> dict[str, Any]:
+    def wait_idle(self, events: int, deadline: float = 150.0) -> dict[str, Any]:
         """Until at least ``events`` events are counted, nothing waits for the encode lane and there is no lag."""
 
         def idle(status: dict[str, Any]) -> bool:

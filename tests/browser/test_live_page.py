@@ -27,7 +27,7 @@ def test_the_page_of_a_worker_shows_its_changes_and_why_a_user_is_in_a_segment(
     sent = replay(
         Records("town", town.events(1_500, time.time() - 30.0, 100.0)), {"bootstrap.servers": broker.bootstrap}, topics
     )
-    status = worker.wait_idle(sent.events, 60.0)
+    status = worker.wait_idle(sent.events)
     newest = next(change for change in status["recent_changes"] if change["change"] == "entered")
 
     chromium.get(f"http://127.0.0.1:{worker.port}/")

@@ -137,7 +137,7 @@ def fuzz_service(bootstrap: str, topics: Topics, worker: ChildWorker, seed: int,
     for key, value in sender.apart:
         sender.produce(topics.events, key, value)
     sender.flush()
-    worker.wait_idle(0, 120.0)
+    worker.wait_idle(0)
     worker.wait_settled(120.0, still=1.0)
     outcome.apart = len(sender.apart)
     return outcome

@@ -74,7 +74,7 @@ def test_who_bought_before_the_wait_was_over_never_enters_however_long_kafka_kee
     began = time.time()
     clicks = ((user.encode(), encode_event(Event(user, "click", began, f"c-{user}"))) for user in users)
     produce(own_broker.bootstrap, topics.events, clicks, 30.0)
-    first.wait(lambda status: status["events_total"] >= USERS, 15.0, "through with the clicks")
+    first.wait(lambda status: status["events_total"] >= USERS, 120.0, "through with the clicks")
     first.stop()
 
     produce(own_broker.bootstrap, topics.events, backlog(time.time()), 60.0)
@@ -86,13 +86,13 @@ def test_who_bought_before_the_wait_was_over_never_enters_however_long_kafka_kee
     time.sleep(max(0.0, began + WAIT - bought))
 
     second = start_here()
-    second.wait(lambda status: status["events_total"] > USERS, 60.0, "at work")
+    second.wait(lambda status: status["events_total"] > USERS, 120.0, "at work")
     assert own_broker.pid is not None
     os.kill(own_broker.pid, signal.SIGSTOP)
     try:
         time.sleep(3.0)  # the silence itself
     finally:
         os.kill(own_broker.pid, signal.SIGCONT)
-    second.wait_idle(2 * USERS + RECORDS, 90.0)
+    second.wait_idle(2 * USERS + RECORDS)
     second.stop()
     assert changes_of(own_broker, topics) == []

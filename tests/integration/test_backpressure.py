@@ -77,7 +77,7 @@ def test_a_broker_that_stops_answering_under_load_only_delays(
             assert "partition" in worker.tail() or "Kafka" in worker.tail()
             worker.stop()
             worker = ChildWorker(free_port(), tmp_path / "two.log", **settings)  # as a supervisor would
-            worker.wait_idle(len(first) + len(second), 90.0)
+            worker.wait_idle(len(first) + len(second))
         worker.stop()
         found = verify(own_broker.bootstrap, APP, topics.prefix)
         assert found.differences == []
@@ -132,7 +132,7 @@ def test_a_slow_encoder_delays_no_click_and_every_text_is_encoded_once(
     wait_for(lambda: worker.metrics()["segments_encode_queue_age_seconds"] > 2.0, 10.0, "the metrics say so")
     assert worker.metrics()["segments_encode_queue_depth"] >= 8
 
-    worker.wait_idle(len(comments) + len(fresh), 60.0)
+    worker.wait_idle(len(comments) + len(fresh))
     assert worker.metrics()["segments_encoded_texts_total"] == len(comments)
     worker.stop()
     cooks = [message.key() for message in read_all(broker.bootstrap, topics.changes) if message.key()[:4] == b"cook"]

@@ -163,7 +163,7 @@ def test_after_a_delete_and_compaction_no_file_holds_a_byte_of_the_id(tmp_path: 
             label = Label(user=user, segment="taste", member=True, time=now + 40, id=f"label-{user}")
             send(bootstrap, topics.labels, [(user, encode_event(label))])
             send(bootstrap, topics.events, [(user, json.dumps({"user": user, "kind": "nonsense"}).encode())])
-            worker.wait_idle(len(life) + len(theirs), 90.0)
+            worker.wait_idle(len(life) + len(theirs))
             worker.wait_settled(30.0, still=1.0)
 
             def written() -> bool:
@@ -194,7 +194,7 @@ def test_after_a_delete_and_compaction_no_file_holds_a_byte_of_the_id(tmp_path: 
             wait_for(
                 lambda: worker.metrics()["segments_outlived_events_total"] == len(life), 30.0, "old events are dropped"
             )
-            worker.wait_idle(len(life) + len(theirs) + len(late), 30.0)
+            worker.wait_idle(len(life) + len(theirs) + len(late))
 
             for spec in specs:
                 if spec.name != topics.receipts:
@@ -235,7 +235,7 @@ def test_a_delete_that_is_killed_at_every_step_ends_each_membership_once(
     theirs = [Event(user=friend, kind="follow", time=now + 1, id=friend, target=user) for friend in friends]
     send_events(broker.bootstrap, topics, [*life, *theirs])
     worker = start(**settings)
-    worker.wait_idle(len(life) + len(theirs), 90.0)
+    worker.wait_idle(len(life) + len(theirs))
     worker.wait_settled(30.0, still=1.0)
     worker.stop()
     send_events(broker.bootstrap, topics, [Event(user=user, kind="delete", time=now + 60, id="bye")])
@@ -248,7 +248,7 @@ def test_a_delete_that_is_killed_at_every_step_ends_each_membership_once(
     monkeypatch.delenv("SEGMENTS_TEST_KILL_AT")
     worker = start(**settings)
     wait_for(lambda: complete(broker.bootstrap, topics, user), 60.0, "receipts of both partitions")
-    worker.wait_idle(0, 30.0)
+    worker.wait_idle(0)
     worker.stop()
 
     told = [

@@ -41,7 +41,7 @@ def test_records_of_any_size_become_dead_letters(broker: EmbeddedBroker, topics:
     ):
         producer.produce(topics.events, value, key, partition=0)
     assert producer.flush(60.0) == 0
-    worker.wait_idle(0, 90.0)
+    worker.wait_idle(0)
     worker.wait(
         lambda status: status["dead_letters"] == {"too-large": 2} and not status["partitions"][0]["lag_records"],
         60.0,

@@ -69,8 +69,8 @@ def test_a_staging_installation_leaves_production_alone(
     staging.wait_ready()
     send_events(broker, staging_topics, *clicks(20, name="s"))
     send_events(broker, topics, *clicks(30))
-    assert production.wait_idle(90, 30.0)["changes_total"] == 30
-    assert staging.wait_idle(60, 30.0)["changes_total"] == 20
+    assert production.wait_idle(90)["changes_total"] == 30
+    assert staging.wait_idle(60)["changes_total"] == 20
     for worker in (staging, production):
         worker.stop()
         assert worker.exit_status == 0, worker.tail()
@@ -84,16 +84,16 @@ def test_local_state_of_other_topics_is_thrown_away(
 ) -> None:
     send_events(broker, topics, *clicks(6, name="old"))
     before = start_with_rules("one")
-    before.wait_idle(18, 60.0)
+    before.wait_idle(18)
     before.stop()
     remake(broker, admin, topics)
     send_events(broker, topics, *clicks(30, name="new"))
     other = start_with_rules("two")  # so that the new changelog reaches beyond where the old one was read to
-    other.wait_idle(90, 60.0)
+    other.wait_idle(90)
     other.stop()
     after = start_with_rules("one")
     send_events(broker, topics, *clicks(30, each=4, name="new"))
-    after.wait_idle(120, 60.0)
+    after.wait_idle(120)
     after.stop()
     found = verify(broker.bootstrap, APP, topics.prefix)
     assert (found.changes, found.differences) == (30, [])
@@ -105,7 +105,7 @@ def test_events_of_a_topic_that_was_made_anew_are_not_passed_over(
 ) -> None:
     send_events(broker, topics, *clicks(40))
     before = start_with_rules("one")
-    before.wait_idle(120, 60.0)
+    before.wait_idle(120)
     before.stop()
     remake(broker, admin, topics, topics.events)
     send_events(broker, topics, *clicks(10, name="new"))
@@ -119,7 +119,7 @@ def test_events_of_a_topic_that_was_made_anew_are_not_passed_over(
     assert accept().stdout.count(": goes on at 0, no longer at ") == 2
     assert "nothing was changed" in accept().stdout
     after = start_with_rules("one")
-    after.wait_idle(150, 60.0)
+    after.wait_idle(150)
     assert "stop them first" in accept().stderr
     remake(broker, admin, topics, topics.events)  # while it runs
     ends(after, *found)
@@ -131,7 +131,7 @@ def test_what_retention_took_unread_is_counted_and_told(
 ) -> None:
     send_events(broker, topics, *clicks(10))
     before = start_with_rules("one")
-    before.wait_idle(30, 60.0)
+    before.wait_idle(30)
     before.stop()
     send_events(broker, topics, *clicks(10, name="lost"))
     for future in admin.delete_records([TopicPartition(topics.events, number, -1) for number in range(2)]).values():
@@ -149,7 +149,7 @@ def test_what_retention_took_unread_is_counted_and_told(
     assert (told, losses.found) == ([(topics.events, 5)], 5)
 
     after = start_with_rules("one")
-    status = after.wait_idle(60, 60.0)
+    status = after.wait_idle(60)
     assert sum(part["lost"] for part in status["partitions"]) == 30
     assert after.metrics()[f'segments_lost_records_total{{topic="{topics.events}"}}'] == 30
     assert "retention removed" in after.log_path.read_text()
@@ -161,7 +161,7 @@ def test_more_partitions_end_a_worker_before_a_user_has_two_homes(
 ) -> None:
     send_events(broker, topics, *clicks(20))
     worker = start_with_rules("one")
-    worker.wait_idle(60, 60.0)
+    worker.wait_idle(60)
     admin.create_partitions([NewPartitions(topics.events, 4)])[topics.events].result(30.0)
     words = f"{topics.events} has 4 partitions", "`segments repartition 4`"
     ends(worker, *words)
@@ -183,7 +183,7 @@ def test_an_audit_beside_a_worker_leaves_it_undisturbed(
 ) -> None:
     worker = start_with_rules("one")
     send_events(broker, topics, *clicks(20))
-    worker.wait_idle(60, 60.0)
+    worker.wait_idle(60)
     settings = Settings(
         bootstrap=broker.bootstrap, app=APP, topic_prefix=topics.prefix, clock="event", worker_name="one",
         data_dir=tmp_path / "state", segments_file=tmp_path / "segments.toml",
@@ -194,7 +194,7 @@ def test_an_audit_beside_a_worker_leaves_it_undisturbed(
         run_audit(settings, 10, scope=None)
 
     send_events(broker, topics, *clicks(10, name="new"))
-    assert worker.wait_idle(90, 60.0)["changes_total"] == 30
+    assert worker.wait_idle(90)["changes_total"] == 30
     worker.stop()
     assert worker.exit_status == 0, worker.tail()
     audit = Topics(APP, f"{topics.prefix}audit-")

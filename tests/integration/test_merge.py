@@ -55,7 +55,7 @@ def test_records_of_a_producer_with_another_partitioner_count_once_and_it_is_tol
     producer.produce(topics.reroute, b"whose is this?", b"key", 1)
     assert producer.flush(30.0) == 0
     worker = start(segments_file=segments)
-    status = worker.wait_idle(len(events), 90.0)
+    status = worker.wait_idle(len(events))
     assert status["events_total"] == len(events)
     misrouted = worker.metrics()["segments_misrouted_total"]
     assert len(events) * 0.2 < misrouted < len(events) * 0.8
@@ -86,7 +86,7 @@ def test_an_anonymous_user_becomes_known_once_whatever_dies_meanwhile(
     first = start(segments_file=segments)
     first.wait_ready()
     send_events(broker, topics, *views, bought, Event(user=KNOWN, kind="view", time=now + 4, id="k0"))
-    first.wait_idle(5, 60.0)
+    first.wait_idle(5)
     first.stop()
 
     # of the turns that follow, the second moves the state out and the third takes it in
@@ -103,7 +103,7 @@ def test_an_anonymous_user_becomes_known_once_whatever_dies_meanwhile(
     last = start(segments_file=segments)
     last.wait_ready()
     send_events(broker, topics, views[0], Event(user=ANONYMOUS, kind="view", time=now + 6, id="late"))
-    last.wait_idle(7, 60.0)
+    last.wait_idle(7)
     view = json.loads(WorkerClient(f"http://127.0.0.1:{last.port}").user_json(ANONYMOUS))
     assert view["merged_into"] == KNOWN
     last.stop()

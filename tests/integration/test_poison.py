@@ -66,7 +66,7 @@ def test_what_cannot_be_written_alone_is_a_dead_letter_and_the_rest_goes_on(
     send_batches(broker.bootstrap, topics.events, 1 - home, batches)
     worker = start_with_rules()
     worker.wait_ready()
-    worker.wait(lambda status: status["events_total"] == 2 and status["ready"], 60.0, "the others are counted")
+    worker.wait(lambda status: status["events_total"] == 2 and status["ready"], 120.0, "the others are counted")
     (letter,) = read_all(broker.bootstrap, topics.dead_letters)
     headers = dict(letter.headers())
     assert headers["reason-code"] == b"unwritable"

@@ -252,13 +252,13 @@ def test_a_worker_with_standby_goes_on_where_a_killed_one_was(
     first.wait_ready()
     second = start_with_rules("two", standby_replicas="1")
     for worker in (first, second):
-        worker.wait(lambda status: status["ready"] and len(status["partitions"]) == 1, 60.0, "one partition each")
+        worker.wait(lambda status: status["ready"] and len(status["partitions"]) == 1, 120.0, "one partition each")
     replay(Records("town", records[:4_000], total=None), conf, topics)
     for worker in (first, second):
-        worker.wait(lambda status: list(status["standby"].values()) == [0], 60.0, "following the other")
+        worker.wait(lambda status: list(status["standby"].values()) == [0], 120.0, "following the other")
     replay(Records("town", records[4_000:], total=None), conf, topics)
     first.kill()
-    status = second.wait_idle(len(records), 60.0)
+    status = second.wait_idle(len(records))
     assert len(status["partitions"]) == 2
     assert status["standby"] == {}
     # both were restored anew in the rebalance: one from its own store, one from what it followed

@@ -84,4 +84,4 @@ def test_both_workers_answer_for_all_users_and_show_the_sizes_of_all(
     wait_for(lambda: ask(first, user)[0] == 200, 60.0, "the first worker has taken over")
     first.stop()
     again = start_with_rules("one")
-    again.wait(lambda status: status["dead_letters"] == {"not-json": 5}, 60.0, "what was refused is known")
+    again.wait(lambda status: status["dead_letters"] == {"not-json": 5}, 120.0, "what was refused is known")
