@@ -213,3 +213,9 @@ def test_the_compiled_core_knows_no_python() -> None:
 def test_no_file_of_the_compiled_core_is_longer_than_four_hundred_lines() -> None:
     lengths = {file.name: len(file.read_text("utf-8").splitlines()) for file in CORE}
     assert {file: length for file, length in lengths.items() if length > MOST_LINES} == {}
+
+
+def test_the_compiled_core_gets_memory_in_one_place() -> None:
+    """There tests make it fail (ADR 0042)."""
+    takes = re.compile(r"\b(malloc|calloc|realloc|aligned_alloc|posix_memalign|mmap)\(")
+    assert [file.name for file in CORE if file.name != "memory.c" and takes.search(file.read_text("utf-8"))] == []

@@ -15,7 +15,7 @@ uint64_t core_abi(void)
         MOST_BUCKETS, OPAQUE_HEAD,  MEMBER_HEAD,  LANE_BYTES,   ENTRY_HEAD,    LABEL_HEAD,   EDGES_HEAD,  EDGE_HEAD,
         IDS_HEAD,     SECOND_BYTES, ID_BYTES,     IDS_GROUP,    IDS_RECORD,    IDS_RECORD_BYTES, MOST_RECORDS,
         KINDS,        CATEGORIES,   CELLS,        MEMBERS,      KNOWN,         LANE,         ERASED,      LABELS,
-        EDGES,        GROUPS,       ALIASES,      IDS,
+        EDGES,        GROUPS,       ALIASES,      IDS,          MOST_EXPONENT, LEAST_EXPONENT,
     };
     uint64_t found = 0;
     for (unsigned i = 0; i < sizeof numbers / sizeof *numbers; i++)

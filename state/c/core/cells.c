@@ -1,13 +1,8 @@
-#include "cells.h"
+#include "cell_place.h"
 
 #include <math.h>
 
-/* a cell's place in its section; ``size`` 0: it would be there */
-typedef struct {
-    size_t at, size;
-} Place;
-
-static Place find(const UserBlock *block, uint64_t mark)
+CellPlace cell_find(const UserBlock *block, uint64_t mark)
 {
     const uint8_t *cells = section_at(block, CELLS);
     size_t end = section_size(block, CELLS), at = 0;
@@ -15,26 +10,26 @@ static Place find(const UserBlock *block, uint64_t mark)
         uint64_t here = get_u64(cells + at);
         size_t size = (size_t)8 * get_u16(cells + at + 10);
         if (here >= mark)
-            return (Place){at, here == mark ? size : 0};
+            return (CellPlace){at, here == mark ? size : 0};
         at += size;
     }
-    return (Place){at, 0};
+    return (CellPlace){at, 0};
 }
 
-static Place find_type(const UserBlock *block, uint64_t mark, uint8_t type)
+CellPlace cell_find_type(const UserBlock *block, uint64_t mark, uint8_t type)
 {
-    Place place = find(block, mark);
+    CellPlace place = cell_find(block, mark);
     if (place.size && section_at(block, CELLS)[place.at + 8] != type)
         place.size = 0;
     return place;
 }
 
-static uint8_t *resize(UserBlock *block, Place place, size_t size)
+uint8_t *cell_resize(UserBlock *block, CellPlace place, size_t size)
 {
     return block_splice(block, CELLS, place.at, place.size, size);
 }
 
-static void put_head(uint8_t *cell, uint64_t mark, uint8_t type, uint8_t form, uint32_t head, size_t size)
+void cell_put_head(uint8_t *cell, uint64_t mark, uint8_t type, uint8_t form, uint32_t head, size_t size)
 {
     put_u64(cell, mark);
     cell[8] = type;
@@ -43,239 +38,17 @@ static void put_head(uint8_t *cell, uint64_t mark, uint8_t type, uint8_t form, u
     put_u32(cell + 12, head);
 }
 
-/* tallies */
-
-/* one as it lies in a block */
-typedef struct {
-    const uint8_t *offsets, *values;
-    double until; /* below 0: all is known */
-    int64_t total;
-    uint32_t head, count;
-    unsigned width; /* of values, in powers of two */
-} Tally;
-
-static Tally open_tally(const uint8_t *cell)
-{
-    Tally tally;
-    int unknown = cell[9] & CELL_UNKNOWN;
-    const uint8_t *at = cell + CELL_HEAD + (unknown ? 8 : 0);
-    tally.until = unknown ? get_f64(cell + CELL_HEAD) : -1.0;
-    tally.total = get_i64(at);
-    tally.head = get_u32(cell + 12);
-    tally.count = get_u16(at + 8);
-    tally.width = cell[9] & CELL_WIDTH;
-    tally.offsets = at + TALLY_HEAD;
-    tally.values = tally.offsets + 2 * (size_t)tally.count;
-    return tally;
-}
-
-static int64_t bucket_of(const Tally *tally, uint32_t i)
-{
-    return (int64_t)tally->head + get_u16(tally->offsets + 2 * (size_t)i);
-}
-
-static int64_t value_of(const Tally *tally, uint32_t i)
-{
-    uint64_t value = 0;
-    memcpy(&value, tally->values + ((size_t)i << tally->width), (size_t)1 << tally->width);
-    return (int64_t)value;
-}
-
-static double end_of(const TallySpec *spec, int64_t bucket)
-{
-    return (double)((bucket + 1) * spec->width + spec->window);
-}
-
-/* how many of its buckets are over, and what they held */
-static uint32_t over(const Tally *tally, const TallySpec *spec, double now, int64_t *held)
-{
-    uint32_t i = 0;
-    *held = 0;
-    while (i < tally->count && end_of(spec, bucket_of(tally, i)) <= now)
-        *held += value_of(tally, i++);
-    return i;
-}
-
-int64_t cells_total(const UserBlock *block, const TallySpec *spec, double now)
-{
-    Place place = find_type(block, spec->mark, CELL_TALLY);
-    if (place.size == 0)
-        return 0;
-    Tally tally = open_tally(section_at(block, CELLS) + place.at);
-    int64_t held;
-    over(&tally, spec, now, &held);
-    return tally.total - held;
-}
-
-double cells_next_expiry(const UserBlock *block, const TallySpec *spec, double now)
-{
-    Place place = find_type(block, spec->mark, CELL_TALLY);
-    if (place.size == 0)
-        return (double)INFINITY;
-    Tally tally = open_tally(section_at(block, CELLS) + place.at);
-    int64_t held;
-    uint32_t first = over(&tally, spec, now, &held);
-    return first < tally.count ? end_of(spec, bucket_of(&tally, first)) : (double)INFINITY;
-}
-
-/* one that is being changed */
-typedef struct {
-    double until;
-    int64_t total;
-    uint32_t count;
-    int64_t buckets[MOST_BUCKETS], values[MOST_BUCKETS];
-} Loose;
-
-/* one that is empty and known; what it has no buckets for is not touched */
-static void begin(Loose *loose)
-{
-    loose->until = -1.0;
-    loose->total = 0;
-    loose->count = 0;
-}
-
-static void loosen(Loose *loose, const Tally *tally, uint32_t from)
-{
-    loose->until = tally->until;
-    loose->total = 0;
-    loose->count = tally->count - from;
-    for (uint32_t i = 0; i < loose->count; i++) {
-        loose->buckets[i] = bucket_of(tally, from + i);
-        loose->values[i] = value_of(tally, from + i);
-        loose->total += loose->values[i];
-    }
-}
-
-static int write_tally(UserBlock *block, Place place, uint64_t mark, const Loose *loose)
-{
-    int unknown = loose->until >= 0.0;
-    if (loose->count == 0 && !unknown)
-        return resize(block, place, 0) == NULL ? NO_ROOM : DONE;
-    int64_t most = 0;
-    for (uint32_t i = 0; i < loose->count; i++)
-        most = loose->values[i] > most ? loose->values[i] : most;
-    unsigned width = most < 1 << 8 ? 0 : most < 1 << 16 ? 1 : most < INT64_C(1) << 32 ? 2 : 3;
-    size_t lead = CELL_HEAD + (unknown ? 8 : 0), count = loose->count;
-    size_t size = padded(lead + TALLY_HEAD + 2 * count + (count << width));
-    uint8_t *cell = resize(block, place, size);
-    if (cell == NULL)
-        return NO_ROOM;
-    memset(cell, 0, size);
-    int64_t head = count ? loose->buckets[0] : 0;
-    put_head(cell, mark, CELL_TALLY, (uint8_t)(width | (unknown ? CELL_UNKNOWN : 0)), (uint32_t)head, size);
-    if (unknown)
-        put_f64(cell + CELL_HEAD, loose->until);
-    put_i64(cell + lead, loose->total);
-    put_u16(cell + lead + 8, loose->count & 0xFFFF);
-    uint8_t *offsets = cell + lead + TALLY_HEAD, *values = offsets + 2 * count;
-    for (size_t i = 0; i < count; i++) {
-        put_u16(offsets + 2 * i, (uint16_t)(loose->buckets[i] - head));
-        memcpy(values + (i << width), &loose->values[i], (size_t)1 << width);
-    }
-    return DONE;
-}
-
-/* where the bucket is, or would be */
-static uint32_t search(const Loose *loose, int64_t bucket)
-{
-    uint32_t at = loose->count;
-    while (at > 0 && loose->buckets[at - 1] >= bucket)
-        at--;
-    return at;
-}
-
-/* Nearly always the bucket is there, nothing is over, and the sum fits where it lies. */
-static int add_in_place(uint8_t *cell, const Tally *tally, int64_t bucket, int64_t amount)
-{
-    for (uint32_t i = tally->count; i-- > 0 && bucket_of(tally, i) >= bucket;) {
-        int64_t held = value_of(tally, i), sum = amount > MOST_HELD - held ? MOST_HELD : held + amount;
-        if (bucket_of(tally, i) != bucket)
-            continue;
-        if (tally->width < 3 && sum >> (8 << tally->width))
-            return 0;
-        memcpy(cell + (tally->values - cell) + ((size_t)i << tally->width), &sum, (size_t)1 << tally->width);
-        put_i64(cell + (tally->offsets - cell) - TALLY_HEAD, tally->total + sum - held);
-        return 1;
-    }
-    return 0;
-}
-
-int cells_add(UserBlock *block, const TallySpec *spec, double time, int64_t amount, double now)
-{
-    int64_t bucket = (int64_t)time / spec->width;
-    if (end_of(spec, bucket) <= now)
-        return DONE; /* its time in the window is over already */
-    Place place = find(block, spec->mark);
-    Loose loose;
-    begin(&loose);
-    if (place.size) {
-        uint8_t *cell = section_at(block, CELLS) + place.at;
-        if (cell[8] != CELL_TALLY)
-            return DONE; /* no fold made this */
-        Tally tally = open_tally(cell);
-        int64_t held;
-        uint32_t from = over(&tally, spec, now, &held);
-        if (from == 0 && add_in_place(cell, &tally, bucket, amount))
-            return DONE;
-        loosen(&loose, &tally, from);
-    }
-    uint32_t at = search(&loose, bucket);
-    if (at == loose.count || loose.buckets[at] != bucket) {
-        int64_t first = at ? loose.buckets[0] : bucket, last = at < loose.count ? loose.buckets[loose.count - 1] : bucket;
-        if (loose.count == MOST_BUCKETS || last - first > UINT16_MAX)
-            return DONE;
-        memmove(loose.buckets + at + 1, loose.buckets + at, (loose.count - at) * sizeof *loose.buckets);
-        memmove(loose.values + at + 1, loose.values + at, (loose.count - at) * sizeof *loose.values);
-        loose.buckets[at] = bucket;
-        loose.values[at] = 0;
-        loose.count++;
-    }
-    int64_t held = loose.values[at], sum = amount > MOST_HELD - held ? MOST_HELD : held + amount;
-    loose.values[at] = sum;
-    loose.total += sum - held;
-    return write_tally(block, place, spec->mark, &loose);
-}
-
-int cells_mark_unknown(UserBlock *block, uint64_t mark, double until)
-{
-    Place place = find(block, mark);
-    Loose loose;
-    begin(&loose);
-    if (place.size) {
-        uint8_t *cell = section_at(block, CELLS) + place.at;
-        if (cell[8] != CELL_TALLY)
-            return DONE;
-        Tally tally = open_tally(cell);
-        loosen(&loose, &tally, 0);
-    }
-    if (!(until > loose.until))
-        return DONE;
-    loose.until = until;
-    return write_tally(block, place, mark, &loose);
-}
-
-double cells_unknown_until(const UserBlock *block, uint64_t mark)
-{
-    Place place = find_type(block, mark, CELL_TALLY);
-    return place.size ? open_tally(section_at(block, CELLS) + place.at).until : -1.0;
-}
-
-double cells_known_from(const TallySpec *spec, double until)
-{
-    return end_of(spec, (int64_t)until / spec->width);
-}
-
 /* latest times */
 
 double cells_latest(const UserBlock *block, uint64_t mark)
 {
-    Place place = find_type(block, mark, CELL_LATEST);
+    CellPlace place = cell_find_type(block, mark, CELL_LATEST);
     return place.size ? get_f64(section_at(block, CELLS) + place.at + CELL_HEAD) : 0.0;
 }
 
 int cells_put_latest(UserBlock *block, uint64_t mark, double latest)
 {
-    Place place = find(block, mark);
+    CellPlace place = cell_find(block, mark);
     size_t size = latest != 0.0 ? CELL_HEAD + 8 : 0;
     if (size == 0) {
         cells_drop(block, mark);
@@ -285,10 +58,10 @@ int cells_put_latest(UserBlock *block, uint64_t mark, double latest)
         cells_drop(block, mark); /* no fold made this; it has more bytes than are wanted */
         place.size = 0;
     }
-    uint8_t *cell = resize(block, place, size);
+    uint8_t *cell = cell_resize(block, place, size);
     if (cell == NULL)
         return NO_ROOM;
-    put_head(cell, mark, CELL_LATEST, 0, 0, size);
+    cell_put_head(cell, mark, CELL_LATEST, 0, 0, size);
     put_f64(cell + CELL_HEAD, latest);
     return DONE;
 }
@@ -302,18 +75,23 @@ int cells_note(UserBlock *block, uint64_t mark, double time)
 
 Opaque cells_opaque(const UserBlock *block, uint64_t mark)
 {
-    Place place = find_type(block, mark, CELL_OPAQUE);
+    CellPlace place = cell_find_type(block, mark, CELL_OPAQUE);
     if (place.size == 0)
         return (Opaque){0.0, 0.0, 0, NULL, 0};
     const uint8_t *cell = section_at(block, CELLS) + place.at, *at = cell + CELL_HEAD;
     return (Opaque){get_f64(at), get_f64(at + 8), get_u16(at + 16), at + OPAQUE_HEAD, get_u32(cell + 12)};
 }
 
+static int is_opaque(const uint8_t *cell)
+{
+    return cell[8] == CELL_OPAQUE;
+}
+
 /* the flag that says whether there are any */
 static void flag_opaque(UserBlock *block)
 {
     const uint8_t *cell = section_at(block, CELLS), *end = cell + section_size(block, CELLS);
-    while (cell < end && cell[8] != CELL_OPAQUE)
+    while (cell < end && !is_opaque(cell))
         cell += (size_t)8 * get_u16(cell + 10);
     block_flag(block, FLAG_OPAQUE, cell < end);
 }
@@ -323,11 +101,11 @@ int cells_put_opaque(UserBlock *block, uint64_t mark, const Opaque *opaque)
     size_t size = padded(CELL_HEAD + OPAQUE_HEAD + (size_t)opaque->size);
     if (size > (size_t)8 * UINT16_MAX)
         return NO_ROOM;
-    uint8_t *cell = resize(block, find(block, mark), size);
+    uint8_t *cell = cell_resize(block, cell_find(block, mark), size);
     if (cell == NULL)
         return NO_ROOM;
     memset(cell, 0, size);
-    put_head(cell, mark, CELL_OPAQUE, 0, opaque->size, size);
+    cell_put_head(cell, mark, CELL_OPAQUE, 0, opaque->size, size);
     uint8_t *at = cell + CELL_HEAD;
     put_f64(at, opaque->next);
     put_f64(at + 8, opaque->until);
@@ -338,39 +116,42 @@ int cells_put_opaque(UserBlock *block, uint64_t mark, const Opaque *opaque)
     return DONE;
 }
 
+/* the least of a number of opaque cells that is above ``now`` */
+static double least(const UserBlock *block, size_t at, double now)
+{
+    const uint8_t *cell = section_at(block, CELLS), *end = cell + section_size(block, CELLS);
+    double found = (double)INFINITY;
+    for (; cell < end; cell += (size_t)8 * get_u16(cell + 10)) {
+        double number = is_opaque(cell) ? get_f64(cell + CELL_HEAD + at) : found;
+        found = number > now && number < found ? number : found;
+    }
+    return found;
+}
+
+double cells_next_change(const UserBlock *block)
+{
+    return least(block, 0, -1.0);
+}
+
+double cells_opaque_known(const UserBlock *block, double now)
+{
+    return least(block, 8, now);
+}
+
 /* all kinds */
+
+int cells_has(const UserBlock *block, uint64_t mark)
+{
+    return cell_find(block, mark).size != 0;
+}
 
 void cells_drop(UserBlock *block, uint64_t mark)
 {
-    Place place = find(block, mark);
+    CellPlace place = cell_find(block, mark);
     if (place.size) {
-        resize(block, place, 0);
+        cell_resize(block, place, 0);
         flag_opaque(block);
     }
-}
-
-static void trim(UserBlock *block, const TallySpec *spec, double now)
-{
-    Place place = find_type(block, spec->mark, CELL_TALLY);
-    if (place.size == 0)
-        return;
-    Tally tally = open_tally(section_at(block, CELLS) + place.at);
-    int64_t held;
-    uint32_t from = over(&tally, spec, now, &held);
-    int known = tally.until >= 0.0 && cells_known_from(spec, tally.until) <= now;
-    if (from == 0 && !known)
-        return;
-    Loose loose;
-    loosen(&loose, &tally, from);
-    if (known)
-        loose.until = -1.0;
-    write_tally(block, place, spec->mark, &loose); /* it becomes no larger */
-}
-
-void cells_trim(UserBlock *block, const TallySpec *specs, size_t count, double now)
-{
-    for (size_t i = 0; i < count; i++)
-        trim(block, &specs[i], now);
 }
 
 void cells_keep_only(UserBlock *block, const uint64_t *marks, size_t count)

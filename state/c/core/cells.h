@@ -53,8 +53,15 @@ typedef struct {
 } Opaque;
 
 Opaque cells_opaque(const UserBlock *block, uint64_t mark);
+/* NO_ROOM also for more bytes than a cell can have (65,535 units). */
 int cells_put_opaque(UserBlock *block, uint64_t mark, const Opaque *opaque);
+/* The earliest change that an opaque cell says; infinity: none does. The user's timer is not later. */
+double cells_next_change(const UserBlock *block);
+/* When, after ``now``, the next opaque cell that is not known yet is; infinity: all are. */
+double cells_opaque_known(const UserBlock *block, double now);
 
+/* Whether there is a cell, of whatever type. */
+int cells_has(const UserBlock *block, uint64_t mark);
 /* Takes a cell out; nothing where there is none. */
 void cells_drop(UserBlock *block, uint64_t mark);
 /* Drops what is over at ``now`` of these tallies: buckets, what is known by now, and cells that are empty then. */

@@ -13,7 +13,9 @@
 #define DAY 86400.0
 #define MONTH (30 * DAY)
 #define ROWS 64           /* of kinds and of categories */
-#define MOST_SUM 0x1p500  /* no sum is larger, so none becomes infinite */
+#define MOST_EXPONENT 120 /* no sum is larger: an event (less than 2**62) added to it changes nothing */
+#define LEAST_EXPONENT 500
+#define MOST_SUM 0x1p120
 #define LEAST_SUM 0x1p-500
 
 /* rows of KINDS that are no kind of event: state/kinds.py */
