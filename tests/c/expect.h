@@ -1,0 +1,45 @@
+/* What the tests in C share: a check that says where it failed, numbers from a seed, users by number. */
+#ifndef SEGMENTS_EXPECT_H
+#define SEGMENTS_EXPECT_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "table.h"
+
+#define EXPECT(what)                                                                  \
+    do {                                                                              \
+        if (!(what)) {                                                                \
+            fprintf(stderr, "%s:%d: it is not true that %s\n", __FILE__, __LINE__, #what); \
+            exit(1);                                                                  \
+        }                                                                             \
+    } while (0)
+
+static inline uint64_t mixed(uint64_t x) /* splitmix64, public domain: Steele, Lea, Flood 2014 */
+{
+    x += 0x9E3779B97F4A7C15u;
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
+    return x ^ x >> 31;
+}
+
+static inline uint32_t draw(uint64_t *seed, uint32_t below)
+{
+    *seed += 1;
+    return (uint32_t)(mixed(*seed) >> 32) % below;
+}
+
+/* The user of a number; ``name`` is where the name is written. Of ``spread`` hashes (0: as many as there are users). */
+static inline User user_of(uint32_t number, char *name, size_t room, uint32_t spread)
+{
+    int size = snprintf(name, room, "user-%u", number);
+    if (number % 7 == 0 && room >= 600) { /* some have long names */
+        memset(name + size, 'x', number % 512);
+        size += (int)(number % 512);
+    }
+    return (User){.hash = mixed(spread == 0 ? number : number % spread), .name = name, .size = (uint16_t)size};
+}
+
+#endif
