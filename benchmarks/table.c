@@ -1,7 +1,7 @@
 /* How long it takes to find users in memory and copy their blocks for a turn, and to commit; see table.py.
  *
- * table USERS BYTES huge|small AT_ONCE TURNS, where AT_ONCE is how many users are looked for with one call: with one, nothing
- * is asked for before it is needed. Prints JSON: nanoseconds a user of this thread's processor time. */
+ * table USERS BYTES huge|small AT_ONCE TURNS, where AT_ONCE is how many users are looked for with one call: with
+ * one, nothing is asked for before it is needed. Prints JSON: nanoseconds a user of this thread's processor time. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,7 +60,7 @@ static void come(Cache *cache, uint32_t users, uint32_t bytes)
             User who = user_of((uint32_t)(user * step % users), name);
             int made = turn_new(cache, &who, bytes, &number);
             if (made != 0)
-                fail(made < 0 ? "no memory" : "a user came twice: USERS must be a power of ten, or half or a fifth of one");
+                fail(made < 0 ? "no memory" : "a user came twice: USERS must be 10 times a product of 2 and 5");
             memset(turn_entry(cache, number).block, (int)user, bytes);
         }
         turn_commit(cache);

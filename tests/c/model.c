@@ -171,7 +171,7 @@ static int turn_step(Model *model, int sticky)
     uint32_t picked[40], numbers[40], done, count = 1 + draw(&model->seed, 40);
     int result;
     for (uint32_t at = 0; at < count; at++) {
-        picked[at] = draw(&model->seed, draw(&model->seed, 2) ? MODEL_USERS : 20); /* some come often, and twice in one turn */
+        picked[at] = draw(&model->seed, draw(&model->seed, 2) ? MODEL_USERS : 20); /* some come twice in a turn */
         users[at] = model->users[picked[at]];
     }
     for (uint32_t from = 0; from < count; from += done) {

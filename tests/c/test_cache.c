@@ -72,6 +72,19 @@ static void a_run_is_zero_whoever_had_it(void)
     arena_free(arena);
 }
 
+static void the_first_free_run_is_taken(void) /* so that the last chunks become empty */
+{
+    Arena *arena = arena_new(KIB * KIB, MEMORY_HUGE);
+    uint32_t runs[100];
+    for (unsigned i = 0; i < 100; i++)
+        EXPECT((runs[i] = arena_take(arena, 1)) != 0 && (i == 0 || runs[i] == runs[i - 1] + 1));
+    arena_give(arena, runs[50], 1);
+    arena_give(arena, runs[3], 1);
+    EXPECT(arena_take(arena, 2) == runs[99] + 1);
+    EXPECT(arena_take(arena, 1) == runs[3] && arena_take(arena, 1) == runs[50]);
+    arena_free(arena);
+}
+
 /* outside of the sanitizer's rules: free slots may not be touched by others */
 __attribute__((no_sanitize("address"))) static int is_in_memory(const Arena *arena, const char *what, size_t size)
 {
@@ -129,7 +142,8 @@ static void no_byte_of_who_was_erased_is_left(void)
     arena_free(arena);
 }
 
-/* Handles of entries that are no more than a prefix, in a table that grows, shrinks and is asked for room at any moment. */
+/* Handles of entries that are no more than a prefix, in a table that grows, shrinks and is asked for room at any
+ * moment. */
 static void the_table_has_who_is_in_it(void)
 {
     enum { USERS = 1000 };
@@ -148,7 +162,8 @@ static void the_table_has_who_is_in_it(void)
         uint32_t at = draw(&seed, USERS), room = draw(&seed, 500) == 0 ? draw(&seed, 4 * USERS) : 1;
         User user = user_of(at, name, sizeof(name), 0);
         Handle *found = table_find(&table, &slabs, &user);
-        EXPECT(found == NULL ? handles[at] == 0 : *found == handles[at] && table_at(&table, table_hash(user.hash), *found) == found);
+        EXPECT(found == NULL ? handles[at] == 0 : *found == handles[at]);
+        EXPECT(found == NULL || table_at(&table, table_hash(user.hash), *found) == found);
         if (found != NULL && draw(&seed, most) < used) {
             table_remove(&table, table_hash(user.hash), *found);
             slab_put(&slabs, handles[at]);
@@ -205,6 +220,45 @@ static void a_turn_is_full_at_a_quarter_of_the_bound(void)
     EXPECT(turn_find(cache, users + done, 400 - done, numbers, &done) == 0 && done == 1);
     turn_drop(cache);
     cache_free(cache);
+    arena_free(arena);
+}
+
+/* new users in turns of 50, as many as given */
+static void come(Cache *cache, uint32_t from, uint32_t count)
+{
+    char name[32];
+    uint32_t number;
+    for (uint32_t at = 0; at < count; at++) {
+        if (at % 50 == 0)
+            EXPECT(turn_begin(cache, 50) == 0);
+        User user = user_of(from + at, name, sizeof(name), 0);
+        EXPECT(turn_new(cache, &user, 700, &number) == 0);
+        if (at % 50 == 49) {
+            turn_commit(cache);
+            cache_tidy(cache);
+        }
+    }
+}
+
+static void a_partition_without_turns_makes_room_for_one_that_has_some(void)
+{
+    size_t bound = 16 * KIB * KIB;
+    Arena *arena = arena_new(bound, MEMORY_PAGES);
+    Cache *still = cache_new(arena), *busy = cache_new(arena);
+    come(still, 0, 24000);
+    size_t alone = cache_bytes(still);
+    EXPECT(alone > bound / 10 * 9 && alone <= bound + 2 * RUN_BYTES);
+    come(busy, 20000, 2000); /* as long as it is not tidied there is some room above the bound */
+    EXPECT(arena_held(arena) <= bound + CACHE_EXCESS(bound) + RUN_BYTES && cache_users(busy) > 400);
+    EXPECT(cache_bytes(still) == alone);
+    for (uint32_t round = 0; round < 100; round++) {
+        cache_tidy(still);
+        come(busy, 30000 + 1000 * round, 1000);
+    }
+    EXPECT(arena_held(arena) <= bound + 4 * RUN_BYTES);
+    EXPECT(cache_bytes(still) < bound / 5 * 2 && cache_bytes(busy) > bound / 2);
+    cache_free(still);
+    cache_free(busy);
     arena_free(arena);
 }
 
@@ -269,9 +323,11 @@ int main(void)
     classes_hold_what_is_asked_and_waste_an_eighth();
     slots_do_not_overlap_and_runs_go_back();
     a_run_is_zero_whoever_had_it();
+    the_first_free_run_is_taken();
     no_byte_of_who_was_erased_is_left();
     the_table_has_who_is_in_it();
     a_turn_is_full_at_a_quarter_of_the_bound();
+    a_partition_without_turns_makes_room_for_one_that_has_some();
     for (uint64_t seed = 1; seed <= 4; seed++)
         it_is_as_plain_arrays_are(seed, 0, 4 * KIB * KIB, 20000, 150);
     it_is_as_plain_arrays_are(5, 3, 4 * KIB * KIB, 20000, 150);       /* three hashes for all */

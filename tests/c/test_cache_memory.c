@@ -1,4 +1,5 @@
-/* How much memory it takes, by its own count and by the system's; without sanitizers, which have memory of their own. */
+/* How much memory it takes, by its own count and by the system's; without sanitizers, which have memory of their
+ * own. */
 #include <unistd.h>
 
 #include "cache.h"

@@ -107,11 +107,11 @@ uint32_t arena_take(Arena *arena, uint32_t runs)
     return run;
 }
 
-/* Lets pages go when more are kept than is worth it. Part of a huge page only where other runs of it are in use: it comes
- * back as one when all are free. */
+/* Lets pages go when more are kept than is worth it. Part of a huge page only where other runs of it are in use: it
+ * comes back as one when all are free. */
 static void cool(Arena *arena, Chunk *chunk, uint32_t run, uint32_t bits)
 {
-    uint32_t kept = arena->used / 16 > LEAST_KEPT ? arena->used / 16 : LEAST_KEPT;
+    uint32_t kept = arena->used / 32 > LEAST_KEPT ? arena->used / 32 : LEAST_KEPT;
     int too_many = arena->warm - arena->used > kept;
     if (chunk->free == ALL && (too_many || chunk->cold != 0)) {
         run -= run % (uint32_t)CHUNK_RUNS;

@@ -1,9 +1,9 @@
-/* One arena for the worker: the memory that the users' blocks of all partitions lie in (ADR 0041, section 2). Huge pages
- * of 2 MiB (chunks), cut into runs of 64 KiB, which partitions take and give back. It also keeps the sum of what all
- * partitions hold, which the worker's bound is compared with.
+/* One arena for the worker: the memory that the users' blocks of all partitions lie in (ADR 0041, section 2). Huge
+ * pages of 2 MiB (chunks), cut into runs of 64 KiB, which partitions take and give back. It also keeps the sum of what
+ * all partitions hold, which the worker's bound is compared with.
  *
- * Any thread may call anything here but arena_free, which wants all partitions' caches freed before. A run, its bytes and
- * its Run belong to the thread that took it until it gives it back. */
+ * Any thread may call anything here but arena_free, which wants all partitions' caches freed before. A run, its
+ * bytes and its Run belong to the thread that took it until it gives it back. */
 #ifndef SEGMENTS_ARENA_H
 #define SEGMENTS_ARENA_H
 
@@ -46,15 +46,15 @@ typedef struct {
     _Atomic size_t held;
 } Arena;
 
-/* An arena for ``bound`` bytes in pages of ``kind`` (MEMORY_HUGE; MEMORY_PAGES for comparison). Addresses are reserved for
- * twice as much and 256 MiB: beyond that there is no memory. NULL: no memory. */
+/* An arena for ``bound`` bytes in pages of ``kind`` (MEMORY_HUGE; MEMORY_PAGES for comparison). Addresses are
+ * reserved for twice as much and 256 MiB: beyond that there is no memory. NULL: no memory. */
 Arena *arena_new(size_t bound, enum Memory kind);
 /* Gives everything back to the system. */
 void arena_free(Arena *arena);
 
 /* So many (1 to 32) runs in a row, all zeros; the number of the first. 0: no memory. */
 uint32_t arena_take(Arena *arena, uint32_t runs);
-/* Gives them back; their bytes are zeroed. Pages of up to a sixteenth of what is in use are kept for whoever takes next. */
+/* Gives them back; their bytes are zeroed. Pages of up to 1/32 of what is in use are kept for whoever takes next. */
 void arena_give(Arena *arena, uint32_t run, uint32_t runs);
 
 /* Counts what a partition holds beside runs: tables, pages of large blocks. */

@@ -90,23 +90,25 @@ static void moved(void *of, Handle from, Handle to)
     *table_at(&cache->table, prefix_at(&cache->slabs, to)->hash, from) = to;
 }
 
-/* the bytes that this partition should hold less */
+/* The bytes that this partition should hold less: in proportion to what it has, or all of the excess where nobody
+ * has come to it for a while. */
 static size_t part_of_excess(const Cache *cache)
 {
     size_t held = arena_held(cache->arena), bound = cache->arena->bound, own = cache_bytes(cache);
     if (held <= bound)
         return 0;
     size_t over = held - bound, part = (size_t)((double)over * (double)own / (double)held);
-    if (over > CACHE_EXCESS(bound)) { /* others have no turns, or cannot let go */
-        size_t most = over < own / 2 ? over : own / 2;
-        part = part > most ? part : most;
-    }
+    if (!cache->turned)
+        part = over < own / 4 ? over : own / 4;
+    if (over > CACHE_EXCESS(bound) && part < over - CACHE_EXCESS(bound))
+        part = over - CACHE_EXCESS(bound);
     return part < RUN_BYTES ? 0 : part;
 }
 
 void cache_tidy(Cache *cache)
 {
-    size_t part = part_of_excess(cache), wanted = cache_bytes(cache) - part;
+    size_t part = part_of_excess(cache), own = cache_bytes(cache), wanted = part < own ? own - part : 0;
+    cache->turned = 0;
     while (part > 0 && cache_bytes(cache) > wanted) {
         if (cache_let_go(cache, cache_bytes(cache) - wanted, MOST_ROUNDS * cache->table.used) == 0)
             break;

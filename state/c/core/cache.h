@@ -1,21 +1,23 @@
 /* The users of one partition that are in memory: a table, and entries in slabs, each a Prefix, the user's name and the
  * user's block, which is any bytes to this file. Entries hold what is committed; a turn works on copies (turn.h).
  *
- * All calls for one cache belong to the thread of its partition's turn; who reads (a page, the lane) asks between turns.
- * Caches of different partitions are used by different threads at the same time; they share the arena alone.
+ * All calls for one cache belong to the thread of its partition's turn; who reads (a page, the lane) asks between
+ * turns. Caches of different partitions are used by different threads at the same time; they share the arena alone.
  *
- * The worker's bound is the arena's, in bytes, for all partitions: what is counted are runs, tables, pages of large blocks
- * and copies. When it is passed, a turn that needs more memory lets others of its partition go first, and cache_tidy lets
- * go as much as is the partition's part. A partition that has no turns must be tidied as well, say each second: nobody else
- * may touch its entries. */
+ * The worker's bound is the arena's, in bytes, for all partitions: what is counted are runs, tables, pages of large
+ * blocks and copies. When it is passed, cache_tidy lets go as much as is the partition's part, and all of the excess
+ * in one that had no turn since it was last tidied; when it is passed by more than 1/32, a turn that needs more
+ * memory lets others of its own partition go first. So partitions without turns must be tidied as well, say each
+ * second: nobody else may touch their entries. */
 #ifndef SEGMENTS_CACHE_H
 #define SEGMENTS_CACHE_H
 
 #include "table.h"
 
 #define CACHE_MOST_AGE 3 /* a new entry has 1, and each turn adds one */
-/* bytes above the bound from which on turns are cut short, and partitions let go more than their part */
-#define CACHE_EXCESS(bound) ((bound) / 16)
+/* Bytes above the bound that a turn may take as long as other partitions have not let go their part; from there on
+ * its own must go, and turns are cut short. */
+#define CACHE_EXCESS(bound) ((bound) / 32)
 
 /* One user of a turn. */
 typedef struct {
@@ -37,6 +39,7 @@ typedef struct {
     Table table;
     uint32_t hand; /* of the clock: the next slot of the table that it comes to */
     Turn turn;
+    int turned; /* there was a turn since it was last tidied */
 } Cache;
 
 /* An entry, until the next call for this cache that may change or move it. */
@@ -57,12 +60,12 @@ int cache_get(const Cache *cache, const User *user, Entry *entry);
 uint32_t cache_users(const Cache *cache);
 size_t cache_bytes(const Cache *cache);
 
-/* The clock hand goes over at most so many entries until slots of so many bytes are free: whose age is 0 is let go, others'
- * age becomes one less, users of the turn are passed by. Gives the bytes that were freed. */
+/* The clock hand goes over at most so many entries until slots of so many bytes are free: whose age is 0 is let go,
+ * others' age becomes one less, users of the turn are passed by. Gives the bytes that were freed. */
 size_t cache_let_go(Cache *cache, size_t bytes, uint32_t visits);
 
-/* Between turns: keeps to the bound, fills runs from those that are nearly empty, and makes a table smaller that has become
- * too large. Entries move. Takes no longer than a look at 43 numbers when there is nothing to do. */
+/* Between turns: keeps to the bound, fills runs from those that are nearly empty, and makes a table smaller that has
+ * become too large. Entries move. Takes no longer than a look at 43 numbers when there is nothing to do. */
 void cache_tidy(Cache *cache);
 
 #endif

@@ -2,15 +2,15 @@
 
 #include <string.h>
 
-/* Bytes of a slot in units of 64: steps of one up to 1 KiB, then about an eighth more, as much as lets the same number fit
- * into a run; from 64 KiB on one slot has one to four whole runs. */
+/* Bytes of a slot in units of 64: steps of one up to 1 KiB, then about an eighth more, as much as lets the same
+ * number fit into a run; from 64 KiB on one slot has one to four whole runs. */
 static const uint16_t UNITS[SLAB_CLASSES] = {
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 21, 24, 27, 31, 35,
     40, 46, 53, 60, 68, 78, 85, 93, 102, 113, 128, 146, 170, 204, 256, 341, 512, 1024, 2048, 3072, 4096,
 };
 #define FULL (SLAB_LISTS - 1)
 
-_Static_assert(UNIT_BYTES * RUN_UNITS == RUN_BYTES && RUN_UNITS <= 1024, "a handle has ten bits for the place in a run");
+_Static_assert(UNIT_BYTES * RUN_UNITS == RUN_BYTES && RUN_UNITS <= 1024, "a handle has ten bits for a place in a run");
 _Static_assert((uint64_t)MOST_RUNS * RUN_UNITS <= HANDLE_LARGE, "a handle reaches every run");
 
 unsigned slab_class(size_t bytes)

@@ -1,5 +1,5 @@
-/* Slots for blocks of any size, for one partition: runs of the worker's arena, each of one size class. What is in a slot
- * is not looked at here. All calls belong to the thread of the partition's turn. */
+/* Slots for blocks of any size, for one partition: runs of the worker's arena, each of one size class. What is in a
+ * slot is not looked at here. All calls belong to the thread of the partition's turn. */
 #ifndef SEGMENTS_SLAB_H
 #define SEGMENTS_SLAB_H
 
@@ -8,11 +8,12 @@
 
 #include "arena.h"
 
-/* Where a slot is: its place in the arena in units of 64 bytes, or the number of a block with pages of its own. 0: nowhere. */
+/* Where a slot is: its place in the arena in units of 64 bytes, or the number of a block with pages of its own. 0:
+ * nowhere. */
 typedef uint32_t Handle;
 
 #define SLAB_CLASSES 43
-#define SLAB_LISTS 5                           /* runs with up to a quarter, half, three quarters, all but one, all used */
+#define SLAB_LISTS 5                           /* runs by how many slots are used: in quarters, and all */
 #define SLAB_LARGEST ((size_t)4 * RUN_BYTES)   /* above it a block has pages of its own */
 #define SLAB_MOST ((size_t)1 << 30)
 #define HANDLE_LARGE ((Handle)1 << 31)
@@ -64,9 +65,10 @@ static inline size_t slabs_bytes(const Slabs *slabs)
     return slabs->bytes;
 }
 
-/* Empties runs that are used least into those used most, and gives them back, while a class has a free run's worth of
- * slots and more than one in ``slack`` of its slots is free (0: no matter how few). ``moved`` is told of each block, which
- * then lies at ``to``. Every slot may move: nobody may hold an address or handle that ``moved`` does not put right. */
+/* Empties runs that are used least into those used most, and gives them back, while a class has a free run's worth
+ * of slots and more than one in ``slack`` of its slots is free (0: no matter how few). ``moved`` is told of each
+ * block, which then lies at ``to``. Every slot may move: nobody may hold an address or handle that ``moved`` does
+ * not put right. */
 void slabs_compact(Slabs *slabs, uint32_t slack, void (*moved)(void *of, Handle from, Handle to), void *of);
 /* Zeroes every free slot: no byte of a block that was freed is left in memory, nor of those that were moved. */
 void slabs_scrub(Slabs *slabs);

@@ -1,7 +1,7 @@
 /* Who is in memory: a hash table from users' names to handles, for one partition (ADR 0041, section 2). Slots are eight
- * bytes: 32 bits of the name's hash and the handle of the entry, which begins with a Prefix and the name. Linear probing, at
- * most three quarters full, in order of the hash, so that another size is filled in order too: a quarter of the old
- * slots at a time. The hash is the caller's; it must be seeded, or a producer could choose names that all meet.
+ * bytes: 32 bits of the name's hash and the handle of the entry, which begins with a Prefix and the name. Linear
+ * probing, at most three quarters full, in order of the hash, so that another size is filled in order too: a quarter of
+ * the old slots at a time. The hash is the caller's; it must be seeded, or a producer could choose names that all meet.
  *
  * All calls belong to the thread of the partition's turn. */
 #ifndef SEGMENTS_TABLE_H
@@ -59,8 +59,8 @@ int table_reserve(Table *table, uint32_t more);
 void table_add(Table *table, uint32_t hash, Handle handle);
 /* Takes out an entry that is there. */
 void table_remove(Table *table, uint32_t hash, Handle handle);
-/* For when nothing else is to do: moves a quarter where a move is under way, else begins one to fewer slots when the table
- * is mostly empty. That there is no memory for that is no error. */
+/* For when nothing else is to do: moves a quarter where a move is under way, else begins one to fewer slots when the
+ * table is mostly empty. That there is no memory for that is no error. */
 void table_tidy(Table *table);
 /* Moves all that is left in the old slots. */
 void table_finish(Table *table);

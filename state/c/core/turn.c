@@ -35,6 +35,7 @@ static void end(Cache *cache)
     memory_put(MEMORY_HEAP, cache->turn.copies, cache->turn.room * sizeof(Copy));
     arena_count(cache->arena, -(int64_t)(cache->turn.room * sizeof(Copy)));
     cache->turn = (Turn){0};
+    cache->turned = 1;
 }
 
 int turn_begin(Cache *cache, uint32_t users)
@@ -49,11 +50,12 @@ int turn_is_full(const Cache *cache)
            || (cache->turn.count > 0 && arena_held(cache->arena) > bound + CACHE_EXCESS(bound));
 }
 
-/* A slot for a copy, with the ``filled`` bytes of ``from`` (NULL: zeros) and zeros behind: nothing is left in it of who had
- * it. Others are let go first where it would take more memory than the worker should have. */
+/* A slot for a copy, with the ``filled`` bytes of ``from`` (NULL: zeros) and zeros behind: nothing is left in it of
+ * who had it. Others are let go first where it would take more memory than the worker should have. */
 static Handle take(Cache *cache, size_t bytes, const void *from, size_t filled)
 {
-    if (arena_held(cache->arena) + RUN_BYTES > cache->arena->bound && slab_needs_run(&cache->slabs, bytes))
+    size_t bound = cache->arena->bound;
+    if (arena_held(cache->arena) + RUN_BYTES > bound + CACHE_EXCESS(bound) && slab_needs_run(&cache->slabs, bytes))
         cache_let_go(cache, bytes > RUN_BYTES ? bytes : RUN_BYTES, VISITS);
     Handle handle = slab_get(&cache->slabs, bytes);
     if (handle == 0)
@@ -143,7 +145,8 @@ static int add(Cache *cache, const User *user, uint32_t size, uint32_t *number)
     if (now == 0)
         return -1;
     Prefix *prefix = prefix_at(&cache->slabs, now);
-    *prefix = (Prefix){.hash = table_hash(user->hash), .size = size, .turn = turn->count + 1, .name = user->size, .age = 1};
+    *prefix = (Prefix){.hash = table_hash(user->hash), .size = size, .name = user->size, .age = 1};
+    prefix->turn = turn->count + 1;
     memcpy(prefix + 1, user->name, user->size);
     table_add(&cache->table, prefix->hash, now);
     *number = turn->count;
