@@ -25,9 +25,9 @@ MOST_BYTES: Final = 128 * 1024 * 1024
 MOST_RECORDS: Final = 1_000_000
 #: what a record counts beside its content (state/c/records.c has the same)
 RECORD_BYTES: Final = 50
-#: how many times larger than the packed one a batch can be, by the codec's format
-_MOST_TIMES: Final = {1: 1_040, 2: 32, 3: 256}
-#: a guess of the same for the codecs that have no such bound
+#: how many times larger than the packed one a batch can be, by snappy's format
+_SNAPPY_TIMES: Final = 32
+#: a guess of the same for lz4 and zstd
 _USUAL_TIMES: Final = 16
 #: bytes before the records: base offset, length, leader epoch, magic, CRC, attributes, last offset delta, first and
 #: latest timestamp, producer's id, epoch and sequence, count
@@ -188,14 +188,13 @@ def _unpack_gzip(packed: memoryview) -> Any:
 
 
 def _unpack_snappy(packed: memoryview) -> Any:
-    if len(packed) * _MOST_TIMES[2] > MOST_BYTES:
+    if len(packed) * _SNAPPY_TIMES > MOST_BYTES:
         raise _too_large()
     return codec.snappy_decode(packed.tobytes())
 
 
 def _unpack_lz4(packed: memoryview) -> Any:
-    if len(packed) * _MOST_TIMES[3] <= MOST_BYTES:
-        return cramjam.lz4.decompress(packed)
+    # into room that is there: cramjam's own grows as it is filled, which costs three times as much
     return _into_room(cramjam.lz4.decompress_into, packed)
 
 
