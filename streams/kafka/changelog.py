@@ -1,24 +1,31 @@
-"""Restore: bring a partition's RocksDB up to the end of its state changelog."""
+"""Restore: bring a partition's RocksDB up to the end of its state changelog.
+
+Where the changelog ends is asked by librdkafka, which tells best what is wrong; its records come as raw batches.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from state import layout
+from state.loading import latest
 from state.store import Store
 from streams.kafka.errors import may_pass
-from streams.kafka.reading import learn_leaders, take
+from streams.kafka.log_reader import LogReader
+from streams.kafka.log_source import KafkaSource, LogError, OffsetGoneError
+from streams.kafka.reading import learn_leaders
 from streams.ops.outage import CLIENTS
 from streams.wire.topics import TOMBSTONE_SECONDS
 
 log = logging.getLogger(__name__)
 
-#: records of one batch: a few megabytes, which stay in the processor's cache
+#: records taken at once of what a consumer has
 CHUNK = 4_000
 #: from so many offsets on the store is opened for loading in bulk; one that is empty, which has nothing to compare with
 BULK_OFFSETS = 50_000
@@ -27,6 +34,8 @@ BULK_OFFSETS_EMPTY = 5_000
 _ASK_SECONDS = 30.0
 _PATIENCE = 60.0
 _AGAIN = 0.5
+#: and between two looks whether somebody wants to stop
+_LOOK_SECONDS = 0.5
 
 
 class RestoreError(RuntimeError):
@@ -89,6 +98,22 @@ def bounds(
         learn_leaders(consumer, topic)
 
 
+def ask_bounds(
+    conf: Mapping[str, str | int | float | bool],
+    topic: str,
+    partition: int,
+    stopping: Callable[[], bool] = lambda: False,
+) -> tuple[int, int]:
+    """``bounds``, by a consumer of its own. Raises RestoreError."""
+    consumer = changelog_consumer(conf, topic, "bounds", 10)
+    try:
+        return bounds(consumer, topic, partition, stopping)
+    except KafkaException as error:
+        raise RestoreError(f"cannot read {topic}-{partition}: {error.args[0]}") from error
+    finally:
+        consumer.close()
+
+
 def restore(
     conf: Mapping[str, str | int | float | bool],
     topic: str,
@@ -107,24 +132,25 @@ def restore(
     seen may have been compacted away.
     """
     claim(store, f"{topic}-{partition}", identity)
-    consumer = changelog_consumer(conf, topic, "restore", 10)
-    try:
-        low, high = bounds(consumer, topic, partition, stopping)
-        complete_at = store.complete_at
-        start = check_offset(store, f"{topic}-{partition}", low, high, now - complete_at)
-        if start == low:
-            complete_at = now  # it can have missed nothing so far
-        count = 0
-        if start < high:
-            consumer.assign([TopicPartition(topic, partition, start)])
-            count = _read(consumer, store, start, high, complete_at, progress, stopping)
-        store.write((), high, complete_at=now)
-    except KafkaException as error:
-        raise RestoreError(f"cannot read the changelog {topic}-{partition}: {error.args[0]}") from error
-    else:
-        return count
-    finally:
-        consumer.close()
+    low, high = ask_bounds(conf, topic, partition, stopping)
+    complete_at = store.complete_at
+    start = check_offset(store, f"{topic}-{partition}", low, high, now - complete_at)
+    if start == low:
+        complete_at = now  # it can have missed nothing so far
+    count, reached = 0, high
+    bulk = high - start >= (BULK_OFFSETS if store.changelog_offset else BULK_OFFSETS_EMPTY)
+    with (
+        store.bulk() if bulk else contextlib.nullcontext(),
+        contextlib.closing(committed(conf, topic, partition, start, high, stopping)) as parts,
+    ):
+        apply = store.load if bulk else store.follow
+        for records, reached in parts:
+            if len(records):
+                apply(latest(records), reached, complete_at)
+                count += len(records)
+                progress(len(records))
+    store.write((), max(reached, high), complete_at=now)
+    return count
 
 
 def claim(store: Store, name: str, identity: str) -> None:
@@ -155,29 +181,31 @@ def check_offset(store: Store, name: str, low: int, high: int, age: float) -> in
     return start
 
 
-def _read(
-    consumer: Consumer,
-    store: Store,
+def committed(
+    conf: Mapping[str, str | int | float | bool],
+    topic: str,
+    partition: int,
     start: int,
     end: int,
-    complete_at: float,
-    progress: Callable[[int], None],
-    stopping: Callable[[], bool],
-) -> int:
-    count, offset = 0, start
-    bulk = end - start >= (BULK_OFFSETS if store.changelog_offset else BULK_OFFSETS_EMPTY)
-    with store.bulk() if bulk else contextlib.nullcontext():
-        apply = store.load if bulk else store.follow
-        while offset < end:
-            if stopping():
-                raise RestoreStoppedError("the restore was stopped")
-            records, read, reached = gather(take(consumer, CHUNK, 0.5))
-            offset = max(offset, reached)
-            if records:
-                apply(records, offset, complete_at)
-                count += read
-                progress(read)
-    return count
+    stopping: Callable[[], bool] = lambda: False,
+) -> Generator[tuple[Sequence[Any], int], None, None]:
+    """All committed records from ``start`` to ``end`` at least, in parts bounded in bytes; each with the offset
+    that follows it. The last part may have no records: what an end is made of.
+
+    Waits for a Kafka that is away. Raises RestoreError; StaleStoreError when the log does not have an offset any more.
+    """
+    try:
+        with LogReader(KafkaSource(conf, topic, partition), topic, partition, start, end) as log:
+            while log.offset < end:
+                if stopping():
+                    raise RestoreStoppedError("the restore was stopped")
+                records = log.read(_LOOK_SECONDS)
+                if len(records) or log.offset >= end:
+                    yield records, log.offset
+    except OffsetGoneError as error:
+        raise StaleStoreError(f"the changelog was cut: {error}") from error
+    except LogError as error:
+        raise RestoreError(f"cannot read the changelog: {error}") from error
 
 
 def gather(messages: list[Message]) -> tuple[dict[bytes, bytes | None], int, int]:

@@ -9,12 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer
 
 from state.families import LOCAL
+from state.loading import latest
 from state.store import SharedMemory, Store
-from streams.kafka.changelog import BULK_OFFSETS_EMPTY, CHUNK, RestoreError, bounds, changelog_consumer, gather
-from streams.kafka.reading import take
+from streams.kafka.changelog import BULK_OFFSETS_EMPTY, ask_bounds, committed
 from streams.steps.moving import Put
 from streams.wire.emit import Headers
 from streams.wire.topics import MAX_DEAD_LETTER_BYTES
@@ -51,27 +51,19 @@ class Shelves:
         """Take in what was committed to the partition since the last time; returns how many records. Raises
         RestoreError."""
         store = self.stores[partition]
-        consumer = changelog_consumer(self._conf, self.topic, "repartition", 10)
-        try:
-            low, high = bounds(consumer, self.topic, partition)
-            offset = max(low, self._ends[partition])
-            bulk = high - offset >= BULK_OFFSETS_EMPTY
-            consumer.assign([TopicPartition(self.topic, partition, offset)])
-            count = 0
-            with store.bulk() if bulk else contextlib.nullcontext():
-                while offset < high:
-                    records, read, reached = gather(take(consumer, CHUNK, 0.5))
-                    offset = max(offset, reached)
-                    if records:
-                        store.load({self._prefix + key: value for key, value in records.items()}, offset)
-                        count += read
-            self._ends[partition] = max(offset, self._ends[partition])
-        except KafkaException as error:
-            raise RestoreError(f"cannot read {self.topic}-{partition}: {error.args[0]}") from error
-        else:
-            return count
-        finally:
-            consumer.close()
+        low, high = ask_bounds(self._conf, self.topic, partition)
+        offset = max(low, self._ends[partition])
+        count = 0
+        with (
+            store.bulk() if high - offset >= BULK_OFFSETS_EMPTY else contextlib.nullcontext(),
+            contextlib.closing(committed(self._conf, self.topic, partition, offset, high)) as parts,
+        ):
+            for records, offset in parts:
+                if len(records):
+                    store.load({self._prefix + key: value for key, value in latest(records).items()}, offset)
+                    count += len(records)
+        self._ends[partition] = offset
+        return count
 
     def read_all(self, partitions: int) -> None:
         """As ``read``, of the first so many partitions."""
