@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,19 @@ from encoders.base import (
     BuildOptions,
     EncoderSpec,
     Precision,
+    Served,
     TextEncoder,
     Weights,
-    choose_device,
     digest,
-    use_threads,
 )
 from encoders.behaviour import BehaviourEncoder
 from encoders.fusion import Fusion
-from encoders.social import Ego, SocialEncoder
-from encoders.text import BertTextEncoder, TextProjection
+from encoders.projection import TextProjection
+from encoders.social import Ego, SocialEncoder, graph_weights
 
 Card = dict[str, Any]
+Serve = Callable[[dict[str, F32]], Served]
+"""Builds what needs torch elsewhere; it is given the weights of the graph."""
 
 
 def _normal(rng: np.random.Generator, *shape: int) -> F32:
@@ -47,12 +48,24 @@ def _egos(n: int, rng: np.random.Generator) -> list[Ego]:
     return [Ego(_normal(rng, NODE_DIM), _normal(rng, int(rng.integers(0, 5)), NODE_DIM)) for _ in range(n)]
 
 
+def _text(options: BuildOptions, _weights: Weights | None) -> TextEncoder:
+    if options.served is not None:
+        return options.served.text
+    from encoders.text import BertTextEncoder  # noqa: PLC0415 - torch takes seconds, and a worker must not have it
+
+    return BertTextEncoder(options.text_model, options.device, precision=options.text_precision)
+
+
+def _social(options: BuildOptions, weights: Weights | None) -> SocialEncoder:
+    return SocialEncoder(weights, options.served.layers if options.served else None, options.device)
+
+
 #: One row for each encoder, in the order in which they are built; a new encoder is one file and one row here.
 ENCODERS: tuple[EncoderSpec, ...] = (
     EncoderSpec(
         "text",
         "a text to the model's own vector",
-        lambda o, _w: BertTextEncoder(o.text_model, o.device, precision=o.text_precision),
+        _text,
         _words,
     ),
     EncoderSpec(
@@ -70,7 +83,7 @@ ENCODERS: tuple[EncoderSpec, ...] = (
     EncoderSpec(
         "social",
         "a user's hidden vector and those of the people followed to E_s",
-        lambda o, w: SocialEncoder(w, o.device),
+        _social,
         _egos,
     ),
 )
@@ -100,14 +113,15 @@ def load_encoders(
     torch_threads: int = 1,
     raw_dim: int = RAW_DIM,
     text_precision: Precision = "float32",
+    serve: Serve | None = None,
 ) -> Encoders:
     """Builds all encoders; what the artifact does not hold (or without one, all) gets its sound untrained weights.
 
-    Sets torch's number of threads, and keeps tokenizers from taking more.
+    ``serve`` builds what needs torch, by its own idea of model, device, threads and precision; None: it is built here,
+    and torch's number of threads set.
     Raises FileNotFoundError if the model or the artifact is missing, ValueError if the artifact does not fit or the
     device has not that precision, RuntimeError if the processor has not.
     """
-    use_threads(torch_threads)
     trained = load_artifact(artifact)[0] if artifact else {}
     by_owner: dict[str, dict[str, F32]] = {}
     for name, value in trained.items():
@@ -115,7 +129,12 @@ def load_encoders(
         by_owner.setdefault(owner, {})[weight] = value
     if unknown := set(by_owner) - {spec.name for spec in ENCODERS} - {"fusion"}:
         raise ValueError(f"{artifact}: weights of unknown encoders {sorted(unknown)}")
-    options = BuildOptions(text_model, choose_device(device), raw_dim, text_precision=text_precision)
+    served = serve(graph_weights(by_owner.get("social"))) if serve is not None else None
+    if served is None:
+        from encoders.device import use_threads  # noqa: PLC0415 - torch, as above
+
+        use_threads(torch_threads)
+    options = BuildOptions(text_model, device, raw_dim, text_precision=text_precision, served=served)
     built: dict[str, Any] = {}
     for spec in ENCODERS:
         built[spec.name] = spec.make(options, by_owner.get(spec.name))

@@ -1,15 +1,14 @@
-"""What all encoders share: sizes, array types, the protocol, the table's row, and the device to run on.
+"""What all encoders share: sizes, array types, the protocols, and the table's row.
 
 Arrays in, arrays out: float32, one row for each user (or text). Importing this module is cheap: numpy only.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +33,8 @@ MODALITIES = ("behaviour", "neighbours", "text")
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
+Halves = npt.NDArray[np.float16] | F32
+"""float32, or float16 where that is what is stored, so that nothing is made larger on its way."""
 Bools = npt.NDArray[np.bool_]
 Weights = Mapping[str, F32]
 Precision = Literal["float32", "int8", "bf16"]
@@ -86,6 +87,22 @@ class WrappedText:
         return self._encoder.weights()
 
 
+class Layers(Protocol):
+    """The two layers of the graph network."""
+
+    def layer(self, number: int, own: F32, followees: Halves, dst: I64) -> F32:
+        """Layer 1 or 2 of n users f32[n, 128] and m followees [m, 128], float32 or float16; followee j is followed by
+        user ``dst[j]`` (int64[m]): f32[n, 128]."""
+        ...
+
+
+class Served(NamedTuple):
+    """What needs torch, as a process of its own gives it."""
+
+    text: TextEncoder
+    layers: Layers
+
+
 @dataclass(frozen=True)
 class BuildOptions:
     """What an encoder may need to be built."""
@@ -95,6 +112,8 @@ class BuildOptions:
     raw_dim: int = RAW_DIM
     text_dim: int = TEXT_DIM
     text_precision: Precision = "float32"
+    served: Served | None = None
+    """None: what needs torch is built in this process."""
 
 
 @dataclass(frozen=True)
@@ -109,23 +128,6 @@ class EncoderSpec:
     what: str
     make: Callable[[BuildOptions, Weights | None], Any]
     probe: Callable[[int, np.random.Generator], Sequence[Any] | F32]
-
-
-def choose_device(device: str = "auto") -> str:
-    """``auto`` is ``cuda`` where there is one, else ``cpu``; any other name is kept as it is."""
-    if device != "auto":
-        return device
-    import torch  # noqa: PLC0415 - torch takes seconds to import, and this module must stay cheap
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def use_threads(count: int) -> None:
-    """So many threads for one of torch's operations, and none of the tokenizers' own."""
-    import torch  # noqa: PLC0415 - as above
-
-    torch.set_num_threads(count)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def as_batch(x: npt.ArrayLike, width: int, name: str) -> F32:

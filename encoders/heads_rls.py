@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-import torch
+from scipy import linalg
 
 from encoders.base import F32, F64
 from encoders.heads_base import OnlineHead
@@ -78,13 +78,12 @@ class RlsHead(OnlineHead):
     def _solve(self) -> F64:
         for which in sorted(self._stale):
             columns = self._owners[which]
-            b, factor = torch.from_numpy(self._b[:, columns]), torch.from_numpy(self._factor(which))
-            self._solution[:, columns] = torch.cholesky_solve(b, factor).numpy()
+            self._solution[:, columns] = linalg.cho_solve((self._factor(which), True), self._b[:, columns])
         self._stale.clear()
         return self._solution
 
     def _factor(self, which: int) -> F64:
-        return np.asarray(torch.linalg.cholesky(torch.from_numpy(self._a[which])).numpy(), dtype=np.float64)
+        return np.asarray(linalg.cholesky(self._a[which], lower=True), dtype=np.float64)
 
     def _weights(self) -> F32:
         if self._light is None:

@@ -7,17 +7,14 @@ which two dozen texts need not show.
 from __future__ import annotations
 
 import logging
-import multiprocessing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Final
 
 import msgspec
 import numpy as np
 
-from encoders.base import Precision, TextEncoder, choose_device, use_threads
-from encoders.text import BertTextEncoder
+from encoders.base import Precision, TextEncoder
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +26,6 @@ CANDIDATES: Final[tuple[Precision, ...]] = ("bf16",)
 _ROUNDS = 2
 #: a candidate whose first round takes so many times what float32 takes is not looked at any longer
 _HOPELESS = 3.0
-#: seconds; a processor without the instructions may compute them one by one
-_LIMIT = 60.0
-_fork = multiprocessing.get_context("fork")
-_MEASURED, _FAILED = b"m", b"f"
 
 _SENTENCES: Final = (
     "The soup was cold and the waiter never came back.",
@@ -122,57 +115,3 @@ def _timed(encoder: TextEncoder, clock: Callable[[], float]) -> float:
     begun = clock()
     encoder.encode(TEXTS)
     return clock() - begun
-
-
-def choose_here(text_model: str, device: str, clock: Callable[[], float]) -> Choice:
-    """By measuring. On a CPU in a child: a process that has used torch's threads cannot be forked afterwards, the
-    models' memory goes with it, and where an instruction is not there that should be, the child ends, not the worker.
-    Where the child ends, or takes too long, it is float32.
-
-    Raises whatever the model is good for: RuntimeError from the child.
-    """
-    device = choose_device(device)
-
-    def make(precision: Precision) -> TextEncoder:
-        return BertTextEncoder(text_model, device, cache=0, precision=precision)
-
-    if device != "cpu":
-        return choose(measure(make, clock))
-    try:
-        return choose(_apart(make, clock))
-    except (EOFError, TimeoutError) as error:
-        log.warning("text precision: nothing could be measured: %s; it is float32", error)
-        return Choice("float32", f"nothing could be measured: {error}")
-
-
-def _apart(make: Callable[[Precision], TextEncoder], clock: Callable[[], float]) -> list[Measured]:
-    """``measure`` in a child that is forked for it. Raises RuntimeError, EOFError, TimeoutError."""
-    ours, theirs = _fork.Pipe(duplex=False)
-    child = _fork.Process(target=_child, args=(make, clock, theirs), name="text-precision", daemon=True)
-    child.start()
-    theirs.close()
-    try:
-        if not ours.poll(_LIMIT):
-            raise TimeoutError(f"no result within {_LIMIT:.0f} s")
-        answer = ours.recv_bytes()
-    except EOFError:
-        child.join(1.0)
-        raise EOFError(f"the process that measures ended, exit status {child.exitcode}") from None
-    finally:
-        child.kill()
-        child.join()
-        ours.close()
-    if answer[:1] == _FAILED:
-        raise RuntimeError(answer[1:].decode())
-    return msgspec.msgpack.decode(answer[1:], type=list[Measured])
-
-
-def _child(make: Callable[[Precision], TextEncoder], clock: Callable[[], float], answers: Connection) -> None:
-    # several would wait for each other, in loops, where others have the processors, and measure that
-    use_threads(1)
-    try:
-        answer = _MEASURED + msgspec.msgpack.encode(measure(make, clock))
-    except Exception as error:
-        answer = _FAILED + f"{error}".encode("utf-8", "replace")
-    answers.send_bytes(answer)
-    answers.close()

@@ -10,13 +10,11 @@ so a user needs the ``x`` and the ``h1`` of the people followed and nothing else
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from encoders.base import (
     E_H,
@@ -25,19 +23,15 @@ from encoders.base import (
     F32,
     I64,
     NODE_DIM,
+    Halves,
+    Layers,
     Weights,
     as_batch,
-    choose_device,
     digest,
     orthonormal,
     take_weights,
     unit,
 )
-
-with warnings.catch_warnings():
-    # torch_geometric 2.8 calls torch.jit.script while it is imported, which torch 2.15 deprecates
-    warnings.filterwarnings("ignore", message=".*torch.jit.script.*is deprecated", category=FutureWarning)
-    from torch_geometric.nn import SAGEConv
 
 _SEED = 31
 
@@ -50,7 +44,7 @@ class Ego(NamedTuple):
 
 
 class SocialEncoder:
-    """GraphSAGE over ``torch_geometric.nn.SAGEConv``, in the form for one layer at a time and for a whole graph.
+    """GraphSAGE in the form for one layer at a time and for a whole graph; ``Layers`` do the computing.
 
     Untrained weights are random orthogonal matrices: layer 1 weighs the user and the followees alike (both 1/sqrt 2);
     layer 2 is linear and dominated by the followees (0.96 against 0.28), since the user's own behaviour and text are in
@@ -58,21 +52,11 @@ class SocialEncoder:
     The ``e_s`` of a user who follows nobody says nothing of neighbours: the caller flags it absent.
     """
 
-    def __init__(self, weights: Weights | None = None, device: str = "auto") -> None:
-        self.device = choose_device(device)
-        self._weights = take_weights("social", _defaults(), weights)
-        self._conv1 = self._conv(NODE_DIM, NODE_DIM, "layer1")
-        self._conv2 = self._conv(NODE_DIM, E_S, "layer2")
-
-    def _conv(self, wide_in: int, wide_out: int, layer: str) -> SAGEConv:
-        conv = SAGEConv((wide_in, wide_in), wide_out, aggr="mean", bias=False)
-        conv.load_state_dict(
-            {
-                "lin_l.weight": torch.from_numpy(self._weights[f"{layer}.neighbours"].copy()),
-                "lin_r.weight": torch.from_numpy(self._weights[f"{layer}.root"].copy()),
-            }
-        )
-        return conv.to(self.device).eval()
+    def __init__(self, weights: Weights | None = None, layers: Layers | None = None, device: str = "auto") -> None:
+        """``layers`` None: computed in this process, which imports torch, on ``device``. Else they have the weights of
+        ``graph_weights(weights)``."""
+        self._weights = graph_weights(weights)
+        self._layers = layers or _layers_here(self._weights, device)
 
     @property
     def dim(self) -> int:
@@ -94,15 +78,15 @@ class SocialEncoder:
         return unit(both @ self._weights["node"].T)
 
     def layer1(self, x_self: npt.ArrayLike, x_followees: npt.ArrayLike, dst: npt.ArrayLike) -> F32:
-        """x of n users f32[n, 128] and of m followees f32[m, 128] to h1 f32[n, 128].
+        """x of n users f32[n, 128] and of m followees [m, 128], float32 or float16, to h1 f32[n, 128].
 
         ``dst`` int64[m]: followee j is followed by user ``dst[j]``. Raises ValueError if it points elsewhere.
         """
-        return np.tanh(self._layer(self._conv1, x_self, x_followees, dst))
+        return np.tanh(self._layer(1, x_self, x_followees, dst))
 
     def layer2(self, h1_self: npt.ArrayLike, h1_followees: npt.ArrayLike, dst: npt.ArrayLike) -> F32:
-        """h1 of n users f32[n, 128] and of m followees f32[m, 128] to e_s f32[n, 128]; ``dst`` as in ``layer1``."""
-        return self._layer(self._conv2, h1_self, h1_followees, dst)
+        """h1 of n users f32[n, 128] and of m followees to e_s f32[n, 128]; all as in ``layer1``."""
+        return self._layer(2, h1_self, h1_followees, dst)
 
     def encode(self, egos: Sequence[Ego]) -> F32:
         """``layer2`` for a list of users, each with the own followees: f32[n, 128]."""
@@ -136,22 +120,33 @@ class SocialEncoder:
         norms = [float(np.linalg.norm(w[f"{n}.{part}"], 2)) for n in ("layer1", "layer2") for part in _PARTS]
         return norms[0], norms[1], norms[2], norms[3]
 
-    @torch.inference_mode()
-    def _layer(self, conv: SAGEConv, own: npt.ArrayLike, followees: npt.ArrayLike, dst: npt.ArrayLike) -> F32:
-        x_self, x_followees = as_batch(own, NODE_DIM, "users"), as_batch(followees, NODE_DIM, "followees")
+    def _layer(self, number: int, own: npt.ArrayLike, followees: npt.ArrayLike, dst: npt.ArrayLike) -> F32:
+        x_self, x_followees = as_batch(own, NODE_DIM, "users"), _as_stored(followees)
         to: I64 = np.asarray(dst, dtype=np.int64)
         n, m = len(x_self), len(x_followees)
         if to.shape != (m,) or (m and not 0 <= to.min() <= to.max() < n):
             raise ValueError(f"dst: expected {m} indices in 0..{n - 1}")
         if not n:
             return np.zeros((0, E_S), np.float32)
-        out: torch.Tensor = conv(
-            (torch.from_numpy(x_followees).to(self.device), torch.from_numpy(x_self).to(self.device)),
-            torch.from_numpy(np.stack([np.arange(m), to])).to(self.device),
-            size=(m, n),
-        )
-        vectors: F32 = out.cpu().numpy()
-        return vectors
+        return self._layers.layer(number, x_self, x_followees, to)
+
+
+def _as_stored(followees: npt.ArrayLike) -> Halves:
+    """As they are if they are float16[m, 128], which halves what goes to another process; else as ``as_batch``."""
+    if isinstance(followees, np.ndarray) and followees.dtype == np.float16 and followees.shape[1:] == (NODE_DIM,):
+        return np.ascontiguousarray(followees)
+    return as_batch(followees, NODE_DIM, "followees")
+
+
+def _layers_here(weights: Weights, device: str) -> Layers:
+    from encoders.sage import SageLayers  # noqa: PLC0415 - torch takes seconds, and a worker must not have it
+
+    return SageLayers(weights, device)
+
+
+def graph_weights(given: Weights | None = None) -> dict[str, F32]:
+    """``given``, checked, or the untrained ones; see ``SocialEncoder.weights``. Raises ValueError."""
+    return take_weights("social", _defaults(), given)
 
 
 _PARTS = ("root", "neighbours")

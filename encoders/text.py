@@ -1,4 +1,4 @@
-"""Text: a Hugging Face BERT from a local folder to one vector for each text, and that vector's narrower form."""
+"""Text: a Hugging Face BERT from a local folder to one vector for each text."""
 
 from __future__ import annotations
 
@@ -12,33 +12,20 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import xxhash
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
 from encoders import cuda
-from encoders.base import (
-    E_T,
-    F32,
-    TEXT_DIM,
-    Precision,
-    Weights,
-    as_batch,
-    choose_device,
-    digest,
-    orthonormal,
-    take_weights,
-    unit,
-)
+from encoders.base import F32, Precision
+from encoders.device import choose_device
 from encoders.int8 import quantise
 
 _BUCKET = 8
 """Texts are padded to a multiple of this many tokens."""
 _CPU_BATCH = 32
 """Texts in a forward pass on a CPU, where more gain nothing."""
-_SEED = 21
 
 
 class BertTextEncoder:
@@ -173,36 +160,6 @@ class BertTextEncoder:
         ).last_hidden_state.float()
         mean = torch.where(real[:, :, None], hidden, 0.0).sum(dim=1) / real.sum(dim=1, keepdim=True)
         return torch.nn.functional.normalize(mean, dim=1)
-
-
-class TextProjection:
-    """``unit(W v)``: a user's mean text vector to the 192 numbers that fusion and the graph take.
-
-    Untrained, ``W`` has orthonormal rows, which keep angles (Johnson-Lindenstrauss).
-    """
-
-    def __init__(self, text_dim: int = TEXT_DIM, weights: Weights | None = None) -> None:
-        self.text_dim = text_dim
-        self._weights = take_weights("text_projection", {"weight": orthonormal(E_T, text_dim, _SEED)}, weights)
-
-    @property
-    def dim(self) -> int:
-        return E_T
-
-    @property
-    def version(self) -> str:
-        return f"text-projection-{digest(self._weights)}"
-
-    def weights(self) -> dict[str, F32]:
-        """``weight`` f32[192, text_dim]."""
-        return dict(self._weights)
-
-    def encode(self, vectors: npt.ArrayLike) -> F32:
-        """f32[n, text_dim] of any length to f32[n, 192] of length 1; zero stays zero.
-
-        Raises ValueError for another shape or numbers that are not finite.
-        """
-        return unit(as_batch(vectors, self.text_dim, "text vectors") @ self._weights["weight"].T)
 
 
 def _version(folder: Path, name: str, max_tokens: int) -> str:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import faulthandler
 import gc
 import logging
-import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from encoders.artifact import load_encoders
-from encoders.base import F32, Precision, TextEncoder, WrappedText, choose_device
 from encoders.heads import PublishedHead
-from encoders.precision import Choice, choose_here
-from encoders.process import TextProcess
 from state.store import SharedMemory
 from streams.kafka.agents import Host, make_faust, start_faust, until_stopped
 from streams.kafka.arrivals import Room
@@ -39,6 +33,7 @@ from streams.kafka.standby import Standby
 from streams.kafka.text_precision import Log, Watch, in_force, settle
 from streams.kafka.workers import Workers
 from streams.kafka.writer import PartitionWriter
+from streams.loading import WorkerError, encoding_process, load_models, measured
 from streams.ops.directory import advertised
 from streams.ops.lag import LagMonitor, PartitionLag
 from streams.ops.lifetime import Lifetime, end_tasks
@@ -67,10 +62,6 @@ STUCK_STOP_SECONDS = 2.0
 SWITCH_SECONDS = 0.001
 
 
-class WorkerError(RuntimeError):
-    """The worker cannot go on; the message says why."""
-
-
 def make_place(settings: Settings, partition: int, partitions: int, topics: Topics | None = None) -> Place:
     """Where a partition's turns happen, from the settings. ``topics``: an audit's own."""
     state_ttl, anonymous_ttl = settings.ttls
@@ -95,57 +86,6 @@ def make_place(settings: Settings, partition: int, partitions: int, topics: Topi
     )
 
 
-def measured(settings: Settings) -> Choice:
-    """What texts had best be encoded in on this machine; takes some seconds. Raises WorkerError."""
-    # a processor's own time is what it takes beside others too; a graphics card's is nobody's
-    clock = time.process_time if choose_device(settings.device) == "cpu" else time.perf_counter
-    try:
-        return choose_here(settings.text_model, settings.device, clock)
-    except Exception as error:  # as below
-        raise unusable_models(error) from error
-
-
-def unusable_models(error: Exception) -> WorkerError:
-    """In a sentence."""
-    log.debug("the models cannot be used", exc_info=error)
-    return WorkerError(f"the models cannot be used: {' '.join(str(error).split())}")
-
-
-def load_models(settings: Settings, plan: Plan, precision: Precision, life: Lifetime | None = None) -> Models:
-    """Encoders and description vectors; for the life of a worker, the text encoder may have a process of its own.
-
-    Raises WorkerError where the models cannot be used.
-    """
-    try:
-        encoders = load_encoders(
-            settings.text_model, settings.encoder_artifact, settings.device, settings.torch_threads,
-            text_precision=precision,
-        )  # fmt: skip
-        # on a graphics card a model takes no processor time from anybody, and a process that has one cannot be forked
-        if life is not None and settings.encode_process and choose_device(settings.device) == "cpu":
-            process = TextProcess(encoders.text)
-            life.opened("text encoder's process", process.close)
-            encoders = dataclasses.replace(encoders, text=process)
-        models = make_models(encoders, plan)
-    except Exception as error:  # whatever the libraries raise for files that are no model, or for a device
-        raise unusable_models(error) from error
-    if pause := float(os.environ.get("SEGMENTS_TEST_SLOW_ENCODER", "0")):
-        return dataclasses.replace(models, encoders=dataclasses.replace(encoders, text=SlowText(encoders.text, pause)))
-    return models
-
-
-class SlowText(WrappedText):
-    """For tests of backpressure: a text encoder that sleeps ``seconds`` before each batch."""
-
-    def __init__(self, encoder: TextEncoder, seconds: float) -> None:
-        super().__init__(encoder)
-        self._seconds = seconds
-
-    def encode(self, texts: Sequence[str]) -> F32:
-        time.sleep(self._seconds)
-        return self._encoder.encode(texts)
-
-
 class Worker:
     """One process of the service. Built whole, then run; nothing is wired anywhere else."""
 
@@ -158,6 +98,8 @@ class Worker:
         """
         self.settings = settings
         self._life = life
+        # it loads its libraries while this process asks the broker
+        models = encoding_process(life) if settings.encode_process else None
         file = Proposal.of(settings)
         nothing = make_plan([], [], "no definitions")
         if nothing.quiet is None:
@@ -174,10 +116,10 @@ class Worker:
             log.warning("SEGMENTS_ERASURE_SECRET is not set: whoever guesses the id of an erased user can check it")
         text = settle(
             Log.of(settings, self.topics), settings.text_precision, begun=self._identity.begun,
-            author=f"worker {settings.worker_name}", measure=partial(measured, settings),
+            author=f"worker {settings.worker_name}", measure=partial(measured, settings, life),
         )  # fmt: skip
         self._text = Watch(text)
-        self._present = Present(InForce(0, nothing, load_models(settings, nothing, in_force(text), life)))
+        self._present = Present(InForce(0, nothing, load_models(settings, nothing, in_force(text), models)))
         self._memory = SharedMemory(settings.rocksdb_cache_mb)
         take_over(settings, self.topics, self._memory)
         self._checkpoint = checkpoint

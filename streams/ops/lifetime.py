@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import multiprocessing
 import os
 import signal
 import sys
@@ -49,6 +48,7 @@ class Lifetime:
         self._say = say
         self._leave = leave
         self._opened: list[tuple[str, Close]] = []
+        self._kills: list[Callable[[], object]] = []
         self._on_signal: Callable[[], object] | None = None
         self._done = threading.Event()
 
@@ -78,9 +78,14 @@ class Lifetime:
 
     # closing
 
-    def opened(self, name: str, close: Close) -> None:
-        """Something was opened, or is about to be; ``close`` (blocking, or a coroutine function) ends it."""
+    def opened(self, name: str, close: Close, kill: Callable[[], object] | None = None) -> None:
+        """Something was opened, or is about to be; ``close`` (blocking, or a coroutine function) ends it.
+
+        ``kill`` ends a process at once, also when it has ended already: it is called where there is no time to close.
+        """
         self._opened.append((name, close))
+        if kill is not None:
+            self._kills.append(kill)
 
     async def __aenter__(self) -> Self:
         return self
@@ -123,8 +128,8 @@ class Lifetime:
         raise SystemExit  # only where ``leave`` came back, in tests
 
     def _end(self, status: int) -> None:
-        for child in multiprocessing.active_children():  # it would notice by itself, but perhaps not at once
-            child.kill()
+        for kill in self._kills:  # a child would notice by itself, but perhaps not at once
+            kill()
         logging.shutdown()
         sys.stdout.flush()
         self._leave(status)

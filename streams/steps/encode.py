@@ -6,7 +6,9 @@ pure), ``apply`` puts the outcome into a turn (by the writer again; the state ma
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,7 @@ from encoders.base import NODE_DIM
 from state import edges, layout
 from state.features import raw_features
 from state.user import PendingText, UserState
-from state.vectors import Vectors, add_text, pack, text_direction, unpack
+from state.vectors import Vectors, add_text, pack, text_direction
 from streams.steps import graph, learned, words
 from streams.steps.definitions import reconcile
 from streams.steps.effects import Reader
@@ -28,6 +30,8 @@ Array = npt.NDArray[np.float32]
 
 #: texts of one user encoded together; who wrote more comes again, so that nobody makes the others wait
 MAX_TEXTS = 8
+#: for a vector that is not there
+_UNKNOWN: Final = bytes(2 * NODE_DIM)
 
 
 @dataclass
@@ -44,8 +48,9 @@ class Job:
     """float32[96]"""
     vectors: Vectors
     """A copy; ``compute`` updates it."""
-    nodes: list[Array]
-    hiddens: list[Array]
+    nodes: list[bytes]
+    hiddens: list[bytes]
+    """Of the people followed whose vectors are here, float16[128] each, as they are stored."""
     directions: list[Array] = field(default_factory=list)
     """After each text, the direction of the mean: the evidence at that moment."""
     full: bool = False
@@ -72,8 +77,8 @@ def make_jobs(reader: Reader, states: list[tuple[str, UserState | None]], origin
                 texts=[layout.decode_text(text) for text in reader.get_many(text_keys) if text is not None],
                 raw=raw_features(state),
                 vectors=layout.decode_vectors(value) if value else Vectors(),
-                nodes=[unpack(neighbour.node, NODE_DIM) for neighbour in with_vectors],
-                hiddens=[unpack(neighbour.hidden, NODE_DIM) for neighbour in with_vectors],
+                nodes=[neighbour.node for neighbour in with_vectors],
+                hiddens=[neighbour.hidden or _UNKNOWN for neighbour in with_vectors],
             )
         )
     return jobs
@@ -105,8 +110,8 @@ def _compute_graph(models: Models, jobs: list[Job]) -> None:
     node = encoders.social.node_input(behaviour, text)
     sizes = [len(job.nodes) for job in jobs]
     destination = np.repeat(np.arange(len(jobs), dtype=np.int64), sizes)
-    nodes = _rows([row for job in jobs for row in job.nodes])
-    hiddens = _rows([row for job in jobs for row in job.hiddens])
+    nodes = _rows(row for job in jobs for row in job.nodes)
+    hiddens = _rows(row for job in jobs for row in job.hiddens)
     # what neighbours are sent is float16, so the own inputs are rounded alike: one graph, one set of numbers
     node = node.astype(np.float16).astype(np.float32)
     hidden = encoders.social.layer1(node, nodes, destination).astype(np.float16).astype(np.float32)
@@ -119,8 +124,9 @@ def _compute_graph(models: Models, jobs: list[Job]) -> None:
         vectors.social = pack(social[row]) if sizes[row] else b""
 
 
-def _rows(rows: list[Array]) -> Array:
-    return np.stack(rows) if rows else np.zeros((0, NODE_DIM), dtype=np.float32)
+def _rows(rows: Iterable[bytes]) -> npt.NDArray[np.float16]:
+    """float16[m, 128]"""
+    return np.frombuffer(b"".join(rows), dtype=np.float16).reshape(-1, NODE_DIM)
 
 
 def apply(turn: Turn, jobs: list[Job]) -> list[str]:

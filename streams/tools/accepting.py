@@ -28,7 +28,7 @@ def accept_topic(
     What is in the new topic and was counted from the old one counts again, unless its id is still remembered.
     """
     settings = read_settings(bootstrap=bootstrap, app=app_name, topic_prefix=prefix)
-    from streams.app import make_place  # noqa: PLC0415 - torch takes seconds
+    from streams.app import make_place  # noqa: PLC0415 - its imports take seconds
     from streams.kafka.acceptance import accept_topic as accept  # noqa: PLC0415
 
     with kafka_at(settings):

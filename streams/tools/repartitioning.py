@@ -81,11 +81,12 @@ def working_off(settings: Settings, directory: Path, note: Callable[[str], None]
 
     def work_off(partitions: int) -> None:
         from state.store import SharedMemory  # noqa: PLC0415 - seldom needed, and the models take seconds
-        from streams.app import load_models, make_place  # noqa: PLC0415
+        from streams.app import make_place  # noqa: PLC0415
         from streams.kafka.definitions import plan_to_audit  # noqa: PLC0415
         from streams.kafka.draining import drain  # noqa: PLC0415
         from streams.kafka.text_precision import Log, as_recorded  # noqa: PLC0415
         from streams.kafka.writer import PartitionWriter  # noqa: PLC0415
+        from streams.loading import load_models  # noqa: PLC0415
         from streams.steps.in_force import InForce  # noqa: PLC0415
         from streams.wire.topics import Topics  # noqa: PLC0415
 

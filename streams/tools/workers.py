@@ -37,7 +37,7 @@ def serve(settings: Settings, *, stop_with_stdin: bool) -> NoReturn:
         threading.Thread(target=_stop_when_orphaned, name="parent", daemon=True).start()
     try:
         _wait_for_kafka(settings)
-        from streams.app import run_worker  # noqa: PLC0415 - torch and Faust take seconds
+        from streams.app import run_worker  # noqa: PLC0415 - Faust and river take seconds
 
         run_worker(settings, life)
     except Exception as error:

@@ -15,7 +15,8 @@ import torch
 from transformers.utils import logging as hf_logging
 
 from encoders.base import E_T, F32, TEXT_DIM, TOLERANCE
-from encoders.text import BertTextEncoder, TextProjection
+from encoders.projection import TextProjection
+from encoders.text import BertTextEncoder
 
 #: what the order of a sum may change of a number in a vector of length 1
 ROUNDING = TOLERANCE["float32"]

@@ -25,11 +25,11 @@ from encoders.base import (
     RAW_DIM,
     TEXT_DIM,
     as_batch,
-    choose_device,
     orthonormal,
     unit,
 )
 from encoders.behaviour import BehaviourEncoder
+from encoders.device import choose_device
 from encoders.fusion import Fusion
 from encoders.social import SocialEncoder
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
-from encoders.base import F32
-from encoders.process import TextProcess
+from encoders.process import EncodingProcess, ProcessEndedError
 from streams.ops.lifetime import Lifetime
-from tests.unit.test_text_process import Lengths
+from tests.small_encoders import small_process
 
 
 class Ended:
@@ -81,27 +79,38 @@ def test_what_does_not_close_in_time_is_named_and_left(
     assert (ended.said, ended.status) == (["in words: no start"], 1)
 
 
-class Sleeps(Lengths):
-    """Takes its time."""
-
-    def encode(self, texts: Sequence[str]) -> F32:
-        time.sleep(30.0 if texts == ["slow"] else 0.0)
-        return np.zeros((len(texts), 2), np.float32)
-
-
 @pytest.fixture
-def process() -> Iterator[TextProcess]:
-    process = TextProcess(Sleeps())
+def process() -> Iterator[EncodingProcess]:
+    process = small_process()
     yield process
     process.close()
 
 
-def test_a_text_process_that_computes_for_long_is_ended_all_the_same(process: TextProcess) -> None:
+def test_a_process_of_encoders_that_computes_for_long_is_ended_all_the_same(process: EncodingProcess) -> None:
     process.encode(["fast"])
-    waiting = threading.Thread(target=process._connection.send_bytes, args=(b"\x91\xa4slow",))
+    told: list[str] = []
+
+    def wait() -> None:
+        try:
+            process.encode(["slow"])
+        except ProcessEndedError as error:
+            told.append(str(error))
+
+    waiting = threading.Thread(target=wait)
     waiting.start()
-    waiting.join()
     began = time.monotonic()
+    while not process._lock.locked():  # it is being asked
+        assert time.monotonic() - began < 10.0
+        time.sleep(0.001)
     process.close()
     assert time.monotonic() - began < 10.0
+    waiting.join()
+    assert told == ["the encoders' process ended, exit status -9"]
     assert process.pid is None
+
+
+def test_what_has_no_time_to_be_closed_is_killed(ended: Ended, process: EncodingProcess) -> None:
+    ended.life.opened("encoders", process.close, process.kill)
+    ended.life._end(1)
+    with pytest.raises(ProcessEndedError):
+        process.encode(["x"])

@@ -14,7 +14,7 @@ from encoders.base import TOLERANCE, Precision
 from encoders.cuda import smallest_good
 from encoders.int8 import Int8Linear, PrecisionError, exact
 from encoders.text import BertTextEncoder
-from streams.app import WorkerError, load_models
+from streams.loading import WorkerError, load_models
 from streams.settings import Settings
 from streams.steps.segments import load_plan
 from streams.tools.sources.stackexchange import rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,14 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from encoders import precision as probe
 from encoders.base import F32, Precision
-from encoders.precision import TEXTS, Choice, Measured, choose, choose_here, measure
-from streams.app import WorkerError, measured
+from encoders.precision import TEXTS, Choice, Measured, choose, measure
 from streams.kafka import definitions, installation, text_precision
 from streams.kafka.definitions import DefinitionsFollower, Present, read_ledger
 from streams.kafka.installation import InstallationError
 from streams.kafka.text_precision import Log, Watch, as_recorded, change, settle
+from streams.loading import WorkerError, measured
 from streams.settings import Settings
 from streams.steps.in_force import InForce
 from streams.steps.models import make_models
@@ -93,24 +91,6 @@ def test_what_is_hopeless_is_not_measured_again() -> None:
 def test_the_texts_of_the_probe_are_all_different_and_of_several_lengths() -> None:
     assert len(set(TEXTS)) == len(TEXTS) == 24
     assert len({len(text) // 100 for text in TEXTS}) >= 4
-
-
-class Deadly:
-    """It ends the process that uses it, as an instruction does that the processor has not."""
-
-    def __init__(self, *_arguments: object, **_options: object) -> None: ...
-
-    def encode(self, _texts: Sequence[str]) -> F32:
-        os._exit(4)
-
-
-def test_a_process_that_dies_of_measuring_leaves_float32_and_the_worker_alive(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(probe, "BertTextEncoder", Deadly)
-    choice = choose_here("", "cpu", lambda: 0.0)
-    assert choice == Choice("float32", "nothing could be measured: the process that measures ended, exit status 4")
-    assert choice.why in caplog.text.replace("text precision: ", "")
 
 
 def test_a_model_that_cannot_be_used_ends_the_worker_before_anything_is_recorded(kept: Kept, tmp_path: Path) -> None:
