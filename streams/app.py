@@ -119,7 +119,9 @@ class Worker:
             author=f"worker {settings.worker_name}", measure=partial(measured, settings, life),
         )  # fmt: skip
         self._text = Watch(text)
-        self._present = Present(InForce(0, nothing, load_models(settings, nothing, in_force(text), models)))
+        loaded = load_models(settings, nothing, in_force(text), models)
+        log.info("the models are loaded (encoders %s)", loaded.encoders.version)
+        self._present = Present(InForce(0, nothing, loaded))
         self._memory = SharedMemory(settings.rocksdb_cache_mb)
         take_over(settings, self.topics, self._memory)
         self._checkpoint = checkpoint

@@ -52,7 +52,7 @@ def last_line(worker: ChildWorker) -> str:
     return log_of(worker).splitlines()[-1]
 
 
-def test_a_worker_whose_port_is_taken_ends_with_a_sentence_and_its_text_process_with_it(
+def test_a_worker_whose_port_is_taken_ends_with_a_sentence_and_its_encoders_with_it(
     worker_settings: dict[str, str], tmp_path: Path
 ) -> None:
     with socket.socket() as taken:
@@ -62,12 +62,29 @@ def test_a_worker_whose_port_is_taken_ends_with_a_sentence_and_its_text_process_
         # the real command: a forked worker's interpreter ends at once
         worker = ChildWorker(port, tmp_path / "real.log", **worker_settings)
         try:
-            wait_begun(worker, lambda: "SEGMENTS_ERASURE_SECRET" in log_of(worker))
+            wait_begun(worker, lambda: "the models are loaded" in log_of(worker))
             assert_all_end(worker)
         finally:
             worker.kill()
     assert worker.exit_status == 1
     assert f"error: the page cannot listen at 127.0.0.1:{port} (address already in use)" in last_line(worker)
+
+
+def test_a_worker_has_no_torch_in_memory_and_the_process_of_its_encoders_has(
+    worker_settings: dict[str, str], tmp_path: Path
+) -> None:
+    worker = ChildWorker(free_port(), tmp_path / "real.log", **worker_settings)  # a forked one shares its server's
+    try:
+        worker.wait_ready()
+        (encoders,) = psutil.Process(worker.pid).children()
+        assert not has_torch(worker.pid)
+        assert has_torch(encoders.pid)
+    finally:
+        worker.stop()
+
+
+def has_torch(pid: int) -> bool:
+    return "libtorch" in Path(f"/proc/{pid}/maps").read_text()
 
 
 @pytest.mark.parametrize(
@@ -97,7 +114,7 @@ def test_what_cannot_be_used_ends_the_start_with_a_sentence(
     "moment",
     [
         pytest.param(lambda worker: "SEGMENTS_ERASURE_SECRET" in log_of(worker), id="before the models"),
-        pytest.param(lambda worker: bool(processes_of(worker)), id="with the text process"),
+        pytest.param(lambda worker: bool(processes_of(worker)), id="with the encoders' process"),
         pytest.param(lambda worker: LISTENS in log_of(worker), id="while it joins"),
         pytest.param(lambda worker: "assigned partitions" in log_of(worker), id="while it restores"),
     ],
