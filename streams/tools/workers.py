@@ -31,8 +31,8 @@ def serve(settings: Settings, *, stop_with_stdin: bool) -> NoReturn:
 
     ``stop_with_stdin``: stop also when stdin ends, which a parent's death does.
     """
-    # before numpy is there: threads of OpenBLAS wait in a loop, 25 ms after each product of matrices, for the next one,
-    # and take the processor from the turns and from the encoders' process
+    # before numpy is there: threads of OpenBLAS wait in a loop for the next product of matrices, and take the processor
+    # from the turns and from the encoders' process meanwhile
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     life = Lifetime(explain, print_error)
     life.hear_signals()
