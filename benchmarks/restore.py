@@ -72,7 +72,6 @@ def templates(plan: Plan, now: float, depth: int = EVENTS) -> list[UserState]:
         if isinstance(event, Event):
             state = states.setdefault(event.user, UserState(plan=FIRST_EPOCH))
             fold(state, event, hash(event.id) & 2**63 - 1, plan.tallies, now)
-            state.pending.clear()
             state.due = now + 30 * 86_400.0 + number
     return list(states.values())
 

@@ -1,14 +1,15 @@
 """What a user did not do after something else: the latest event of each watched sort, and from when to when it counts.
 
-Of each watched sort (a kind, of one category or any) a user's ``last`` holds one number: above 0 the latest event
-time; 0 when there was none so far; below 0 when there was none since that time, before which nobody watched. The
-largest time wins, so late and reordered events give the same.
+Of each watched sort (a kind, of one category or any) a user's cells hold one number: above 0 the latest event time; 0
+when there was none so far; below 0 when there was none since that time, before which nobody watched. The largest time
+wins, so late and reordered events give the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from state.windows import MAX_WINDOW, NEVER
 
@@ -27,6 +28,12 @@ class Sort:
     def covers(self, kind: str, category: str) -> bool:
         """Whether an event of ``kind`` in ``category`` is of this sort."""
         return self.kind == kind and self.category in ("", category)
+
+
+class Latest(Protocol):
+    """A user's cells, as far as absences read them."""
+
+    def latest(self, sort: Sort) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -48,32 +55,32 @@ class Absence:
         if self.within > MAX_WINDOW:
             raise ValueError(f"within must be at most {MAX_WINDOW // 86_400} days")
 
-    def trigger(self, last: dict[str, float]) -> float:
+    def trigger(self, cells: Latest) -> float:
         """The time of the event that is waited after; 0 when there is none or it is done with."""
-        after = last.get(self.after.key, 0.0)
+        after = cells.latest(self.after)
         if after <= 0.0:
             return 0.0
-        done = abs(last.get(self.of.key, 0.0))  # what was before anybody watched is not known: as if done
+        done = abs(cells.latest(self.of))  # what was before anybody watched is not known: as if done
         if after > done or (after == done and self.of.covers(self.after.kind, self.after.category)):
             return after
         return 0.0
 
-    def holds(self, last: dict[str, float], now: float) -> bool:
+    def holds(self, cells: Latest, now: float) -> bool:
         """Whether the absence is there at ``now`` (seconds since the epoch)."""
-        trigger = self.trigger(last)
+        trigger = self.trigger(cells)
         return trigger > 0.0 and trigger + self.wait <= now < trigger + self.within
 
-    def next_change(self, last: dict[str, float], now: float) -> float:
+    def next_change(self, cells: Latest, now: float) -> float:
         """When it next begins or ends after ``now`` by the mere passing of time; NEVER when it does not."""
-        trigger = self.trigger(last)
+        trigger = self.trigger(cells)
         if trigger <= 0.0:
             return NEVER
         begin, end = trigger + self.wait, trigger + self.within
         return begin if now < begin else end if now < end else NEVER
 
-    def bounds(self, last: dict[str, float], now: float) -> tuple[float, float]:
+    def bounds(self, cells: Latest, now: float) -> tuple[float, float]:
         """The least and the most that it may be at ``now`` (1: it is there), by what is known."""
-        after, done = last.get(self.after.key, 0.0), last.get(self.of.key, 0.0)
+        after, done = cells.latest(self.after), cells.latest(self.of)
         covers = self.of.covers(self.after.kind, self.after.category)
         if after >= 0.0:
             if not after or not after + self.wait <= now < after + self.within:
@@ -88,9 +95,9 @@ class Absence:
             return 0.0, 0.0
         return 0.0, 1.0
 
-    def next_sure(self, last: dict[str, float], now: float) -> float:
+    def next_sure(self, cells: Latest, now: float) -> float:
         """When, after ``now``, something else may be known of it; NEVER when all that is asked for is known."""
-        after, done = last.get(self.after.key, 0.0), last.get(self.of.key, 0.0)
+        after, done = cells.latest(self.after), cells.latest(self.of)
         triggers: tuple[float, ...] = ()
         if done < 0.0:  # a trigger up to then may have been done with; one that arrives late as well
             triggers += (-done, after) if 0.0 < after <= -done else (-done,)
@@ -126,7 +133,7 @@ class Watch:
         return self._touched.get((kind, category if category in self.categories else ""), ())
 
     def begin(self) -> dict[str, float]:
-        """``last`` of somebody never seen."""
+        """The latest times of somebody never seen."""
         return dict.fromkeys(self.keys, 0.0)
 
     def change(self, last: dict[str, float], now: float) -> None:

@@ -27,7 +27,7 @@ class UserCache:
             if len(gone) >= over and self._ids <= self._most_ids:
                 break
             gone.append(user)  # all at once: each look for the first key goes over all that were deleted before it
-            self._ids -= state.seen.accounted
+            self._ids -= state.ids.accounted
         for user in gone:
             del mine[user]
 

@@ -7,7 +7,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from state import edges
 from state.decay import FAST, SLOW, value_at
 from state.user import CATEGORY_BUCKETS, DWELL, SPEND, UserState
 
@@ -45,7 +44,7 @@ def raw_features(state: UserState) -> npt.NDArray[np.float32]:
     """
     out = np.zeros(RAW_DIM, dtype=np.float32)
     now = state.time
-    for key, (since, fast, slow) in state.decayed.items():
+    for key, (since, fast, slow) in state._decayed.items():
         if key in PLACES:
             fast_at, slow_at = PLACES[key]
             out[fast_at] = value_at(fast, since, now, FAST)
@@ -55,9 +54,9 @@ def raw_features(state: UserState) -> npt.NDArray[np.float32]:
             out[SPEND_SLOW] = value_at(slow, since, now, SLOW)
         elif key == DWELL:
             out[DWELL_SLOW] = value_at(slow, since, now, SLOW)
-    out[FOLLOWEES] = len(edges.present(state.edges))
-    out[GROUPS] = len(edges.present(state.groups))
+    out[FOLLOWEES] = state.edges.present_count
+    out[GROUPS] = state.groups.present_count
     out[TEXTS] = state.texts
-    for bucket, (since, slow) in state.categories.items():
+    for bucket, (since, slow) in state._categories.items():
         out[CATEGORIES + bucket] = value_at(slow, since, now, SLOW)
     return out

@@ -12,10 +12,10 @@ from state import layout
 from state.absence import Sort
 from state.kinds import ROW
 from state.layout2 import MOST_SUM
-from state.plain.cells import SORT
 from state.plain.codec import time_is_right
 from state.plain.record import PlainRecord
 from state.user import PendingText, UserState
+from state.views import SORT
 from state.windows import TallySpec
 
 
@@ -35,7 +35,7 @@ def read(
         _counters(record, state)
         _cells(record, state)
         _links(record, state)
-        record.ids.take_over(state.seen.numbers, chunks, state.seen.items())
+        record.ids.take_over(state.ids.numbers, chunks, state.ids.items())
         record.pack()  # raises what none of the verbs did
     except (ValueError, OverflowError) as error:
         raise layout.FormatError(
@@ -56,10 +56,10 @@ def _header(record: PlainRecord, state: UserState) -> None:
 
 def _counters(record: PlainRecord, state: UserState) -> None:
     counters = record.counters
-    for name, (time, fast, slow) in state.decayed.items():
+    for name, (time, fast, slow) in state._decayed.items():
         if name in ROW:  # no other is read by anybody
             counters.begin(ROW[name], time, fast, slow)
-    for bucket, (time, slow) in state.categories.items():
+    for bucket, (time, slow) in state._categories.items():
         counters.begin_category(bucket, time, slow)
     sums = [*counters.categories.values(), *(total for pair in counters.kinds.values() for total in pair)]
     if not all(0.0 <= total <= MOST_SUM for total in sums):
@@ -68,18 +68,18 @@ def _counters(record: PlainRecord, state: UserState) -> None:
 
 def _cells(record: PlainRecord, state: UserState) -> None:
     cells, now = record.cells, record.time
-    for key, tally in state.tallies.items():
+    for key, tally in state._tallies.items():
         spec = _spec(key)
         for bucket, amount in tally.buckets.items():
             time = float(bucket * spec.width)
             if amount < 0 or not time_is_right(time):
                 raise ValueError(f"the tally {key} has a bucket that cannot be")
             cells.add(spec, time, amount, now)
-    for key, until in state.unknown.items():
+    for key, until in state._unknown.items():
         if not time_is_right(until):
             raise ValueError(f"the tally {key} is not known until {until}")
         cells.mark_unknown(key, until)
-    for key, latest in state.last.items():
+    for key, latest in state._last.items():
         if not time_is_right(abs(latest)):
             raise ValueError(f"the latest event of {key} has the time {latest}")
         if latest > 0.0:

@@ -1,7 +1,7 @@
 """The rows of the section KINDS: which counter has which bit.
 
 The table only grows: a row, once given, is in every record that was ever written. What is no kind of event has its row
-here as well, under the name that ``UserState.decayed`` had for it.
+here as well, under the name that ``UserState._decayed`` had for it.
 """
 
 from __future__ import annotations

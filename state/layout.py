@@ -145,7 +145,7 @@ class Alias(msgspec.Struct, array_like=True):
     sequence: int = 0
     """Of the last membership change under the merged id, where it would go on."""
     seen: Seen = msgspec.field(default_factory=Seen)
-    """As ``UserState.seen``, whose records it takes over: what comes twice is dropped before it is forwarded, wherever
+    """As ``UserState.ids``, whose records it takes over: what comes twice is dropped before it is forwarded, wherever
     the state is by now."""
 
 
@@ -274,7 +274,7 @@ def plain_put_users(
     """
     earliest, cut, size = NEVER, 0, 0
     for user, state in users.items():
-        forgotten, ids = put_ids(user, state.seen, puts)
+        forgotten, ids = put_ids(user, state.ids, puts)
         key, due = user_key(user), state.due
         puts[key] = record = encode_user(state)
         cut += forgotten
@@ -300,6 +300,11 @@ else:
         """As ``plain_put_users``."""
         found: tuple[float, int, int] = _pack_users(users, dues, puts, timed, plain_encode_user)
         return found
+
+
+def encode_whole(state: UserState) -> bytes:
+    """The record with all of the user's ids in it, for another user who gets them: without records of their own."""
+    return encode_user(msgspec.structs.replace(state, ids=state.ids.whole()))
 
 
 def decode_user(data: bytes) -> UserState:

@@ -6,7 +6,7 @@ last-writer-wins stays so by event time.
 
 from __future__ import annotations
 
-from state import absence, decay, edges, windows
+from state import absence, decay, windows
 from state.user import MOST_GROUPS, UserState
 from state.vectors import Vectors, add_text, text_sum
 from state.windows import TallyPlan
@@ -26,43 +26,46 @@ def merge_states(into: UserState, other: UserState, user: str, merged: str, plan
     into.count += other.count
     into.texts += other.texts
     into.identified |= other.identified
-    decay.merge(into.decayed, other.decayed, (decay.FAST, decay.SLOW))
-    decay.merge(into.categories, other.categories, (decay.SLOW,))
+    decay.merge(into._decayed, other._decayed, (decay.FAST, decay.SLOW))
+    decay.merge(into._categories, other._categories, (decay.SLOW,))
     _add_tallies(into, other, plan)
-    for key, until in other.unknown.items():
+    for key, until in other._unknown.items():
         if key in plan.specs:
-            into.unknown[key] = max(until, into.unknown.get(key, 0.0))
-    absence.merge(into.last, other.last)
-    into.seen.unite(other.seen)
-    into.labels.extend(other.labels)
+            into.cells.mark_unknown(key, until)
+    absence.merge(into._last, other._last)
+    into.ids.unite(other.ids)
+    into.labels = [*into.labels, *other.labels]
+    groups = into.groups
     for group, time in other.groups.items():
-        edges.set_edge(into.groups, group, abs(time), time > 0)
-    edges.bound(into.groups, MOST_GROUPS)
-    edges.bound_removed(into.groups, MOST_GROUPS)
+        groups.set(group, abs(time), time > 0)
+    groups.bound(MOST_GROUPS)
+    groups.bound_removed(MOST_GROUPS)
     known = {user, *into.aliases}
-    into.aliases += [alias for alias in dict.fromkeys((*other.aliases, merged)) if alias not in known]
+    more = [alias for alias in dict.fromkeys((*other.aliases, merged)) if alias not in known]
+    into.aliases = [*into.aliases, *more]
     return _merge_edges(into, other, {user, merged, *into.aliases})
 
 
 def _add_tallies(into: UserState, other: UserState, plan: TallyPlan) -> None:
-    for key, tally in other.tallies.items():
+    for key, tally in other._tallies.items():
         spec = plan.specs.get(key)
         if spec is None:
             continue  # of definitions that are no longer there
         for bucket, amount in tally.buckets.items():
-            windows.add(into.tallies, spec, bucket * spec.width, amount, into.time)
+            windows.add(into._tallies, spec, bucket * spec.width, amount, into.time)
 
 
 def _merge_edges(into: UserState, other: UserState, same: set[str]) -> list[str]:
     """``same`` are ids of the one person: nobody follows themselves."""
-    before = dict(into.edges)
+    mine = into.edges
+    before = dict(mine.items())
     for target, time in other.edges.items():
-        edges.set_edge(into.edges, target, abs(time), time > 0)
-    for target in same & into.edges.keys():
-        del into.edges[target]
-    return sorted(
-        target for target in before.keys() | into.edges.keys() if before.get(target) != into.edges.get(target)
-    )
+        if time:  # else it says nothing, and only damage wrote it
+            mine.set(target, abs(time), time > 0)
+    for target in same:
+        mine.drop(target)
+    after = dict(mine.items())
+    return sorted(target for target in before.keys() | after.keys() if before.get(target) != after.get(target))
 
 
 def merge_vectors(into: Vectors, other: Vectors) -> None:

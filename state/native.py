@@ -264,6 +264,6 @@ def keep(cache: dict[str, UserState], states: dict[str, UserState]) -> int:
     for user, state in states.items():
         cache.pop(user, None)
         cache[user] = state
-        more += state.seen.places - state.seen.accounted
-        state.seen.accounted = state.seen.places
+        more += state.ids.places - state.ids.accounted
+        state.ids.accounted = state.ids.places
     return more

@@ -1,10 +1,9 @@
 """What of a user's history is not known: terms that were not counted from the user's first event on.
 
-A term is a tally or a watched sort of events. Where it was begun later than the user, ``UserState.unknown`` says of a
-tally up to when (event time, inclusive) nothing was counted; of a sort, ``last`` says it by a time below 0. What was
-counted is a lower bound then. It is known when no event of that time can be in the window any more;
-``UserState.known_at`` is the next time at which that, or what an absence may be, changes, and ``NEVER`` when there is
-nothing that is not known.
+A term is a tally or a watched sort of events. Where it was begun later than the user, the user's cells say up to when
+(event time, inclusive) nothing was counted. What was counted is a lower bound then. It is known when no event of that
+time can be in the window any more; ``UserState.known_at`` is the next time at which that, or what an absence may be,
+changes, and ``NEVER`` when there is nothing that is not known.
 """
 
 from __future__ import annotations
@@ -15,10 +14,8 @@ from functools import cached_property
 
 from state.absence import Absence, Sort
 from state.user import UserState
+from state.views import SORT
 from state.windows import NEVER, TallySpec
-
-#: before the key of a sort, so that no key of a tally is like it
-_SORT = "@"
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Terms:
     @cached_property
     def keys(self) -> frozenset[str]:
         """How the position record names them."""
-        return frozenset(spec.key for spec in self.specs) | {_SORT + sort.key for sort in self.sorts}
+        return frozenset(spec.key for spec in self.specs) | {SORT + sort.key for sort in self.sorts}
 
 
 NO_TERMS = Terms()
@@ -47,28 +44,20 @@ def known_from(spec: TallySpec, until: float) -> float:
 
 def is_unknown(state: UserState, spec: TallySpec, now: float) -> bool:
     """Whether the tally may be more than was counted."""
-    until = state.unknown.get(spec.key)
+    until = state._unknown.get(spec.key)
     return until is not None and known_from(spec, until) > now
-
-
-def mark(state: UserState, key: str, until: float) -> None:
-    """The term was not counted up to ``until``; later events were."""
-    if key.startswith(_SORT):
-        if until >= abs(state.last.get(sort := key[len(_SORT) :], 0.0)):
-            state.last[sort] = -until
-    else:
-        state.unknown[key] = max(until, state.unknown.get(key, 0.0))
 
 
 def refresh(state: UserState, specs: dict[str, TallySpec], absences: Iterable[Absence], now: float) -> None:
     """Forget what is known by ``now``, and say when the next of the rest is."""
     next_time = NEVER
-    for key, until in list(state.unknown.items()):
+    unknown, cells = state._unknown, state.cells
+    for key, until in list(unknown.items()):
         at = known_from(specs[key], until) if key in specs else 0.0
         if at <= now:
-            del state.unknown[key]
+            del unknown[key]
         else:
             next_time = min(next_time, at)
     for absence in absences:
-        next_time = min(next_time, absence.next_sure(state.last, now))
+        next_time = min(next_time, absence.next_sure(cells, now))
     state.known_at = next_time

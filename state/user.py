@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, Protocol
 
@@ -11,6 +12,7 @@ import msgspec
 from state import absence, decay, edges, windows
 from state.absence import Watch
 from state.seen import Seen
+from state.views import Cells, Edges, Last, Members
 from state.windows import SCALES, Tally, TallyPlan
 
 CATEGORY_BUCKETS: Final = 64
@@ -74,7 +76,7 @@ class PendingLabel(msgspec.Struct, array_like=True, gc=False):
     weight: float
 
 
-class Membership(msgspec.Struct, array_like=True, gc=False):
+class Membership(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The user is in a segment since a time, with the score and the definition's version of then."""
 
     since: float
@@ -86,7 +88,10 @@ class Membership(msgspec.Struct, array_like=True, gc=False):
 
 
 class UserState(msgspec.Struct, array_like=True, gc=False):
-    """One user's record. New fields go to the end and have defaults (msgpack arrays grow)."""
+    """One user's record. New fields go to the end and have defaults (msgpack arrays grow).
+
+    Dicts are known to ``state`` alone; for all others there are views of them, good for as long as the turn.
+    """
 
     time: float = 0.0
     """Latest event time or fired timer: what the state is evaluated at."""
@@ -95,18 +100,19 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     """Events counted (duplicates not)."""
     sequence: int = 0
     """Of the last membership change."""
-    decayed: dict[str, list[float]] = {}
-    categories: dict[int, list[float]] = {}
-    tallies: dict[str, Tally] = {}
-    seen: Seen = msgspec.field(default_factory=Seen)
+    _decayed: dict[str, list[float]] = {}
+    _categories: dict[int, list[float]] = {}
+    _tallies: dict[str, Tally] = {}
+    ids: Seen = msgspec.field(default_factory=Seen)
     """The ids of events that were counted; all but the newest lie in records of their own."""
-    edges: dict[str, float] = {}
-    groups: dict[str, float] = {}
-    pending: list[PendingText] = []
+    _edges: dict[str, float] = {}
+    _groups: dict[str, float] = {}
+    pending: Sequence[PendingText] = []
     """Only read: texts that an earlier release kept here. The turn that reads them puts them into own records."""
-    labels: list[PendingLabel] = []
+    labels: Sequence[PendingLabel] = []
+    """Set as a whole, as the other sequences are."""
     texts: int = 0
-    members: dict[str, Membership] = {}
+    _members: dict[str, Membership] = {}
     due: float = windows.NEVER
     """When the next timer of this user fires."""
     plan: int = 0
@@ -124,15 +130,15 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     """The partition's number of this record: who comes back after an erasure or is merged has another."""
     erased: float = 0.0
     """Event time of the erasure that ended the life before this one; what is not newer belongs to that."""
-    last: dict[str, float] = {}
+    _last: dict[str, float] = {}
     """When the user last did what rules about absence watch; see ``state.absence``."""
     texts_put: int = 0
     """Texts that ever got a record of their own: the number of the next one."""
     texts_taken: int = 0
     """Those of them that are encoded or dropped: the number of the oldest record that is there."""
-    aliases: list[str] = []
+    aliases: Sequence[str] = []
     """Ids that were merged into this user, in that order."""
-    unknown: dict[str, float] = {}
+    _unknown: dict[str, float] = {}
     """Key of a tally → event time up to which it was not counted; see ``state.unknown``."""
     known_at: float = windows.NEVER
     """When the next of what is not known is known; NEVER when all is."""
@@ -140,15 +146,70 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     """An event named the user by an id that no device made up; of records of earlier releases it is not known."""
 
     @property
+    def members(self) -> Members:
+        return Members(self._members)
+
+    @property
+    def edges(self) -> Edges:
+        """Whom the user follows, and followed."""
+        return Edges(self._edges)
+
+    @property
+    def groups(self) -> Edges:
+        """The groups that the user is in, and was in."""
+        return Edges(self._groups)
+
+    @property
+    def cells(self) -> Cells:
+        """What the terms of rules keep."""
+        return Cells(self._tallies, self._last, self._unknown)
+
+    # what streams.steps.rules alone still reads itself, until it goes by ``cells``
+
+    @property
+    def tallies(self) -> dict[str, Tally]:
+        return self._tallies
+
+    @property
+    def last(self) -> Last:
+        return Last(self._tallies, self._last, self._unknown)
+
+    @property
+    def unknown(self) -> dict[str, float]:
+        return self._unknown
+
+    @property
     def texts_waiting(self) -> int:
         return self.texts_put - self.texts_taken + len(self.pending)
 
+    def enter(self, time: float) -> None:
+        """The user's time becomes ``time`` if that is later."""
+        self.time = max(self.time, time)
 
-def new_state(epoch: int, life: int = 0) -> UserState:
-    """Somebody never seen: all is known. Mutable defaults given here once are faster than per-field factories."""
+    def count_event(self, kind: str, category: str, time: float, amount: float, dwell: float) -> None:
+        """Add an event at ``time`` to the decayed counters: of its kind, its category, money and seconds."""
+        decay.add_pair(self._decayed, kind, time, 1.0)
+        if category:
+            interest = INTEREST.get(kind)
+            if interest is not None:
+                decay.add_slow(self._categories, category_bucket(category), time, interest)
+        if amount:
+            decay.add_pair(self._decayed, SPEND, time, amount)
+        if dwell:
+            decay.add_pair(self._decayed, DWELL, time, dwell)
+
+    def slow_counters(self, now: float) -> dict[str, float]:
+        """Of each kind, ``SPEND`` and ``DWELL`` what is counted, decayed over thirty days up to ``now``."""
+        return {key: decay.value_at(slow, since, now, decay.SLOW) for key, (since, _, slow) in self._decayed.items()}
+
+
+def new_state(epoch: int, life: int = 0, watch: Watch | None = None) -> UserState:
+    """Somebody never seen: all is known, of what ``watch`` watches as well. Mutable defaults given here once are faster
+    than per-field factories."""
+    last = {} if watch is None else watch.begin()
     return UserState(
-        decayed={}, categories={}, tallies={}, seen=Seen(), edges={}, groups={}, pending=[], labels=[], members={},
-        plan=epoch, life=life, last={}, unknown={}, identified=False,
+        _decayed={}, _categories={}, _tallies={}, ids=Seen(), _edges={}, _groups={}, pending=[], labels=[], _members={},
+        plan=epoch, life=life, _last=last, _unknown={}, identified=False,
     )  # fmt: skip
 
 
@@ -174,7 +235,7 @@ def fold(
     when the broker took the record, in seconds. The caller keeps the text (TEXT). ``fresh``: it is known to be no
     duplicate.
     """
-    seen = state.seen
+    seen = state.ids
     if id_hash in seen and not fresh:
         return DUPLICATE
     seen.add(id_hash, arrived)
@@ -192,36 +253,29 @@ def fold(
         state.first = time
     state.count = count + 1
     kind = action.kind
-    decay.add_pair(state.decayed, kind, time, 1.0)
     category = action.category
-    if category:
-        interest = INTEREST.get(kind)
-        if interest is not None:
-            decay.add_slow(state.categories, category_bucket(category), time, interest)
-    if amount := action.amount:
-        decay.add_pair(state.decayed, SPEND, time, amount)
-    if dwell := action.dwell:
-        decay.add_pair(state.decayed, DWELL, time, dwell)
+    state.count_event(kind, category, time, action.amount, action.dwell)
     for spec in plan.touched(kind, category):
         measure = spec.measure
         value = 1 if measure == "count" else round(getattr(action, measure) * SCALES[measure])
-        windows.add(state.tallies, spec, time, value, now)
+        windows.add(state._tallies, spec, time, value, now)
     if watch is not None:
-        absence.note(state.last, watch.touched(kind, category), time)
+        absence.note(state._last, watch.touched(kind, category), time)
     if kind in PLAIN_KINDS:
         return did
     if kind == "comment":
         state.texts += 1
         return did | TEXT
     if kind in ("follow", "unfollow"):
-        if edges.set_edge(state.edges, action.target, time, kind == "follow"):
+        if edges.set_edge(state._edges, action.target, time, kind == "follow"):
             return did | EDGES
         if kind == "unfollow":
             return did | REMOVED
     elif kind in ("join", "leave"):
-        edges.set_edge(state.groups, action.group, time, kind == "join")
-        edges.bound(state.groups, MOST_GROUPS)
-        edges.bound_removed(state.groups, MOST_GROUPS)
+        groups = state.groups
+        groups.set(action.group, time, kind == "join")
+        groups.bound(MOST_GROUPS)
+        groups.bound_removed(MOST_GROUPS)
     elif kind in ("identify", "alias"):
         return did | SAME
     return did

@@ -11,11 +11,10 @@ from typing import Any
 
 import msgspec
 
-from state import edges
-from state.decay import SLOW, value_at
 from state.unknown import is_unknown
+from state.user import Membership as Held
 from state.user import UserState
-from state.windows import SCALES, TallySpec, total_at
+from state.windows import SCALES, TallySpec
 from streams.kafka.agents import Host
 from streams.kafka.definitions import Present
 from streams.kafka.follower import TopicFollower
@@ -320,31 +319,29 @@ def describe(writer: PartitionWriter, plan: Plan, user_id: str, history: list[di
             return None
         into = alias.into if alias else ""
         return UserView(user=user_id, partition=writer.place.partition, merged_into=into, waiting_events=waiting)
-    now = max(state.time, writer.timer_clock())
-    counters = {
-        key.lstrip("$"): round(value_at(slow, since, now, SLOW), 2) for key, (since, _, slow) in state.decayed.items()
-    }
+    now, cells = max(state.time, writer.timer_clock()), state.cells
+    counters = {key.lstrip("$"): round(value, 2) for key, value in state.slow_counters(now).items()}
     windows = {
         window_name(spec, spec.key in plan.asked): window_value(state, spec)
         for spec in plan.tallies.specs.values()
-        if spec.key in state.tallies or spec.key in state.unknown
+        if spec.key in cells
     }
     entered = [change for change in reversed(history) if change["change"] == "entered"]
     reasons = {each["segment"]: each["reason"] for each in entered if plan.still(each["segment"], each["reason"])}
     return UserView(
         user=user_id,
         partition=writer.place.partition,
-        aliases=state.aliases,
+        aliases=list(state.aliases),
         memberships=[
             Membership(
                 segment=segment, since=member.since, score=member.score,
-                reason=reasons.get(segment) or why_now(plan, state, segment), sequence=member.sequence,
+                reason=reasons.get(segment) or why_now(plan, state, segment, member), sequence=member.sequence,
             )
-            for segment, member in sorted(state.members.items())
+            for segment, member in state.members.items()
         ],
         counters=counters,
         windows=windows,
-        followees=edges.present(state.edges),
+        followees=state.edges.present(),
         texts=state.texts,
         pending_texts=state.texts_waiting,
         waiting_events=waiting,
@@ -355,10 +352,11 @@ def describe(writer: PartitionWriter, plan: Plan, user_id: str, history: list[di
 
 def window_value(state: UserState, spec: TallySpec) -> float | str:
     """What was counted; in words where not all was."""
-    value = total_at(state.tallies.get(spec.key), spec, state.time) / SCALES[spec.measure]
-    if not is_unknown(state, spec, state.time):
+    value = state.cells.total(spec, state.time) / SCALES[spec.measure]
+    until = state.cells.unknown_until(spec.key)
+    if until is None or not is_unknown(state, spec, state.time):
         return value
-    return f"at least {value:g}, not known yet before {moment(state.unknown[spec.key])} UTC"
+    return f"at least {value:g}, not known yet before {moment(until)} UTC"
 
 
 def window_name(spec: TallySpec, asked: bool) -> str:
@@ -367,10 +365,9 @@ def window_name(spec: TallySpec, asked: bool) -> str:
     return f"{spec.kind} {spec.measure}{category} within {span(spec.window)}{kept}"
 
 
-def why_now(plan: Plan, state: UserState, segment_id: str) -> dict[str, Any]:
+def why_now(plan: Plan, state: UserState, segment_id: str, member: Held) -> dict[str, Any]:
     """The present evidence for a membership whose change is not among the recent ones."""
     segment = plan.segments.get(segment_id)
-    member = state.members[segment_id]
     if segment is None:
         return {"summary": "the segment is not defined any more; the membership ends with the user's next event"}
     if segment.rule is not None:

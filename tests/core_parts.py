@@ -9,13 +9,15 @@ from ctypes import byref, c_char_p, c_double, c_int, c_int64, c_size_t, c_uint16
 from math import isfinite
 from typing import Any, Final, cast
 
+import msgspec
+
 from state import layout2
 from state.absence import Sort
 from state.layout2 import mark_of
-from state.plain.cells import SORT
 from state.plain.codec import is_moment, name_bytes, time_is_right
 from state.record import Opaque
 from state.user import Membership
+from state.views import SORT
 from state.windows import NEVER, TallySpec
 from tests import core
 
@@ -194,8 +196,7 @@ class CoreMembers:
         member = self.get(segment)
         if member is None:
             raise KeyError(segment)
-        member.leaving = score
-        self.put(segment, member)
+        self.put(segment, msgspec.structs.replace(member, leaving=score))
 
     def remove(self, segment: str) -> None:
         if segment not in self:

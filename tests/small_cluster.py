@@ -171,7 +171,7 @@ class SmallCluster:
             assert (change.segment in inside) == (change.change == "exited"), change
             inside ^= {change.segment}
         for user, inside in members.items():
-            assert inside == (set(states[user].members) if user in states else set()), user
+            assert inside == (set(states[user].members.segments()) if user in states else set()), user
         for segment in {segment for meta in metas for segment in meta.members}:
             counted = sum(meta.members.get(segment, 0) for meta in metas)
             assert counted == sum(segment in state.members for state in states.values())
@@ -181,7 +181,7 @@ class SmallCluster:
     def _check_ids(self, states: dict[str, UserState]) -> None:
         """The records of ids are those of users and of forwarding records."""
         for number, partition in enumerate(self.partitions):
-            seen = {user: state.seen for user, state in states.items() if self.home(user) is partition}
+            seen = {user: state.ids for user, state in states.items() if self.home(user) is partition}
             merged = [key[1:].decode() for key in partition.memory.keys(b"a")]
             assert not seen.keys() & merged, number
             seen |= {user: alias.seen for user in merged if (alias := self.alias(user)) is not None}

@@ -212,7 +212,7 @@ class SmallPartition:
 
     def members(self, user: str = "u") -> set[str]:
         state = self.state(user)
-        return set(state.members) if state else set()
+        return set(state.members.segments()) if state else set()
 
     def due(self, user: str = "u") -> float:
         state = self.state(user)

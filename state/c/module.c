@@ -32,9 +32,10 @@ static Py_ssize_t offset_of(PyTypeObject *type, const char *name)
     return offset;
 }
 
-#define BIND(place, name)                                                                                              \
-    if ((place.name = offset_of(place.type, #name)) < 0)                                                               \
+#define BIND_AS(place, name, field)                                                                                    \
+    if ((place.name = offset_of(place.type, field)) < 0)                                                               \
     return NULL
+#define BIND(place, name) BIND_AS(place, name, #name)
 
 static int bind_kinds(Bound *new, PyObject *kinds)
 {
@@ -85,12 +86,12 @@ static PyObject *bind(PyObject *module, PyObject *args)
     BIND(new.event, anonymous);
     BIND(new.state, time);
     BIND(new.state, count);
-    BIND(new.state, decayed);
-    BIND(new.state, categories);
-    BIND(new.state, tallies);
-    BIND(new.state, seen);
-    BIND(new.state, members);
-    BIND(new.state, last);
+    BIND_AS(new.state, decayed, "_decayed");
+    BIND_AS(new.state, categories, "_categories");
+    BIND_AS(new.state, tallies, "_tallies");
+    BIND_AS(new.state, seen, "ids");
+    BIND_AS(new.state, members, "_members");
+    BIND_AS(new.state, last, "_last");
     BIND(new.state, due);
     BIND(new.state, erased);
     BIND(new.state, plan);

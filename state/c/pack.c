@@ -80,7 +80,7 @@ PyObject *bind_records(PyObject *module, PyObject *args)
     }
     layout_count = 0;
     if (bind_layout(user, &layouts[0]) < 0 || (due_at = offset_in(user, "due")) < 0
-        || (seen_at = offset_in(user, "seen")) < 0)
+        || (seen_at = offset_in(user, "ids")) < 0)
         return NULL;
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(inner); i++) {
         PyObject *type = PyTuple_GET_ITEM(inner, i);

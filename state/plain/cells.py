@@ -29,10 +29,9 @@ from state.layout2 import (
 from state.plain.codec import Reader, is_moment, of_a_later_release, padded, signed_time_is_right, time_is_right
 from state.record import Opaque
 from state.unknown import known_from
+from state.views import SORT
 from state.windows import MOST, NEVER, TallySpec
 
-#: before the key of a sort of events
-SORT = "@"
 _MOST_SPAN = 0xFFFF
 _MOST_CELL = 0xFFFF * UNIT
 

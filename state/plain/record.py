@@ -139,8 +139,7 @@ class PlainRecord:
             if until is not None:
                 known_at = min(known_at, known_from(spec, until))
         for absence in absences:
-            last = {sort.key: cells.latest(sort) for sort in (absence.after, absence.of)}
-            known_at = min(known_at, absence.next_sure(last, now))
+            known_at = min(known_at, absence.next_sure(cells, now))
         self.known_at = known_at
 
     def pack(self) -> bytes:

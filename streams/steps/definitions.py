@@ -25,12 +25,11 @@ def adopt(turn: Turn, state: UserState) -> None:
     meta, plan = turn.meta, turn.plan
     before, until = epoch_of(meta, state), state.time
     state.plan = meta.epoch
-    for key in state.tallies.keys() - plan.tallies.specs.keys():
-        del state.tallies[key]
-    plan.watch.change(state.last, until)
+    cells = state.cells
+    cells.keep_only(plan.tallies, plan.watch, until)
     for key, since in meta.terms.items():
         if since > before:
-            unknown.mark(state, key, until)
+            cells.mark_unknown(key, until)
     refresh(turn, state, until)
     state.due = NEVER
 
@@ -43,8 +42,9 @@ def refresh(turn: Turn, state: UserState, now: float) -> None:
 def decide_anew(turn: Turn, user: str, state: UserState) -> None:
     """All memberships by the present definitions and clock; learned ones follow with the next scoring."""
     cause = Cause("definition", "fold", encoder=turn.models.encoders.version)
-    now = state.time = max(state.time, turn.clock)
-    for segment_id, member in list(state.members.items()):
+    state.enter(turn.clock)
+    now = state.time
+    for segment_id, member in state.members.items():
         if segment_id not in turn.plan.segments:
             reason = Reason(summary="the segment is not defined any more")
             leave(turn, user, state, segment_id, member.version, member.score, now, cause, reason)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.base import NODE_DIM
-from state import edges, layout
+from state import layout
 from state.features import raw_features
 from state.user import PendingText, UserState
 from state.vectors import Vectors, add_text, pack, text_direction
@@ -64,7 +64,7 @@ def make_jobs(reader: Reader, states: list[tuple[str, UserState | None]], origin
     jobs = []
     for (user, state), value in zip(present, values, strict=True):
         text_keys = layout.text_keys(user, state.texts_taken, min(state.texts_put, state.texts_taken + MAX_TEXTS))
-        followees = edges.present(state.edges)
+        followees = state.edges.present()
         records = reader.get_many([layout.neighbour_key(followee) for followee in followees])
         neighbours = [layout.decode_neighbour(record) for record in records if record]
         with_vectors = [neighbour for neighbour in neighbours if neighbour.node]

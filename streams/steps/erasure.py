@@ -40,7 +40,7 @@ def erase(turn: Turn, user: str, state: UserState | None, time: float, event_id:
 
 
 def _end_memberships(turn: Turn, user: str, state: UserState, time: float, cause: Cause) -> None:
-    for segment_id, member in sorted(state.members.items()):
+    for segment_id, member in state.members.items():
         reason = Reason(summary="the user is erased", event=cause.event)
         leave(turn, user, state, segment_id, member.version, member.score, time, cause, reason)
 

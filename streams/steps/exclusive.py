@@ -28,7 +28,8 @@ def decide_group(
     """Compare ``scores`` (of the segments that have one) with the thresholds of an exclusive group at ``now``."""
     segments = turn.plan.learned[group]
     keep_one(turn, user, state, group, now, cause)
-    held = next((segment for segment in segments if segment.id in state.members), None)
+    members = state.members
+    held = next((segment for segment in segments if segment.id in members), None)
     rivals = [
         (segment, scores[segment.id])
         for segment in segments
@@ -36,16 +37,15 @@ def decide_group(
     ]
     best = max(rivals, key=lambda rival: rival[1], default=None)  # of equals, the one that is defined first
     if held is not None:
-        score = scores.get(held.id)
-        if score is None:
+        member, score = members.get(held.id), scores.get(held.id)
+        if member is None or score is None:
             return
-        member = state.members[held.id]
         beaten = best is not None and score < held.enter and best[1] > score
         if score >= held.exit and not beaten:
-            member.leaving = None
+            members.set_leaving(held.id, None)
             return
         if now < member.since + held.min_stay:
-            member.leaving = score
+            members.set_leaving(held.id, score)
             state.due = min(state.due, member.since + held.min_stay)
             return
         reason = why(held, score, best if score >= held.exit else None)
@@ -57,14 +57,15 @@ def decide_group(
 def keep_one(turn: Turn, user: str, state: UserState, group: str, now: float, cause: Cause) -> None:
     """End all memberships of an exclusive group but the one with the best claim: the definitions of before allowed
     more, or an earlier release did."""
-    held = [segment for segment in turn.plan.learned[group] if segment.id in state.members]
+    members = state.members
+    learned = turn.plan.learned[group]
+    held = [(segment, member) for segment in learned if (member := members.get(segment.id)) is not None]
     if len(held) < 2:
         return
-    best = max(held, key=lambda segment: _claim(state.members[segment.id], segment, now))
+    best, _ = max(held, key=lambda each: _claim(each[1], each[0], now))
     reason = Reason(summary=f"of the group {group!r} a user is in one segment at most, and {best.id!r} says more")
-    for segment in held:
+    for segment, member in held:
         if segment is not best:
-            member = state.members[segment.id]
             leave(turn, user, state, segment.id, segment.version, member.score, now, cause, reason)
 
 

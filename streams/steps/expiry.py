@@ -24,7 +24,7 @@ _TOLD = 5
 def is_over(state: UserState, place: Place, now: float) -> bool:
     """Nothing came for too long. By arrival: a replay brings events that are old, and a user's time also goes on with
     timers and changed definitions. Of whom no id is in memory that is all there is."""
-    return (state.seen.latest or state.time) + _ttl(state, place) <= now
+    return (state.ids.latest or state.time) + _ttl(state, place) <= now
 
 
 def _ttl(state: UserState, place: Place) -> float:
@@ -76,7 +76,7 @@ def expire(turn: Turn, users: Iterable[str]) -> None:
 def _expire(turn: Turn, user: str, state: UserState) -> None:
     days = _ttl(state, turn.place) / 86_400.0
     reason = Reason(summary=f"no event of the user came for {days:g} days")
-    for segment, member in sorted(state.members.items()):
+    for segment, member in state.members.items():
         leave(turn, user, state, segment, member.version, member.score, turn.clock, Cause("expiry", "expiry"), reason)
     turn.raise_floor(state.sequence)
     graph.drop_edges(turn, user, state)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from state import layout, unknown
+from state import layout
 from streams.steps.in_force import epoch_of
 
 
@@ -46,7 +46,7 @@ class Frames:
         looked_at = epoch_of(meta, state)
         for key in frame.terms:
             if meta.terms.get(key, looked_at + 1) > looked_at:
-                unknown.mark(state, key, state.time)
+                state.cells.mark_unknown(key, state.time)
         state.plan = frame.epoch
         return layout.encode_user(state)
 

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from encoders.base import NODE_DIM
-from state import edges, layout
+from state import layout
 from state.layout import FOLLOWS, UNFOLLOWED
 from state.user import UserState
 from state.vectors import Vectors, is_packed, unpack
@@ -96,17 +96,17 @@ def edges_changed(turn: Turn, user: str, state: UserState, target: str) -> bool:
     Returns whether the neighbourhood changed: an edge to somebody erased that is not newer than that is none.
     """
     if target == user:  # said of an id that was merged with theirs: nobody follows themselves
-        del state.edges[target]
+        state.edges.drop(target)
         return False
-    time = state.edges[target]
+    time = state.edges.get(target)
     guard = turn.guard(target)
     if guard is not None and abs(time) <= guard.time:
-        del state.edges[target]
+        state.edges.drop(target)
         return set_follower(turn, target, user, None)
     changed = set_follower(turn, target, user, FOLLOWS if time > 0 else UNFOLLOWED)
-    for dropped in edges.bound(state.edges, turn.place.followees):
+    for dropped in state.edges.bound(turn.place.followees):
         changed |= set_follower(turn, dropped, user, None)
-    for forgotten in edges.bound_removed(state.edges, MOST_REMOVED):
+    for forgotten in state.edges.bound_removed(MOST_REMOVED):
         set_follower(turn, forgotten, user, None)
     return changed
 
@@ -141,7 +141,7 @@ def _subscribe(turn: Turn, followee: str, wanted: bool) -> None:
 
 def drop_edges(turn: Turn, user: str, state: UserState) -> int:
     """The user is erased: leave the index of everybody they follow or followed. Returns how many they followed."""
-    return sum(set_follower(turn, target, user, None) for target in sorted(state.edges))
+    return sum(set_follower(turn, target, user, None) for target, _ in state.edges.items())
 
 
 def receive(turn: Turn, records: Sequence[Record]) -> None:
@@ -285,12 +285,12 @@ def _renamed(turn: Turn, message: Renamed) -> None:
     followers, more = _some_followers(turn, user, "")
     for follower in followers:
         changed = set_follower(turn, user, follower, None)
-        state = turn.known(follower)
-        if state is None:
+        if (state := turn.known(follower)) is None:
             continue
-        time = state.edges.pop(user, 0.0)
+        time = state.edges.get(user)
+        state.edges.drop(user)
         if time and into != follower:
-            edges.set_edge(state.edges, into, abs(time), time > 0)
+            state.edges.set(into, abs(time), time > 0)
             changed |= edges_changed(turn, follower, state, into)
         if changed:
             _neighbourhood_changed(turn, follower, state)
@@ -310,10 +310,10 @@ def _forget_vectors(turn: Turn, followee: str) -> None:
 def _forget_edge(turn: Turn, follower: str, followee: str, until: float) -> bool:
     """Remove the edge unless it is newer than ``until``; returns whether the follower did follow."""
     state = turn.known(follower)
-    if state is not None and followee in state.edges:
-        if abs(state.edges[followee]) > until:
+    if state is not None:
+        if abs(state.edges.get(followee)) > until:
             return False
-        del state.edges[followee]
+        state.edges.drop(followee)
     changed = set_follower(turn, followee, follower, None)
     if changed and state is not None:
         _neighbourhood_changed(turn, follower, state)

@@ -147,15 +147,15 @@ def receive_labels(turn: Turn, records: Sequence[Record]) -> None:
             if reroute.for_this_partition(turn, label.user, record, topic, id_hash):
                 turn.effects.labels_unused += 1  # nothing is known of this user that a head could learn from
             continue
-        if id_hash in state.seen and not reroute.was_forwarded(record):
+        if id_hash in state.ids and not reroute.was_forwarded(record):
             turn.effects.duplicates += 1
             continue
-        state.seen.add(id_hash, record.timestamp / 1000.0)
+        state.ids.add(id_hash, record.timestamp / 1000.0)
         pending = PendingLabel(segment.id, label.member, label.weight)
         if has_vectors(turn.vectors(label.user)):
             send_example(turn, label.user, segment, pending)
         else:
-            state.labels.append(pending)
+            state.labels = [*state.labels, pending]
             turn.want_encoding(label.user, state)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from state.user import Membership, UserState
-from state.windows import NEVER, next_expiry
+from state.windows import NEVER
 from streams.steps.segments import Plan, Segment
 from streams.steps.turn import Turn
 from streams.wire.emit import Change, Origin, Reason
@@ -35,17 +35,18 @@ def decide(
     why: Callable[[], Reason],
 ) -> None:
     """Compare ``score`` with the segment's thresholds at ``now`` and emit a change if there is one."""
-    member = state.members.get(segment.id)
+    members = state.members
+    member = members.get(segment.id)
     if member is None:
         if score >= segment.enter:
             enter(turn, user, state, segment, score, now, cause, why())
         return
     if score >= segment.exit:
-        member.leaving = None
+        members.set_leaving(segment.id, None)
     elif now >= member.since + segment.min_stay:
         leave(turn, user, state, segment.id, segment.version, score, now, cause, why())
     else:
-        member.leaving = score
+        members.set_leaving(segment.id, score)
         state.due = min(state.due, member.since + segment.min_stay)
 
 
@@ -54,7 +55,7 @@ def enter(
 ) -> None:
     """Begin a membership."""
     state.sequence += 1
-    state.members[segment.id] = Membership(now, score, segment.version, state.sequence)
+    state.members.put(segment.id, Membership(now, score, segment.version, state.sequence))
     _emit(turn, user, state, segment.id, segment.version, True, score, now, cause, reason)
 
 
@@ -71,7 +72,7 @@ def leave(
 ) -> None:
     """End a membership."""
     state.sequence += 1
-    del state.members[segment_id]
+    state.members.remove(segment_id)
     _emit(turn, user, state, segment_id, version, False, score, now, cause, reason)
 
 
@@ -107,7 +108,8 @@ def check_rule(turn: Turn, user: str, state: UserState, segment: Segment, now: f
         if score < segment.enter:
             return
     elif score >= segment.exit:
-        member.leaving = None
+        if member.leaving is not None:
+            state.members.set_leaving(segment.id, None)
         return
     decide(turn, user, state, segment, score, now, cause, lambda: _rule_reason(segment, state, now, score, cause))
 
@@ -128,7 +130,7 @@ def next_due(plan: Plan, state: UserState) -> float:
 
 def plain_next_due(plan: Plan, state: UserState) -> float:
     """``next_due`` without the compiled part."""
-    tallies, members, now = state.tallies, state.members, state.time
+    cells, members, now = state.cells, state.members, state.time
     if not members and not plan.may_rise:
         return NEVER
     due = state.known_at
@@ -136,9 +138,9 @@ def plain_next_due(plan: Plan, state: UserState) -> float:
         rule = segment.rule
         assert rule is not None
         for spec in rule.specs if segment.id in members else rule.rising:
-            due = min(due, next_expiry(tallies.get(spec.key), spec, now))
+            due = min(due, cells.next_expiry(spec, now))
         for absence in rule.absences:
-            due = min(due, absence.next_change(state.last, now))
+            due = min(due, absence.next_change(cells, now))
     for segment_id, member in members.items():
         if member.leaving is not None and segment_id in plan.segments:
             due = min(due, member.since + plan.segments[segment_id].min_stay)

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from state import layout, unknown
+from state import layout
 from state.merge import merge_states, merge_vectors
 from state.user import PendingText, UserState
 from state.vectors import Vectors, text_direction, text_sum
@@ -124,7 +124,7 @@ def _what_is_wrong(message: MoveOut | MoveIn, state: UserState, vectors: Vectors
         return "its counts are out of range"
     if vectors.text_sum and len(vectors.text_sum) != 4 * dim:
         return f"its text vector has not {dim} numbers"
-    if not all(0.0 <= time < MILLISECONDS_FROM for time in state.unknown.values()):
+    if not all(0.0 <= time < MILLISECONDS_FROM for time in state.cells.unknown_times()):
         return "what is not known has no times"
     return "" if np.isfinite(text_sum(vectors)).all() else "its text vector is not finite"
 
@@ -148,10 +148,10 @@ def _move_out(turn: Turn, message: MoveOut) -> None:
         cause = Cause("merge", "fold", message.event, message.arrived)
         reason = Reason(summary=f"the user is one with {into}", event=message.event)
         now = max(state.time, message.time)
-        for segment, member in sorted(state.members.items()):
+        for segment, member in state.members.items():
             leave(turn, user, state, segment, member.version, member.score, now, cause, reason)
         graph.drop_edges(turn, user, state)
-        alias.sequence, alias.seen = state.sequence, state.seen
+        alias.sequence, alias.seen = state.sequence, state.ids
     turn.set_alias(user, alias)
     if before is None or before.into != into:
         for part in _parts(turn, message, state):
@@ -178,10 +178,9 @@ def _parts(turn: Turn, message: MoveOut, state: UserState | None) -> Iterator[Mo
             chunks.append([])
             size = len(text.text)
         chunks[-1].append(text)
-    whole = msgspec.structs.replace(state, seen=state.seen.whole())
     yield msgspec.structs.replace(
         first,
-        state=layout.encode_user(whole),
+        state=layout.encode_whole(state),
         vectors=layout.encode_vectors(written),
         texts=chunks[0],
         terms=sorted(turn.meta.terms),
@@ -209,12 +208,12 @@ def _move_in(turn: Turn, message: MoveIn, other: UserState, vectors: Vectors) ->
     state = turn.user(into)
     reconcile(turn, into, state)
     for key in turn.meta.terms.keys() - set(message.terms):
-        unknown.mark(other, key, other.time)
+        other.cells.mark_unknown(key, other.time)
     touched = merge_states(state, other, into, message.user, turn.plan.tallies)
     person.keep_aliases(turn, into, state, message.aliases)
     turn.load_guards(touched)
     for target in touched:
-        if target in state.edges:
+        if state.edges.get(target):
             graph.edges_changed(turn, into, state, target)
         else:
             graph.set_follower(turn, target, into, None)

@@ -152,7 +152,7 @@ class Move:
                 state = layout.decode_user(value)
                 census.users += 1
                 self.users += partition_of(user, self._before) != number
-                census.members.update(state.members.keys())
+                census.members.update(state.members.segments())
                 census.lives = max(census.lives, state.life)
                 census.time = max(census.time, state.time)
                 for target, time in state.edges.items():

@@ -3,7 +3,7 @@ their own, so that neither the state grows nor an id is forgotten that an erasur
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from state import layout
@@ -17,13 +17,12 @@ MOST_ALIASES: Final = 64
 
 def keep_aliases(turn: Turn, user: str, state: UserState, more: Iterable[str] = ()) -> None:
     """Put all but the newest merged ids, and ``more``, into records of their own."""
-    spare = state.aliases[:-MOST_ALIASES]
-    del state.aliases[:-MOST_ALIASES]
+    spare, state.aliases = state.aliases[:-MOST_ALIASES], state.aliases[-MOST_ALIASES:]
     for alias in (*more, *spare):
         _put(turn, user, alias, layout.encode_moment(state.time))
 
 
-def aliases(turn: Turn, user: str, state: UserState | None) -> tuple[list[str], list[str]]:
+def aliases(turn: Turn, user: str, state: UserState | None) -> tuple[Sequence[str], list[str]]:
     """The ids that were merged into the user: those in the state, and the older ones."""
     return ([], []) if state is None else (state.aliases, older_aliases(turn, user, state))
 

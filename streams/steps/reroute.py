@@ -109,7 +109,7 @@ def follow(turn: Turn, user: str, path: list[Hop]) -> tuple[str, list[Hop]] | No
     turn.set_alias(user, None, ids_stay=True)
     state = turn.user(user)
     state.sequence = max(state.sequence, alias.sequence)
-    state.seen = alias.seen
+    state.ids = alias.seen
     return None
 
 

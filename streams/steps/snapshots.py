@@ -12,7 +12,7 @@ def snapshot(user: str, state: UserState) -> UserSegments:
         user=user,
         segments={
             segment: MembershipNow(since=member.since, score=member.score, version=member.version)
-            for segment, member in sorted(state.members.items())
+            for segment, member in state.members.items()
         },
         sequence=state.sequence,
         as_of=state.time,

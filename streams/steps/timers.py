@@ -26,17 +26,20 @@ def receive_timers(turn: Turn, keys: list[bytes], now: float) -> None:
 def fire_timers(turn: Turn, user: str, state: UserState, until: float, cause: Cause) -> None:
     """Evaluate at each due time up to ``until``, in order, as if the clock had stopped there."""
     while state.due <= until:
-        now = state.time = max(state.due, state.time)
+        state.enter(state.due)
+        now = state.time
         for segment in turn.plan.rules:
             check_rule(turn, user, state, segment, now, cause)
-        for segment_id, member in list(state.members.items()):
-            segment_or_none = turn.plan.segments.get(segment_id)
-            if segment_or_none is None or member.leaving is None:
+        members = state.members
+        for segment_id in members.segments():
+            member, segment_or_none = members.get(segment_id), turn.plan.segments.get(segment_id)
+            if segment_or_none is None or member is None or member.leaving is None:
                 continue
             if now >= member.since + segment_or_none.min_stay:
                 if turn.plan.is_exclusive(segment_or_none.group):  # what it kept out may be entered in its place
                     learned.score_again(turn, user, state, segment_or_none.group, now, cause)
-                if state.members.get(segment_id) is member and member.leaving is not None:
+                    member = members.get(segment_id)
+                if member is not None and member.leaving is not None:
                     reason = Reason(summary="the minimum stay is over and the score is below the exit threshold")
                     leave(turn, user, state, segment_id, segment_or_none.version, member.leaving, now, cause, reason)
         if state.known_at <= now:

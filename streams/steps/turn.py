@@ -104,7 +104,7 @@ class Turn:
     def _read(self, values: dict[str, bytes]) -> dict[str, UserState]:
         """The states of these records, with all ids that they have seen."""
         found = {user: layout.decode_user(value) for user, value in values.items()}
-        self._read_ids({user: state.seen for user, state in found.items()})
+        self._read_ids({user: state.ids for user, state in found.items()})
         for user, state in found.items():
             if state.pending:
                 old, state.pending = state.pending, []
@@ -133,11 +133,10 @@ class Turn:
         state = self.known(user)
         if state is None:
             self.meta.lives += 1
-            state = new_state(self.meta.epoch, self.meta.lives)
+            state = new_state(self.meta.epoch, self.meta.lives, self.plan.watch)
             state.sequence = self.meta.sequence_floor
             if (guard := self.guard(user)) is not None:
                 state.erased, state.sequence = guard.time, max(guard.sequence, state.sequence)
-            state.last = self.plan.watch.begin()
             self._users[user] = state
             self.meta.users += 1
         return state
@@ -346,14 +345,14 @@ class Turn:
             self.leave_queue(user, state)
             self.drop_texts(user, state, state.texts_waiting)
             if not ids_stay:
-                self._drop_ids(user, state.seen)
+                self._drop_ids(user, state.ids)
             self.meta.users -= 1
             if state.due != NEVER:
                 self.effects.fired.append(layout.timer_key(state.due, user.encode()))
         self._users.pop(user, None)
         self._dues.pop(user, None)
         if (cached := self._cache.pop(user, None)) is not None:
-            self.effects.uncached_ids += cached.seen.accounted
+            self.effects.uncached_ids += cached.ids.accounted
         self._gone.add(user)
         self._changed.discard(user)
         self.drop_vectors(user)

@@ -160,7 +160,9 @@ def test_a_minimum_stay_puts_the_exit_off_and_a_timer_then_does_it(name: str) ->
     (entered,) = changes(partition)
     state = partition.state()
     assert state is not None
-    assert state.members["s"].leaving is not None
+    member = state.members.get("s")
+    assert member is not None
+    assert member.leaving is not None
     assert partition.due() == entered.event_time + 3_600
     partition.fire(partition.due() - 0.01)
     assert len(changes(partition)) == 1

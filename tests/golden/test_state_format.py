@@ -20,16 +20,16 @@ USER = UserState(
     first=1_700_000_000.25,
     count=3,
     sequence=2,
-    decayed={"view": [1_700_000_100.5, 1.5, 1.75], "$spend": [1_700_000_000.25, 19.99, 19.99]},
-    categories={7: [1_700_000_100.5, 5.0]},
-    tallies={"purchase|amount|3600|sale": Tally(19_990_000, 14_166_666, {14_166_666: 19_990_000})},
-    seen=Seen({2**64 - 1: 1_700_000_000, 5: 1_700_000_100}),
-    edges={"v": 1_700_000_050.0, "用户": -1_700_000_060.0},
-    groups={"g\0": 1_700_000_070.0},
+    _decayed={"view": [1_700_000_100.5, 1.5, 1.75], "$spend": [1_700_000_000.25, 19.99, 19.99]},
+    _categories={7: [1_700_000_100.5, 5.0]},
+    _tallies={"purchase|amount|3600|sale": Tally(19_990_000, 14_166_666, {14_166_666: 19_990_000})},
+    ids=Seen({2**64 - 1: 1_700_000_000, 5: 1_700_000_100}),
+    _edges={"v": 1_700_000_050.0, "用户": -1_700_000_060.0},
+    _groups={"g\0": 1_700_000_070.0},
     pending=[PendingText("e1", 1_700_000_100.5, "schön 🙂", 1_700_000_101.0)],
     labels=[PendingLabel("taste-food", True, 0.5)],
     texts=1,
-    members={
+    _members={
         "regulars": Membership(1_700_000_000.25, 1.0, 1, 1),
         "taste-food": Membership(1_700_000_100.5, 0.75, 2, 2, 0.25),
     },
@@ -45,7 +45,7 @@ USER = UserState(
 USER_2 = msgspec.structs.replace(
     USER,
     pending=[],
-    last={"click|shoes": 1_700_000_100.5, "purchase|": -1_700_000_000.25, "view|": 0.0},
+    _last={"click|shoes": 1_700_000_100.5, "purchase|": -1_700_000_000.25, "view|": 0.0},
     texts_put=3,
     texts_taken=1,
     erased=1_600_000_000.5,
@@ -85,7 +85,7 @@ META_4 = msgspec.structs.replace(
     lost=5,
     refused={"not-json": 3},
 )
-USER_4 = msgspec.structs.replace(USER_3, plan=7, unknown={"purchase|count|86400|": 1_700_000_000.25}, known_at=1.75e9)
+USER_4 = msgspec.structs.replace(USER_3, plan=7, _unknown={"purchase|count|86400|": 1_700_000_000.25}, known_at=1.75e9)
 USER_5 = msgspec.structs.replace(USER_4, identified=False)
 META_5 = msgspec.structs.replace(
     META_4, definitions=3, fingerprint=2**53 - 1, epoch=7, swept=6, terms={"view|count|3600|": 1, "@click|shoes": 7}

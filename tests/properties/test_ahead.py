@@ -83,7 +83,7 @@ class Wall:
         for key, value in self.partition.memory.data.items():
             if key[:1] == b"u":
                 state = layout.decode_user(value)
-                state.life, state.seen = 0, Seen()  # by the order of users; and lies in records of its own
+                state.life, state.ids = 0, Seen()  # by the order of users; and lies in records of its own
                 found[key] = layout.encode_user(state)
             else:
                 found[key] = value
@@ -156,10 +156,10 @@ def test_so_does_an_early_erasure(told: list[Told], between: list[str]) -> None:
     for key in early:
         if key[:1] == b"u":
             one, other = layout.decode_user(early[key]), layout.decode_user(in_time[key])
-            assert (one.time, one.count, one.tallies, one.erased) == (
-                other.time, other.count, other.tallies, other.erased,
+            assert (one.time, one.count, one._tallies, one.erased) == (
+                other.time, other.count, other._tallies, other.erased,
             )  # fmt: skip
-            assert one.members.keys() == other.members.keys()
+            assert one.members.segments() == other.members.segments()
 
 
 def order(number: int, each: Told) -> tuple[Any, ...]:

@@ -27,15 +27,15 @@ def full_state(count: int) -> UserState:
     """With something in every container."""
     state = new_state(1)
     state.count = count
-    state.decayed = {"view": [1.0, 2.0], "$spend": [3.0, 4.0]}
-    state.categories = {3: [1.0, 0.5]}
-    state.tallies = {"a": Tally(total=1, head=2, buckets={2: 1})}
-    state.edges = {"x": 1.0}
-    state.groups = {"g": 1.0}
+    state._decayed = {"view": [1.0, 2.0], "$spend": [3.0, 4.0]}
+    state._categories = {3: [1.0, 0.5]}
+    state._tallies = {"a": Tally(total=1, head=2, buckets={2: 1})}
+    state._edges = {"x": 1.0}
+    state._groups = {"g": 1.0}
     state.pending = [PendingText("t", 1.0, "words")]
     state.labels = [PendingLabel("s", True, 1.0)]
-    state.members = {"s": Membership(1.0, 1.0, 1, 1)}
-    state.last = {"view": 1.0}
+    state._members = {"s": Membership(1.0, 1.0, 1, 1)}
+    state._last = {"view": 1.0}
     state.aliases = ["other"]
     return state
 
@@ -82,10 +82,10 @@ def test_a_hidden_state_can_be_changed_copied_and_dropped() -> None:
     cache: dict[str, UserState] = {}
     state = full_state(1)
     keep(cache, {"a": state})
-    state.decayed["click"] = [1.0, 1.0]
-    state.members["t"] = Membership(2.0, 1.0, 1, 2)
-    state.aliases.append("third")
-    state.labels.clear()
+    state._decayed["click"] = [1.0, 1.0]
+    state.members.put("t", Membership(2.0, 1.0, 1, 2))
+    state.aliases = [*state.aliases, "third"]
+    state.labels = []
     keep(cache, {"a": state})
     assert decode_user(encode_user(cache["a"])) == state
     del state
@@ -113,17 +113,17 @@ def test_users_whose_ids_take_too_much_leave_the_cache_the_oldest_first() -> Non
     assert users_of(cache) == "cdef"
     for user, count in (("d", 400), ("e", 500), ("c", 99)):
         for number in range(count):
-            states[user].seen.add(number, 1.0)
+            states[user].ids.add(number, 1.0)
         cache.keep({user: states[user]}, 0)
     assert users_of(cache) == "fdec"
-    states["c"].seen.add(1_000, 1.0)
-    states["c"].seen.add(1_001, 1.0)
+    states["c"].ids.add(1_000, 1.0)
+    states["c"].ids.add(1_001, 1.0)
     cache.keep({"c": states["c"]}, 0)
     assert users_of(cache) == "ec"
     taken = cache.states.pop("e")
-    cache.keep({user: states[user] for user in "ab"}, taken.seen.accounted)
+    cache.keep({user: states[user] for user in "ab"}, taken.ids.accounted)
     for number in range(850):
-        states["a"].seen.add(number, 1.0)
+        states["a"].ids.add(number, 1.0)
     cache.keep({"a": states["a"]}, 0)
     assert users_of(cache) == "cba"
     cache.clear()

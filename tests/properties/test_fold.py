@@ -9,7 +9,6 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state import edges
 from state.decay import FAST, SLOW, value_at
 from state.features import raw_features
 from state.layout import decode_user, encode_user
@@ -25,7 +24,7 @@ from state.user import (
     category_bucket,
     fold,
 )
-from state.windows import TallyPlan, TallySpec, total_at
+from state.windows import TallyPlan, TallySpec
 from streams.wire.events import Event, Kind
 
 BASE = 1_700_000_000.0
@@ -81,21 +80,19 @@ def folded(events: list[Event]) -> UserState:
 def assert_same_behaviour(one: UserState, other: UserState) -> None:
     assert (one.time, one.first, one.count, one.texts) == (other.time, other.first, other.count, other.texts)
     for spec in PLAN.specs.values():
-        assert total_at(one.tallies.get(spec.key), spec, one.time) == total_at(
-            other.tallies.get(spec.key), spec, other.time
-        )
-    assert one.edges == other.edges
-    assert one.groups == other.groups
-    assert dict(one.seen.items()) == dict(other.seen.items())
-    assert one.decayed.keys() == other.decayed.keys()
-    for key, (since, *values) in one.decayed.items():
-        assert other.decayed[key][0] == since
-        for value, other_value in zip(values, other.decayed[key][1:], strict=True):
+        assert one.cells.total(spec, one.time) == other.cells.total(spec, other.time)
+    assert one.edges.items() == other.edges.items()
+    assert one.groups.items() == other.groups.items()
+    assert dict(one.ids.items()) == dict(other.ids.items())
+    assert one._decayed.keys() == other._decayed.keys()
+    for key, (since, *values) in one._decayed.items():
+        assert other._decayed[key][0] == since
+        for value, other_value in zip(values, other._decayed[key][1:], strict=True):
             assert math.isclose(value, other_value, rel_tol=1e-9)
-    assert one.categories.keys() == other.categories.keys()
-    for bucket, (since, value) in one.categories.items():
-        assert other.categories[bucket][0] == since
-        assert math.isclose(value, other.categories[bucket][1], rel_tol=1e-9)
+    assert one._categories.keys() == other._categories.keys()
+    for bucket, (since, value) in one._categories.items():
+        assert other._categories[bucket][0] == since
+        assert math.isclose(value, other._categories[bucket][1], rel_tol=1e-9)
 
 
 @given(st.data(), histories())
@@ -132,16 +129,16 @@ def test_counters_equal_the_definition_of_decay(events: list[Event]) -> None:
     for kind in {event.kind for event in events}:
         for place, half_life in ((1, FAST), (2, SLOW)):
             expected = math.fsum(2.0 ** (-(now - event.time) / half_life) for event in events if event.kind == kind)
-            counter = state.decayed[kind]
+            counter = state._decayed[kind]
             assert math.isclose(value_at(counter[place], counter[0], now, half_life), expected, rel_tol=1e-9)
     taste: dict[int, float] = {}
     for event in events:
         if event.category and event.kind in INTEREST:
             bucket = category_bucket(event.category)
             taste[bucket] = taste.get(bucket, 0.0) + INTEREST[event.kind] * 2.0 ** (-(now - event.time) / SLOW)
-    assert taste.keys() == state.categories.keys()
+    assert taste.keys() == state._categories.keys()
     for bucket, expected in taste.items():
-        since, value = state.categories[bucket]
+        since, value = state._categories[bucket]
         assert math.isclose(value_at(value, since, now, SLOW), expected, rel_tol=1e-9)
 
 
@@ -158,11 +155,11 @@ def test_features_do_not_depend_on_the_order(data: st.DataObject, events: list[E
 def test_the_fold_says_what_it_did(events: list[Event]) -> None:
     state = UserState()
     for event in events:
-        latest, followed = state.time, set(edges.present(state.edges))
+        latest, followed = state.time, set(state.edges.present())
         did = fold(state, event, number_of(event), PLAN)
         assert bool(did & LATE) == (event.time < latest)
         assert bool(did & TEXT) == (event.kind == "comment")
-        assert bool(did & EDGES) == (set(edges.present(state.edges)) != followed)
+        assert bool(did & EDGES) == (set(state.edges.present()) != followed)
         assert bool(did & REMOVED) == (event.kind == "unfollow" and not did & EDGES)
         assert not did & DUPLICATE
 
@@ -172,9 +169,9 @@ def test_groups_are_bounded_however_many_are_joined_and_left() -> None:
     for number in range(4 * MOST_GROUPS):
         kind: Kind = "leave" if number % 2 else "join"
         fold(state, Event("u", kind, BASE + number, group=f"g{number}"), number, PLAN)
-    joined = edges.present(state.groups)
+    joined = state.groups.present()
     assert joined == [f"g{number}" for number in range(4 * MOST_GROUPS - 2, 2 * MOST_GROUPS - 1, -2)]
-    assert len(state.groups) == 2 * MOST_GROUPS
+    assert state.groups.count == 2 * MOST_GROUPS
 
 
 def test_nothing_that_passes_the_limits_makes_a_record_that_cannot_be_written() -> None:
@@ -183,7 +180,7 @@ def test_nothing_that_passes_the_limits_makes_a_record_that_cannot_be_written() 
     for number in range(25_000):
         fold(state, Event("u", "purchase", BASE, amount=1e9), number, PLAN)
     back = decode_user(encode_user(state))
-    assert total_at(back.tallies[spec.key], spec, BASE) == total_at(state.tallies[spec.key], spec, BASE) > 0
+    assert back.cells.total(spec, BASE) == state.cells.total(spec, BASE) > 0
     assert back.count == 25_000
 
 

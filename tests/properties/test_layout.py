@@ -30,18 +30,18 @@ STATES = st.builds(
     first=TIMES,
     count=COUNTS,
     sequence=COUNTS,
-    decayed=st.dictionaries(NAMES, st.lists(NUMBERS, min_size=3, max_size=3), max_size=3),
-    categories=st.dictionaries(st.integers(0, 63), st.lists(NUMBERS, min_size=2, max_size=2), max_size=3),
-    tallies=st.dictionaries(
+    _decayed=st.dictionaries(NAMES, st.lists(NUMBERS, min_size=3, max_size=3), max_size=3),
+    _categories=st.dictionaries(st.integers(0, 63), st.lists(NUMBERS, min_size=2, max_size=2), max_size=3),
+    _tallies=st.dictionaries(
         NAMES, st.builds(Tally, COUNTS, COUNTS, st.dictionaries(COUNTS, COUNTS, max_size=3)), max_size=3
     ),
-    seen=st.builds(Seen, st.dictionaries(st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1), max_size=5)),
-    edges=st.dictionaries(NAMES, NUMBERS, max_size=3),
-    groups=st.dictionaries(NAMES, NUMBERS, max_size=3),
+    ids=st.builds(Seen, st.dictionaries(st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1), max_size=5)),
+    _edges=st.dictionaries(NAMES, NUMBERS, max_size=3),
+    _groups=st.dictionaries(NAMES, NUMBERS, max_size=3),
     pending=st.lists(st.builds(PendingText, NAMES, TIMES, NAMES, TIMES), max_size=2),
     labels=st.lists(st.builds(PendingLabel, NAMES, st.booleans(), NUMBERS), max_size=2),
     texts=COUNTS,
-    members=st.dictionaries(
+    _members=st.dictionaries(
         NAMES, st.builds(Membership, TIMES, NUMBERS, COUNTS, COUNTS, st.none() | NUMBERS), max_size=3
     ),
     due=TIMES | st.just(NEVER),
@@ -50,7 +50,7 @@ STATES = st.builds(
     dirty=COUNTS,
     queued=st.booleans(),
     scored=COUNTS,
-    last=st.dictionaries(NAMES, NUMBERS, max_size=3),
+    _last=st.dictionaries(NAMES, NUMBERS, max_size=3),
     texts_put=COUNTS,
     texts_taken=COUNTS,
     aliases=st.lists(NAMES, max_size=20),
@@ -62,7 +62,7 @@ def test_a_user_record_is_read_back_as_it_was(state: UserState) -> None:
     data = layout.encode_user(state)
     back = layout.decode_user(data)
     assert back == state
-    assert list(back.seen) == list(state.seen)  # in order of arrival: the oldest is forgotten first
+    assert list(back.ids) == list(state.ids)  # in order of arrival: the oldest is forgotten first
     assert layout.encode_user(back) == data
     assert layout.due_of(data) == state.due
     assert layout.has_timer(data) == (state.due != NEVER)
@@ -71,7 +71,7 @@ def test_a_user_record_is_read_back_as_it_was(state: UserState) -> None:
 @given(STATES, st.integers(0, 200))
 def test_compiled_or_not_a_user_record_has_the_same_bytes(state: UserState, ids: int) -> None:
     for number in range(ids):
-        state.seen.add(number << 32, number)
+        state.ids.add(number << 32, number)
     assert layout.encode_user(state) == layout.plain_encode_user(state)
 
 
@@ -97,9 +97,9 @@ def test_numbers_and_lengths_of_all_sizes_have_the_same_bytes() -> None:
         assert layout.encode_user(state) == layout.plain_encode_user(state)
     for size in (0, 1, 15, 16, 31, 32, 255, 256, 65_535, 65_536, 70_000):
         state = UserState(
-            aliases=["x" * size, "ü" * (size // 2)], edges={f"{number}": 0.5 for number in range(size)},
-            decayed={"view": [0.5] * size}, tallies={"t": Tally(1, 2, dict.fromkeys(range(size), size))},
-            seen=Seen(dict.fromkeys(range(min(size, 30000)), 1)),
+            aliases=["x" * size, "ü" * (size // 2)], _edges={f"{number}": 0.5 for number in range(size)},
+            _decayed={"view": [0.5] * size}, _tallies={"t": Tally(1, 2, dict.fromkeys(range(size), size))},
+            ids=Seen(dict.fromkeys(range(min(size, 30000)), 1)),
         )  # fmt: skip
         assert layout.encode_user(state) == layout.plain_encode_user(state)
 
@@ -112,7 +112,7 @@ def test_what_is_of_an_unusual_type_is_encoded_or_refused_as_in_python() -> None
         {Name("v"): 1.0}, {"v": (1.0, 2)}, {b"v": 1.0}, {"v": b"bytes"}, {True: 1.0}, {"v": {"deep": [[[[[[[[]]]]]]]]}},
     ]  # fmt: skip
     for edges in unusual:
-        state = UserState(edges=edges)
+        state = UserState(_edges=edges)
         assert layout.encode_user(state) == layout.plain_encode_user(state)
     endless: list[object] = []
     endless.append(endless)
@@ -129,22 +129,22 @@ def test_compiled_or_not_the_users_of_a_turn_give_the_same_records(
     dues: dict[str, float] = {}
     for user, (state, ids, known) in users.items():
         for number in range(ids):
-            state.seen.add(number << 32, number)
+            state.ids.add(number << 32, number)
         if known:
             dues[user] = state.due
     found = []
     for put in (layout.put_users, layout.plain_put_users):
         states = {
-            user: msgspec.structs.replace(state, seen=Seen.unpack(state.seen.pack()))
+            user: msgspec.structs.replace(state, ids=Seen.unpack(state.ids.pack()))
             for user, (state, _, _) in users.items()
         }
         for user, (state, _, _) in users.items():
-            states[user].seen.unsaved = dict(state.seen.unsaved)
+            states[user].ids.unsaved = dict(state.ids.unsaved)
         puts: dict[bytes, bytes | None] = {b"first": None}
         timed: set[bytes] = set()
         figures = put(states, dues, puts, timed)
         assert figures[2] == sum(len(value) for value in puts.values() if value is not None)
-        assert not any(state.seen.unsaved for state in states.values())
+        assert not any(state.ids.unsaved for state in states.values())
         found.append((list(puts.items()), timed, figures))
     assert found[0] == found[1]
 

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from state.user import UserState
-from state.windows import total_at
 from tests.small_cluster import SmallCluster
 from tests.small_partition import T0, SmallPartition
 
@@ -73,14 +72,16 @@ def shuffled(data: st.DataObject, cluster: SmallCluster, events: list[dict[str, 
 
 def assert_same_counts(one: UserState, other: UserState, partition: SmallPartition) -> None:
     assert (one.count, one.first, one.time, one.texts) == (other.count, other.first, other.time, other.texts)
-    assert set(one.seen) == set(other.seen)
-    assert (one.edges, one.groups) == (other.edges, other.groups)
-    assert (one.texts_waiting, one.last) == (other.texts_waiting, other.last)
+    assert set(one.ids) == set(other.ids)
+    assert (one.edges.items(), one.groups.items()) == (other.edges.items(), other.groups.items())
+    assert one.texts_waiting == other.texts_waiting
+    for sort in partition.plan.asks.sorts:
+        assert one.cells.latest(sort) == other.cells.latest(sort), sort
     for spec in partition.plan.tallies.specs.values():
-        totals = [total_at(each.tallies.get(spec.key), spec, each.time) for each in (one, other)]
+        totals = [each.cells.total(spec, each.time) for each in (one, other)]
         assert totals[0] == totals[1], spec.key
     pairs: list[tuple[dict[Any, list[float]], dict[Any, list[float]]]]
-    pairs = [(one.decayed, other.decayed), (one.categories, other.categories)]
+    pairs = [(one._decayed, other._decayed), (one._categories, other._categories)]
     for mine, others in pairs:
         assert mine.keys() == others.keys()
         for key, (since, *values) in mine.items():

@@ -70,7 +70,7 @@ def records(cluster: SmallCluster) -> dict[tuple[int, bytes], Any]:
         for key, value in partition.memory.data.items():
             place, family = (number, key), key[:1]
             if family == b"u":
-                found[place] = msgspec.structs.replace(layout.decode_user(value), life=0, scored=0, seen=None)
+                found[place] = msgspec.structs.replace(layout.decode_user(value), life=0, scored=0, ids=None)
             elif family == b"v":
                 found[place] = len(layout.decode_vectors(value).text_sum), layout.decode_vectors(value).subscribers
             elif family == b"n":

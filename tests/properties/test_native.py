@@ -84,11 +84,11 @@ def normalised(partition: SmallPartition, user: str) -> UserState | None:
     """What ran out of a window may or may not be dropped yet: nothing asks for it."""
     state = partition.state(user)
     if state is not None:
-        for key, tally in list(state.tallies.items()):
+        for key, tally in list(state._tallies.items()):
             if (spec := partition.plan.tallies.specs.get(key)) is not None:  # else it is dropped with the next event
                 total_at(tally, spec, state.time)
             if not tally.buckets:
-                del state.tallies[key]
+                del state._tallies[key]
     return state
 
 
@@ -134,7 +134,7 @@ def test_the_next_timer_of_any_state_is_the_same_at_any_time(batches: list[list[
             continue
         state.time += on
         found = compiled.quiet.next_due(state)
-        stays = any(member.leaving is not None for member in state.members.values())
+        stays = any(member.leaving is not None for _, member in state.members.items())
         assert (found is None) == stays
         other = partition.state(user)
         assert other is not None
@@ -189,7 +189,7 @@ def test_a_bucket_that_is_full_stays_full() -> None:
     assert normalised(native, "u") == normalised(plain, "u")
     state = native.state("u")
     assert state is not None
-    assert MOST in [tally.total for tally in state.tallies.values()]
+    assert MOST in [tally.total for tally in state._tallies.values()]
 
 
 def test_no_reference_is_lost_or_kept() -> None:

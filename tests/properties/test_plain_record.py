@@ -56,13 +56,13 @@ def counted_as_before(events: list[Event]) -> UserState:
     state = user.new_state(0)
     for kind, category, time, amount, dwell in events:
         state.time = max(state.time, time)
-        decay.add_pair(state.decayed, kind, time, 1.0)
+        decay.add_pair(state._decayed, kind, time, 1.0)
         if category and kind in INTEREST:
-            decay.add_slow(state.categories, category_bucket(category), time, INTEREST[kind])
+            decay.add_slow(state._categories, category_bucket(category), time, INTEREST[kind])
         if amount:
-            decay.add_pair(state.decayed, user.SPEND, time, amount)
+            decay.add_pair(state._decayed, user.SPEND, time, amount)
         if dwell:
-            decay.add_pair(state.decayed, user.DWELL, time, dwell)
+            decay.add_pair(state._decayed, user.DWELL, time, dwell)
     return state
 
 
@@ -81,14 +81,14 @@ def sums(record: PlainRecord) -> list[float]:
 def test_decayed_numbers_are_those_of_before(events: list[Event]) -> None:
     record, state = counted(events), counted_as_before(events)
     now = state.time
-    for name, (since, fast, slow) in state.decayed.items():
+    for name, (since, fast, slow) in state._decayed.items():
         expected = decay.value_at(fast, since, now, decay.FAST), decay.value_at(slow, since, now, decay.SLOW)
         row = (*KINDS, user.SPEND, user.DWELL).index(name)
         assert record.counters.kind(row, now) == pytest.approx(expected, rel=1e-12, abs=1e-100)
-    for bucket, (since, slow) in state.categories.items():
+    for bucket, (since, slow) in state._categories.items():
         expected_slow = decay.value_at(slow, since, now, decay.SLOW)
         assert record.counters.category(bucket, now) == pytest.approx(expected_slow, rel=1e-12)
-    assert record.counters.categories.keys() == state.categories.keys()
+    assert record.counters.categories.keys() == state._categories.keys()
     out = np.empty(RAW_DIM, dtype=np.float32)
     record.features(out)
     np.testing.assert_allclose(out, raw_features(state), rtol=2e-7, atol=1e-30)
@@ -210,24 +210,23 @@ def test_ids_of_two_users_are_united_as_before(mine: list[tuple[int, int]], thei
 def test_what_is_not_known_and_when_it_will_be_is_as_before(
     noted: list[tuple[Sort, float]], uncounted: dict[TallySpec, float], unwatched: dict[Sort, float], now: float
 ) -> None:
-    record, state = PlainRecord("u"), user.new_state(0)
-    state.last = Watch(SORTS).begin()
+    record, state = PlainRecord("u"), user.new_state(0, watch=Watch(SORTS))
     record.enter(now)
     for spec, until in uncounted.items():
         record.cells.mark_unknown(spec.key, until)
-        unknown.mark(state, spec.key, until)
+        state.cells.mark_unknown(spec.key, until)
     for sort, until in unwatched.items():
         record.cells.mark_unknown("@" + sort.key, until)
-        unknown.mark(state, "@" + sort.key, until)
+        state.cells.mark_unknown("@" + sort.key, until)
     for sort, time in noted:
         record.cells.note(sort, time)
-        absence.note(state.last, (sort.key,), time)
+        absence.note(state._last, (sort.key,), time)
     record.settle(SPECS, ABSENCES)
     unknown.refresh(state, {spec.key: spec for spec in SPECS}, ABSENCES, now)
     assert record.known_at == state.known_at
-    assert {sort.key: record.cells.latest(sort) for sort in SORTS} == state.last
+    assert {sort.key: record.cells.latest(sort) for sort in SORTS} == state._last
     for spec in SPECS:
-        assert record.cells.unknown_until(spec.key) == state.unknown.get(spec.key)
+        assert record.cells.unknown_until(spec.key) == state._unknown.get(spec.key)
 
 
 # records of format 1
@@ -235,21 +234,22 @@ def test_what_is_not_known_and_when_it_will_be_is_as_before(
 TIMES = st.floats(1e-3, LANDMARK + 5e6)
 COUNTS = st.integers(0, 2**32 - 1)
 NAMES = st.sampled_from(["a", "ab", "a\0", "é", "用户", "🙂", "x" * 512])
+SIGNED = TIMES | TIMES.map(lambda time: -time)
 WRITTEN = st.builds(
     UserState, time=st.just(LANDMARK + 5e6), first=TIMES, count=COUNTS, sequence=COUNTS,
-    edges=st.dictionaries(NAMES, TIMES.flatmap(lambda time: st.sampled_from([time, -time])), max_size=3),
-    groups=st.dictionaries(NAMES, TIMES, max_size=3),
+    _edges=st.dictionaries(NAMES, SIGNED, max_size=3),
+    _groups=st.dictionaries(NAMES, TIMES, max_size=3),
     pending=st.lists(st.builds(PendingText, NAMES, TIMES, NAMES, TIMES), max_size=2),
     labels=st.lists(st.builds(PendingLabel, NAMES, st.booleans(), st.floats(0.0, 1.0)), max_size=2),
-    members=st.dictionaries(
+    _members=st.dictionaries(
         NAMES, st.builds(Membership, TIMES, st.floats(0, 1), COUNTS, COUNTS, st.none() | st.floats(0, 1)), max_size=3
     ),
     texts=COUNTS, due=st.just(windows.NEVER) | TIMES, plan=COUNTS, encode_at=COUNTS, dirty=COUNTS, queued=st.booleans(),
     scored=COUNTS, life=COUNTS, erased=st.just(0.0) | TIMES, texts_put=st.integers(10, 20),
     texts_taken=st.integers(0, 10), aliases=st.lists(NAMES, max_size=3), identified=st.booleans(),
     known_at=st.just(windows.NEVER) | TIMES,
-    last=st.dictionaries(st.sampled_from([sort.key for sort in SORTS]), st.just(0.0) | TIMES | TIMES.map(lambda t: -t)),
-    unknown=st.dictionaries(st.sampled_from([spec.key for spec in SPECS]), TIMES),
+    _last=st.dictionaries(st.sampled_from([sort.key for sort in SORTS]), st.just(0.0) | SIGNED),
+    _unknown=st.dictionaries(st.sampled_from([spec.key for spec in SPECS]), TIMES),
 )  # fmt: skip
 
 
@@ -260,12 +260,12 @@ def test_a_record_of_format_1_says_in_format_2_what_it_said(
     state: UserState, events: list[Event], tallied: list[tuple[TallySpec, float, int]], ids: int
 ) -> None:
     was = counted_as_before([event for event in events if event[2] <= state.time] or [("view", "", 5.0, 0.0, 0.0)])
-    state.decayed, state.categories = was.decayed, was.categories
+    state._decayed, state._categories = was._decayed, was._categories
     for spec, at, amount in tallied:
-        windows.add(state.tallies, spec, LANDMARK + at, amount, state.time)
+        windows.add(state._tallies, spec, LANDMARK + at, amount, state.time)
     for number in range(ids):
-        state.seen.add(number << 50, LANDMARK + number)
-    chunks = [state.seen.unsaved[number] for number in state.seen.numbers]
+        state.ids.add(number << 50, LANDMARK + number)
+    chunks = [state.ids.unsaved[number] for number in state.ids.numbers]
     record, pending = format1.read("u", layout.encode_user(state), chunks, 77)
     expected = raw_features(state)
     out = np.empty(RAW_DIM, dtype=np.float32)
@@ -278,22 +278,22 @@ def test_a_record_of_format_1_says_in_format_2_what_it_said(
     assert {name: getattr(record, name) for name in same} == {name: getattr(state, name) for name in same}
     assert (record.user, record.epoch, list(pending)) == ("u", 77, state.pending)
     assert (list(record.labels), list(record.aliases)) == (state.labels, state.aliases)
-    assert dict(record.members.items()) == state.members
-    assert dict(record.edges.items()) == state.edges
-    assert dict(record.groups.items()) == state.groups
+    assert dict(record.members.items()) == state._members
+    assert dict(record.edges.items()) == state._edges
+    assert dict(record.groups.items()) == state._groups
     for spec in SPECS:
-        tally = state.tallies.get(spec.key)
+        tally = state._tallies.get(spec.key)
         assert record.cells.total(spec, state.time) == windows.total_at(tally, spec, state.time)
-        assert record.cells.unknown_until(spec.key) == state.unknown.get(spec.key)
-    assert {sort.key: record.cells.latest(sort) for sort in SORTS if sort.key in state.last} == state.last
-    assert [one for one, _ in record.ids.items()] == [one & ID_MASK for one, _ in state.seen.items()]
-    assert record.ids.numbers == state.seen.numbers
+        assert record.cells.unknown_until(spec.key) == state._unknown.get(spec.key)
+    assert {sort.key: record.cells.latest(sort) for sort in SORTS if sort.key in state._last} == state._last
+    assert [one for one, _ in record.ids.items()] == [one & ID_MASK for one, _ in state.ids.items()]
+    assert record.ids.numbers == state.ids.numbers
     assert record.ids.unsaved == {}  # what lies in records of their own stays as it is
     assert unpack("u", record.pack()).pack() == record.pack()
 
 
 def test_a_long_tail_of_format_1_becomes_records() -> None:
-    state = UserState(seen=Seen({number: LANDMARK + number for number in range(150)}))
+    state = UserState(ids=Seen({number: LANDMARK + number for number in range(150)}))
     record, _ = format1.read("u", layout.encode_user(state), [], 0)
     assert record.ids.numbers == range(2)
     assert [len(chunk or b"") for chunk in record.ids.unsaved.values()] == [464, 464]
@@ -308,20 +308,20 @@ def test_a_long_tail_of_format_1_becomes_records() -> None:
         UserState(time=float("nan"), first=-1.0),
         UserState(count=-1),
         UserState(texts=2**32),
-        UserState(edges={"v": 1e10}),
-        UserState(edges={"": 1.0}),
-        UserState(decayed={"view": [5.0, -1.0, 1.0]}),
-        UserState(decayed={"view": [1e18, 1.0, 1.0]}),
-        UserState(decayed={"view": [5.0, 1.0, 1.0, 1.0]}),
-        UserState(categories={64: [5.0, 1.0]}),
-        UserState(categories={7: [5.0, float("nan")]}),
-        UserState(tallies={"view|count": Tally(1, 1, {1: 1})}),
-        UserState(tallies={"view|count|60|": Tally(1, 1, {1: -1})}),
-        UserState(tallies={"view|count|60|": Tally(1, 1, {2**63: 1})}),
-        UserState(unknown={"view|count|60|": -1.0}),
-        UserState(last={"view": 5.0}),
-        UserState(last={"view|": -5e10}),
-        UserState(members={"s": Membership(5.0, float("nan"), 1, 1)}),
+        UserState(_edges={"v": 1e10}),
+        UserState(_edges={"": 1.0}),
+        UserState(_decayed={"view": [5.0, -1.0, 1.0]}),
+        UserState(_decayed={"view": [1e18, 1.0, 1.0]}),
+        UserState(_decayed={"view": [5.0, 1.0, 1.0, 1.0]}),
+        UserState(_categories={64: [5.0, 1.0]}),
+        UserState(_categories={7: [5.0, float("nan")]}),
+        UserState(_tallies={"view|count": Tally(1, 1, {1: 1})}),
+        UserState(_tallies={"view|count|60|": Tally(1, 1, {1: -1})}),
+        UserState(_tallies={"view|count|60|": Tally(1, 1, {2**63: 1})}),
+        UserState(_unknown={"view|count|60|": -1.0}),
+        UserState(_last={"view": 5.0}),
+        UserState(_last={"view|": -5e10}),
+        UserState(_members={"s": Membership(5.0, float("nan"), 1, 1)}),
         UserState(aliases=[""]),
         UserState(texts_put=1, texts_taken=2),
         UserState(due=float("nan")),

@@ -10,8 +10,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state import absence, unknown, windows
+from state import unknown
 from state.user import UserState
+from state.views import SORT
 from state.windows import NEVER
 from streams.steps.rules import Rule as Compiled
 from streams.steps.rules import parse_rule
@@ -44,18 +45,22 @@ KNOWN_FROM = 30
 
 def counted(rule: Compiled, history: list[tuple[str, int]], late: frozenset[str], now: float) -> UserState:
     """Only what the terms ``late`` could count; all else from the beginning."""
-    state = UserState(time=now, last={}, unknown={})
+    state = UserState(time=now)
+    cells = state.cells
     for sort in rule.asks.sorts:
-        state.last[sort.key] = -(T0 + KNOWN_FROM) if sort.key in late else 0.0
+        if sort.key in late:
+            cells.mark_unknown(SORT + sort.key, T0 + KNOWN_FROM)
     for spec in rule.specs:
         if spec.key in late:
-            state.unknown[spec.key] = T0 + KNOWN_FROM
+            cells.mark_unknown(spec.key, T0 + KNOWN_FROM)
     for kind, second in history:
         time = T0 + second
         for spec in rule.specs:
             if spec.kind == kind and (spec.key not in late or second > KNOWN_FROM):
-                windows.add(state.tallies, spec, time, 1 if spec.measure == "count" else 2_500_000, now)
-        absence.note(state.last, tuple(sort.key for sort in rule.asks.sorts if sort.kind == kind), time)
+                cells.add(spec, time, 1 if spec.measure == "count" else 2_500_000, now)
+        for sort in rule.asks.sorts:
+            if sort.kind == kind:
+                cells.note(sort, time)
     unknown.refresh(state, {spec.key: spec for spec in rule.specs}, rule.absences, now)
     return state
 
@@ -215,4 +220,4 @@ def test_definitions_that_change_publish_nothing_untrue(
         state = partition.state(user)
         assert state is not None
         assert NEVER in (state.known_at, state.due)
-        assert set(state.members) == {rule.id for rule in present if rule.holds(person, now)}
+        assert set(state.members.segments()) == {rule.id for rule in present if rule.holds(person, now)}

@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import fields
+
+from state.user import UserState
+from state.views import VIEWS
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("streams", "state", "encoders")
@@ -222,3 +226,52 @@ def test_the_compiled_core_gets_memory_in_one_place() -> None:
     """There tests make it fail (ADR 0042)."""
     takes = re.compile(r"\b(malloc|calloc|realloc|aligned_alloc|posix_memalign|mmap)\(")
     assert [file.name for file in CORE if file.name != "memory.c" and takes.search(file.read_text("utf-8"))] == []
+
+
+#: what is not to be known outside of ``state``: where a user's state and its views hold their dicts
+HIDDEN = {name for kind in (UserState, *VIEWS) for name in kind.__struct_fields__ if name.startswith("_")}
+#: these read three of the dicts themselves until they go by ``UserState.cells``
+READS_DICTS = ("streams/steps/rules.py", "streams/rules/")
+#: tests of the form in which a state is held
+ABOUT_THE_FORM = {
+    "tests/contracts/test_event_kind_contract.py",
+    "tests/golden/test_state_format.py",
+    "tests/properties/test_ahead.py",
+    "tests/properties/test_cache.py",
+    "tests/properties/test_fold.py",
+    "tests/properties/test_layout.py",
+    "tests/properties/test_merge_properties.py",
+    "tests/properties/test_native.py",
+    "tests/properties/test_plain_record.py",
+    "tests/unit/test_peers_job.py",
+    "tests/unit/test_verifier.py",
+}
+
+
+def reaches_into_a_state(file: str) -> Iterator[str]:
+    """Where the file names a dict of a state, or of a view, that is not its own."""
+    for node in ast.walk(tree_of(file)):
+        match node:
+            case ast.Attribute(attr=name) if name in HIDDEN and dotted(node.value) != "self":
+                yield f"{file}:{node.lineno} {name}"
+            case ast.keyword(arg=str(name)) if name in HIDDEN:
+                yield f"{file}:{node.value.lineno} {name}"
+            case ast.Attribute(attr="tallies" | "last" | "unknown" as name) if dotted(
+                node.value
+            ) == "state" and not file.startswith(READS_DICTS):
+                yield f"{file}:{node.lineno} {name}"
+
+
+def test_every_dict_of_a_state_is_hidden() -> None:
+    dicts = {field.name for field in fields(UserState) if "dict" in str(field.type)}
+    assert len(dicts) == 8
+    assert dicts <= HIDDEN
+
+
+def test_nobody_outside_of_state_knows_a_dict_of_a_state() -> None:
+    files = [file for file in FILES if room_of(file) != "state"]
+    others = [path for folder in ("benchmarks", "tests") for path in (ROOT / folder).rglob("*.py")]
+    files += [path.relative_to(ROOT).as_posix() for path in others]
+    found = {file: list(reaches_into_a_state(file)) for file in files}
+    assert [place for file, places in found.items() if file not in ABOUT_THE_FORM for place in places] == []
+    assert [file for file in sorted(ABOUT_THE_FORM) if not found[file]] == []

@@ -33,7 +33,7 @@ def test_a_user_who_comes_back_in_the_same_batch_starts_from_nothing() -> None:
     effects = partition.events(delete(2), view(3, id="back"))
     state = partition.state()
     assert state is not None
-    assert (state.count, len(state.seen), state.members) == (1, 1, {})
+    assert (state.count, len(state.ids), len(state.members)) == (1, 1, 0)
     assert effects.erased == ["u"]
     assert partition.meta.users == 1
     partition.events(view(4))

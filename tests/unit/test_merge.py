@@ -103,7 +103,7 @@ def test_nothing_of_the_merged_id_is_left_but_a_forwarding_record() -> None:
     cluster.flow()
     state = cluster.state(KNOWN)
     assert state is not None
-    assert (state.aliases, list(state.edges), state.texts_waiting) == ([ANONYMOUS], ["idol"], 1)
+    assert (state.aliases, state.edges.present(), state.texts_waiting) == ([ANONYMOUS], ["idol"], 1)
     cluster.check()
 
 
@@ -250,7 +250,7 @@ def test_followers_of_the_merged_id_follow_the_known_user() -> None:
     happened(cluster, KNOWN, identify())
     happened(cluster, "fan", follow)  # of somebody who is already merged
     states = cluster.states()
-    assert [states[user].edges for user in (FAN, "fan", KNOWN)] == [{KNOWN: T0}, {KNOWN: T0}, {}]
+    assert [dict(states[user].edges.items()) for user in (FAN, "fan", KNOWN)] == [{KNOWN: T0}, {KNOWN: T0}, {}]
     cluster.encode_all()
     cluster.flow()
     cluster.check()
@@ -267,7 +267,7 @@ def test_somebody_who_followed_both_follows_once_and_a_later_unfollow_stays() ->
     for target, kind, at in ((ANONYMOUS, "follow", 1), (KNOWN, "follow", 2), (KNOWN, "unfollow", 3)):
         happened(cluster, FAN, {"kind": kind, "time": T0 + at, "target": target})
     happened(cluster, KNOWN, identify())
-    assert cluster.states()[FAN].edges == {KNOWN: -(T0 + 3)}
+    assert dict(cluster.states()[FAN].edges.items()) == {KNOWN: -(T0 + 3)}
     cluster.check()
 
 
@@ -278,7 +278,7 @@ def test_nobody_follows_themselves_under_another_name() -> None:
     happened(cluster, ANONYMOUS, {"kind": "follow", "time": T0 + 30, "target": KNOWN})
     state = cluster.state(KNOWN)
     assert state is not None
-    assert (state.edges, state.count) == ({}, 3)
+    assert (state.edges.count, state.count) == (0, 3)
     cluster.check()
 
 
@@ -289,7 +289,7 @@ def test_very_many_followers_are_renamed_turn_by_turn(monkeypatch: Any) -> None:
         happened(cluster, f"fan{number}", {"kind": "follow", "time": T0, "target": ANONYMOUS})
     publish(cluster, KNOWN, identify())
     cluster.flow(most=lambda: 1)
-    assert all(cluster.states()[f"fan{number}"].edges == {KNOWN: T0} for number in range(10))
+    assert all(cluster.states()[f"fan{number}"].edges.items() == [(KNOWN, T0)] for number in range(10))
     cluster.check()
 
 

@@ -67,14 +67,14 @@ def test_the_peers_job_gives_the_memberships_changes_and_counters_of_the_service
     for name, state in ours.items():
         user = theirs[name]
         assert (user.first, user.last, user.count) == (state.first, state.time, state.count)
-        for key, (then, fast, slow) in state.decayed.items():
+        for key, (then, fast, slow) in state._decayed.items():
             at = state.time
             found = [
                 value * 2 ** ((user.zero - at) / half_life)
                 for value, half_life in zip(user.kinds[key], (FAST, SLOW), strict=True)
             ]
             assert found == pytest.approx([value_at(fast, then, at, FAST), value_at(slow, then, at, SLOW)])
-        assert set(user.categories) == set(state.categories)
+        assert set(user.categories) == set(state._categories)
 
 
 def test_a_peer_forgets_ids_beyond_the_last_thousand_and_rebases_its_counters() -> None:

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from state.user import UserState
-from state.windows import MAX_WINDOW, TallySpec, add
+from state.windows import MAX_WINDOW, TallySpec
 from streams.steps.rules import Rule, RuleError, duration, parse_rule
 from streams.wire.events import KINDS
 
@@ -21,9 +21,9 @@ def parsed(text: str) -> Rule:
 
 
 def somebody(views: int = 0, spent: float = 0.0) -> UserState:
-    found = UserState(tallies={})
-    add(found.tallies, TallySpec("view", "count", 3_600), NOW, views, NOW)
-    add(found.tallies, TallySpec("purchase", "amount", 30 * 86_400), NOW, round(spent * 1e6), NOW)
+    found = UserState()
+    found.cells.add(TallySpec("view", "count", 3_600), NOW, views, NOW)
+    found.cells.add(TallySpec("purchase", "amount", 30 * 86_400), NOW, round(spent * 1e6), NOW)
     return found
 
 
@@ -201,12 +201,12 @@ def test_time_alone_makes_a_rule_true_only_where_rising_says_so(
     expression: str, term: str, how: str, acts: list[tuple[str, int]]
 ) -> None:
     rule = parsed(f"{expression} {how} {term}")
-    counted = UserState(tallies={})
+    counted = UserState()
     last = NOW + max((at for _, at in acts), default=0)
     for kind, at in acts:
         for spec in rule.specs:
             if spec.kind == kind:
-                add(counted.tallies, spec, NOW + at, 1, last)
+                counted.cells.add(spec, NOW + at, 1, last)
     before = rule.evaluate(counted, last)
     for later in range(1, 80):
         score = rule.evaluate(counted, last + later)
@@ -216,12 +216,12 @@ def test_time_alone_makes_a_rule_true_only_where_rising_says_so(
 
 @given(EXPRESSIONS, TERMS, ACTS)
 def test_a_rule_that_is_a_condition_scores_one_or_zero(expression: str, term: str, acts: list[tuple[str, int]]) -> None:
-    counted = UserState(tallies={})
+    counted = UserState()
     for text, condition in ((f"not ({expression} + {term})", True), (f"{expression} + {term}", False)):
         rule = parsed(text)
         assert rule.condition is condition
         for kind, at in acts:
             for spec in rule.specs:
                 if spec.kind == kind:
-                    add(counted.tallies, spec, NOW + at, 1, NOW + 40)
+                    counted.cells.add(spec, NOW + at, 1, NOW + 40)
         assert not condition or rule.evaluate(counted, NOW + 40) in (0.0, 1.0)

@@ -15,7 +15,10 @@ GUARD = (layout.guard_key(b"0" * 16), layout.encode_guard(layout.Guard(1.0, 2.0)
 
 
 def user(due: float = NEVER, **edges: float) -> bytes:
-    return layout.encode_user(UserState(due=due, edges=edges))
+    state = UserState(due=due)
+    for target, time in edges.items():
+        state.edges.set(target, time, True)
+    return layout.encode_user(state)
 
 
 def files_with(path: Path, text: bytes) -> list[str]:

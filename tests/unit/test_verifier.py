@@ -100,7 +100,7 @@ def count_an_event_twice(written: list[Written]) -> list[Written]:
     state = biggest(written)
 
     def edit(user: UserState) -> None:
-        user.decayed["click"][1] += 1.0
+        user._decayed["click"][1] += 1.0
 
     return instead(written, state, edited(state, edit))
 
@@ -109,7 +109,7 @@ def put_an_event_into_the_wrong_bucket(written: list[Written]) -> list[Written]:
     state = biggest(written)
 
     def edit(user: UserState) -> None:
-        tally = user.tallies["purchase|count|604800|"]
+        tally = user._tallies["purchase|count|604800|"]
         tally.buckets[tally.head + 1] = tally.buckets.pop(tally.head)
 
     return instead(written, state, edited(state, edit))
