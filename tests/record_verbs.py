@@ -1,8 +1,9 @@
-"""Anything that may be done to a user's record, for hypothesis to choose from."""
+"""Anything that may be done to a user's record, for hypothesis to choose from, and what it then says."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -11,7 +12,7 @@ from state.layout2 import mark_of
 from state.record import Opaque, Record
 from state.user import Membership, PendingLabel
 from state.windows import MOST, NEVER, TallySpec
-from tests.records import LANDMARK
+from tests.records import LANDMARK, told
 
 NAMES = st.sampled_from(["a", "ab", "a\0", "\0", "é", "用户", "🙂", "\uffff", "x" * 512])
 TIMES = st.floats(1e-3, 2.0**32, exclude_max=True)
@@ -29,7 +30,7 @@ KEYS = ("distinct|view|item|604800", "days|purchase|90")
 SCORES = st.floats(allow_nan=False, allow_infinity=False)
 WHOLE = st.integers(0, 2**64 - 1)
 HALF = st.integers(0, 2**32 - 1)
-MEMBERSHIPS = st.builds(Membership, st.just(0.0) | TIMES, SCORES, WHOLE, WHOLE, st.none() | SCORES)
+MEMBERS = st.builds(Membership, st.just(0.0) | TIMES, SCORES, WHOLE, WHOLE, st.none() | SCORES)
 KINDS = st.sampled_from(["view", "click", "purchase", "comment", "follow", "join", "identify", "delete"])
 OPAQUES = st.builds(
     Opaque, st.integers(0, 0xFFFF), st.binary(max_size=20), st.just(NEVER) | TIMES, st.just(0.0) | TIMES
@@ -95,7 +96,7 @@ VERBS: st.SearchStrategy[Verb] = st.one_of(
         lambda keys: lambda record: record.cells.keep_only({mark_of(key) for key in keys}),
         st.sets(st.sampled_from([*KEYS, "@" + SORTS[0].key, *(spec.key for spec in SPECS)])),
     ),
-    st.builds(lambda name, member: lambda record: record.members.put(name, member), NAMES, MEMBERSHIPS),
+    st.builds(lambda name, member: lambda record: record.members.put(name, member), NAMES, MEMBERS),
     st.builds(lambda name: lambda record: name in record.members and record.members.remove(name), NAMES),
     st.builds(
         lambda name, score: lambda record: name in record.members and record.members.set_leaving(name, score),
@@ -118,3 +119,7 @@ VERBS: st.SearchStrategy[Verb] = st.one_of(
     ),
     st.just(lambda record: record.settle(SPECS, ABSENCES)),
 )  # fmt: skip
+
+
+def all_told(record: Record) -> dict[str, Any]:
+    return told(record, SPECS, SORTS, KEYS)

@@ -81,3 +81,10 @@ def told(
     says["features"] = features.tolist()
     says["slow"] = record.slow_counters(now + 5.0)
     return says
+
+
+def reopened(kind: Implementation, record: Record) -> Record:
+    """The record of what it packs, with its records of ids."""
+    found = kind.open(record.user, record.pack())
+    found.ids.restore(record.ids.unsaved.get(number) for number in record.ids.numbers)
+    return found

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from state import absence, decay, features, format1, layout, unknown, user, windows
@@ -104,12 +104,21 @@ def test_the_order_of_events_does_not_matter(events: list[Event], random: Any) -
 @settings(max_examples=50)
 @given(EVENTS, st.integers(0, 40))
 def test_two_users_who_become_one_have_what_one_would_have(events: list[Event], cut: int) -> None:
+    cut %= len(events) + 1
     one, other = counted(events[:cut]), counted(events[cut:])
     theirs = sums(other)
     one.enter(other.time)
     one.counters.unite(other.counters)
     assert sums(other) == theirs
     assert sums(one) == pytest.approx(sums(counted(events)), rel=1e-12, abs=1e-100)
+
+
+def test_a_user_of_months_ago_is_added_at_the_later_landmark() -> None:
+    old: list[Event] = [("view", "shoes", LANDMARK - 40 * DAY, 8.0, 2.0)]
+    new: list[Event] = [("click", "", LANDMARK + 40 * DAY, 0.0, 0.0)]
+    one, other = counted(new), counted(old)
+    one.counters.unite(other.counters)
+    assert sums(one) == pytest.approx(sums(counted(old + new)), rel=1e-12)
 
 
 def test_twenty_thousand_events_in_two_orders_differ_by_less_than_1e_12() -> None:
@@ -164,6 +173,8 @@ def arrivals(gaps: list[tuple[int, int]]) -> list[tuple[int, float]]:
 
 @settings(max_examples=25)
 @given(st.lists(st.tuples(st.integers(1, 200), st.integers(0, 40_000)), max_size=12), st.integers(0, 100))
+@example([(CHUNK, 0), (16 * CHUNK, 86_400)], 0)
+@example([(CHUNK, 0), (16 * CHUNK, 86_401)], 0)
 def test_ids_are_kept_and_forgotten_as_before(gaps: list[tuple[int, int]], again: int) -> None:
     ids, seen = Ids(), PlainSeen()
     for id_hash, second in arrivals(gaps):
@@ -175,9 +186,9 @@ def test_ids_are_kept_and_forgotten_as_before(gaps: list[tuple[int, int]], again
     assert ids.numbers == seen.numbers
     assert (ids.cut, ids.latest, ids.unsaved.keys()) == (seen.cut, seen.latest, seen.unsaved.keys())
     assert [chunk is None for chunk in ids.unsaved.values()] == [chunk is None for chunk in seen.unsaved.values()]
-    for at, (_, second) in enumerate(ids.items()):
-        sixteen = seen.items()[at - at % 16 : at - at % 16 + 16]
-        assert second == max(each for _, each in sixteen)
+    seconds = [second for _, second in seen.items()]
+    latest = [max(seconds[at - at % 16 : at - at % 16 + 16]) for at in range(len(seconds))]
+    assert [second for _, second in ids.items()] == latest
     assert all(id_hash in ids for id_hash in seen)
 
 
