@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
-from state.absence import Absence, Sort
+from state.absence import Sort
 from state.user import UserState
-from state.views import SORT
+from state.views import SORT, Cells
 from state.windows import NEVER, TallySpec
 
 
@@ -37,27 +38,22 @@ class Terms:
 NO_TERMS = Terms()
 
 
-def known_from(spec: TallySpec, until: float) -> float:
-    """When the last bucket of which not all is known leaves the window; ``until``: the last event time not counted."""
-    return float((int(until // spec.width) + 1) * spec.width + spec.window)
+class Asked(Protocol):
+    """A term of a rule, as far as it says itself what is known of it."""
+
+    def next_sure(self, cells: Cells, now: float) -> float: ...
 
 
-def is_unknown(state: UserState, spec: TallySpec, now: float) -> bool:
-    """Whether the tally may be more than was counted."""
-    until = state._unknown.get(spec.key)
-    return until is not None and known_from(spec, until) > now
-
-
-def refresh(state: UserState, specs: dict[str, TallySpec], absences: Iterable[Absence], now: float) -> None:
+def refresh(state: UserState, specs: dict[str, TallySpec], terms: Iterable[Asked], now: float) -> None:
     """Forget what is known by ``now``, and say when the next of the rest is."""
     next_time = NEVER
     unknown, cells = state._unknown, state.cells
     for key, until in list(unknown.items()):
-        at = known_from(specs[key], until) if key in specs else 0.0
+        at = specs[key].known_from(until) if key in specs else 0.0
         if at <= now:
             del unknown[key]
         else:
             next_time = min(next_time, at)
-    for absence in absences:
-        next_time = min(next_time, absence.next_sure(cells, now))
+    for term in terms:
+        next_time = min(next_time, term.next_sure(cells, now))
     state.known_at = next_time

@@ -12,7 +12,7 @@ import msgspec
 from state import absence, decay, edges, windows
 from state.absence import Watch
 from state.seen import Seen
-from state.views import Cells, Edges, Last, Members
+from state.views import Cells, Edges, Members
 from state.windows import SCALES, Tally, TallyPlan
 
 CATEGORY_BUCKETS: Final = 64
@@ -163,20 +163,6 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     def cells(self) -> Cells:
         """What the terms of rules keep."""
         return Cells(self._tallies, self._last, self._unknown)
-
-    # what streams.steps.rules alone still reads itself, until it goes by ``cells``
-
-    @property
-    def tallies(self) -> dict[str, Tally]:
-        return self._tallies
-
-    @property
-    def last(self) -> Last:
-        return Last(self._tallies, self._last, self._unknown)
-
-    @property
-    def unknown(self) -> dict[str, float]:
-        return self._unknown
 
     @property
     def texts_waiting(self) -> int:

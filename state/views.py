@@ -148,6 +148,11 @@ class Cells(msgspec.Struct, gc=False, eq=False):
         else:
             self._unknown[key] = max(until, self._unknown.get(key, 0.0))
 
+    def not_known_before(self, spec: TallySpec, now: float) -> float:
+        """``unknown_until``, where the window at ``now`` may have more of that time than was counted; else 0."""
+        until = self._unknown.get(spec.key)
+        return 0.0 if until is None or spec.known_from(until) <= now else until
+
     def unknown_times(self) -> list[float]:
         """Of the tallies that are not known, up to when each was not counted."""
         return list(self._unknown.values())
@@ -161,13 +166,3 @@ class Cells(msgspec.Struct, gc=False, eq=False):
 
 
 VIEWS = (Members, Edges, Cells)
-
-
-class Last(Cells):
-    """The latest times as the rules still read them."""
-
-    def __getitem__(self, key: str) -> float:
-        return self._last[key]
-
-    def get(self, key: str, otherwise: float) -> float:
-        return self._last.get(key, otherwise)

@@ -50,6 +50,14 @@ class TallySpec:
         object.__setattr__(self, "key", f"{self.kind}|{self.measure}|{self.window}|{self.category}")
         object.__setattr__(self, "width", width_for(self.window))
 
+    def known_from(self, until: float) -> float:
+        """When all is known, if nothing was counted up to ``until``: the last such bucket leaves the window."""
+        return float((int(until // self.width) + 1) * self.width + self.window)
+
+    def covers(self, kind: str, category: str) -> bool:
+        """Whether an event of ``kind`` in ``category`` is counted."""
+        return self.kind == kind and self.category in ("", category)
+
 
 class Tally(msgspec.Struct, array_like=True, gc=False):
     """A running total over the window and its buckets; ``head`` is the oldest bucket."""

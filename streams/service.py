@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from state.unknown import is_unknown
 from state.user import Membership as Held
 from state.user import UserState
 from state.windows import SCALES, TallySpec
@@ -353,8 +352,8 @@ def describe(writer: PartitionWriter, plan: Plan, user_id: str, history: list[di
 def window_value(state: UserState, spec: TallySpec) -> float | str:
     """What was counted; in words where not all was."""
     value = state.cells.total(spec, state.time) / SCALES[spec.measure]
-    until = state.cells.unknown_until(spec.key)
-    if until is None or not is_unknown(state, spec, state.time):
+    until = state.cells.not_known_before(spec, state.time)
+    if not until:
         return value
     return f"at least {value:g}, not known yet before {moment(until)} UTC"
 
@@ -371,8 +370,8 @@ def why_now(plan: Plan, state: UserState, segment_id: str, member: Held) -> dict
     if segment is None:
         return {"summary": "the segment is not defined any more; the membership ends with the user's next event"}
     if segment.rule is not None:
-        values = segment.rule.values(state, state.time)
-        told = segment.rule.told(state, state.time)
+        values = segment.rule.values(state.cells, state.time)
+        told = segment.rule.told(state.cells, state.time)
         return {"summary": f"the rule holds: {told}", "rule": segment.text, "values": values}
     if segment.kind == "words":
         return {"summary": f"at entry, texts were {member.score:.2f} like the description", "words": segment.text}

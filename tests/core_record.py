@@ -19,7 +19,6 @@ from state import features, kinds, layout2
 from state.absence import Absence
 from state.layout import FormatError
 from state.plain.codec import name_bytes, time_is_right
-from state.unknown import known_from
 from state.user import INTEREST, PendingLabel, category_bucket
 from state.windows import TallySpec
 from tests.core_ids import CoreIds
@@ -187,7 +186,7 @@ class CoreRecord:
         for spec in specs:
             until = cells.unknown_until(spec.key)
             if until is not None:
-                known_at = min(known_at, known_from(spec, until))
+                known_at = min(known_at, spec.known_from(until))
         for absence in absences:
             known_at = min(known_at, absence.next_sure(cells, now))
         self.known_at = known_at

@@ -28,7 +28,6 @@ from state.layout2 import (
 )
 from state.plain.codec import Reader, is_moment, of_a_later_release, padded, signed_time_is_right, time_is_right
 from state.record import Opaque
-from state.unknown import known_from
 from state.views import SORT
 from state.windows import MOST, NEVER, TallySpec
 
@@ -165,7 +164,7 @@ class Cells:
             if tally is None:
                 continue
             tally.buckets = {bucket: held for bucket, held in tally.buckets.items() if _end(spec, bucket) > now}
-            if tally.until is not None and known_from(spec, tally.until) <= now:
+            if tally.until is not None and spec.known_from(tally.until) <= now:
                 tally.until = None
             if not tally.buckets and tally.until is None:
                 del self._held[mark_of(spec.key)]

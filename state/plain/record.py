@@ -21,7 +21,6 @@ from state.plain.codec import Reader, damaged, is_moment, join, name_bytes, spli
 from state.plain.counters import Counters, month_of
 from state.plain.ids import Ids
 from state.plain.links import Edges, Members
-from state.unknown import known_from
 from state.user import INTEREST, PendingLabel, category_bucket
 from state.windows import NEVER, TallySpec
 
@@ -137,7 +136,7 @@ class PlainRecord:
         for spec in specs:
             until = cells.unknown_until(spec.key)
             if until is not None:
-                known_at = min(known_at, known_from(spec, until))
+                known_at = min(known_at, spec.known_from(until))
         for absence in absences:
             known_at = min(known_at, absence.next_sure(cells, now))
         self.known_at = known_at

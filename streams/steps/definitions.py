@@ -36,7 +36,7 @@ def adopt(turn: Turn, state: UserState) -> None:
 
 def refresh(turn: Turn, state: UserState, now: float) -> None:
     """Say what is known at ``now``, and when the next of the rest is."""
-    unknown.refresh(state, turn.plan.tallies.specs, turn.plan.absences, now)
+    unknown.refresh(state, turn.plan.tallies.specs, turn.plan.terms, now)
 
 
 def decide_anew(turn: Turn, user: str, state: UserState) -> None:

@@ -12,7 +12,6 @@ from state.vectors import Vectors
 from streams.steps import graph, person
 from streams.steps.effects import Place
 from streams.steps.membership import Cause, leave
-from streams.steps.rules import Rule
 from streams.steps.segments import Plan
 from streams.steps.turn import Turn
 from streams.wire.emit import Reason
@@ -36,7 +35,7 @@ def too_long(plan: Plan, state_ttl: float, anonymous_ttl: float) -> str:
 
     Who was forgotten and comes back is taken for new: of the time before, nothing is counted.
     """
-    spans = {segment.id: _longest(segment.rule) for segment in plan.rules if segment.rule is not None}
+    spans = {segment.id: segment.rule.span for segment in plan.rules if segment.rule is not None}
     kept = min(state_ttl, anonymous_ttl)
     found = sorted(((span, segment) for segment, span in spans.items() if span > kept), reverse=True)
     if not found:
@@ -52,12 +51,6 @@ def too_long(plan: Plan, state_ttl: float, anonymous_ttl: float) -> str:
         f"the window of {told}{more} is longer than a state is kept: {', '.join(forgotten)}, and whoever comes back "
         "counts as new, so that a count may be too low and a membership untrue"
     )
-
-
-def _longest(rule: Rule) -> float:
-    """Seconds that the rule looks back."""
-    spans = [spec.window for spec in rule.specs] + [absence.within for absence in rule.absences]
-    return max(spans, default=0)
 
 
 def _days(seconds: float) -> str:

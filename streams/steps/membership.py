@@ -101,9 +101,9 @@ def check_rule(turn: Turn, user: str, state: UserState, segment: Segment, now: f
     """Evaluate one rule segment at ``now``."""
     rule = segment.rule
     assert rule is not None
-    member = state.members.get(segment.id)
+    member, cells = state.members.get(segment.id), state.cells
     # where not all is known, who is in stays while the rule may hold, and who is not enters when it surely does
-    score = rule.evaluate(state, now) if state.known_at == NEVER else rule.bounds(state, now)[member is not None]
+    score = rule.evaluate(cells, now) if state.known_at == NEVER else rule.bounds(cells, now)[member is not None]
     if member is None:
         if score < segment.enter:
             return
@@ -116,9 +116,9 @@ def check_rule(turn: Turn, user: str, state: UserState, segment: Segment, now: f
 
 def _rule_reason(segment: Segment, state: UserState, now: float, score: float, cause: Cause) -> Reason:
     assert segment.rule is not None
-    values = segment.rule.values(state, now)
+    values = segment.rule.values(state.cells, now)
     verb = "holds" if score > 0 else "holds no longer"
-    summary = f"the rule {verb}: {segment.rule.told(state, now)}"
+    summary = f"the rule {verb}: {segment.rule.told(state.cells, now)}"
     return Reason(summary=summary, event=cause.event, rule=segment.text, values=values)
 
 
@@ -137,10 +137,8 @@ def plain_next_due(plan: Plan, state: UserState) -> float:
     for segment in plan.rules:
         rule = segment.rule
         assert rule is not None
-        for spec in rule.specs if segment.id in members else rule.rising:
-            due = min(due, cells.next_expiry(spec, now))
-        for absence in rule.absences:
-            due = min(due, absence.next_change(cells, now))
+        for term in rule.terms if segment.id in members else rule.begins_by:
+            due = min(due, term.next_change(cells, now))
     for segment_id, member in members.items():
         if member.leaving is not None and segment_id in plan.segments:
             due = min(due, member.since + plan.segments[segment_id].min_stay)

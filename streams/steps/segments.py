@@ -15,12 +15,13 @@ from typing import Any, Final
 import msgspec
 import xxhash
 
-from state.absence import Watch
+from state.absence import Absence, Watch
 from state.native import Calls, Expected, Gate, QuietFold, quiet_fold
 from state.unknown import NO_TERMS, Terms
 from state.user import PLAIN_KINDS
-from state.windows import TallyPlan
-from streams.steps.rules import Rule, RuleError, duration, parse_rule
+from state.windows import TallyPlan, TallySpec
+from streams.rules.compile import Rule, RuleError, parse_rule
+from streams.rules.durations import duration
 from streams.wire import segment_spec
 from streams.wire.events import KINDS, Event
 
@@ -123,14 +124,12 @@ class Plan:
         self.counted = counted.keys
         """Of those, and of what is still counted besides."""
         self.tallies = TallyPlan(counted.specs)
-        self.absences = frozenset(absence for rule in rules for absence in rule.absences)
+        self.terms = frozenset(term for rule in rules for term in rule.terms)
         self.watch = Watch(counted.sorts)
-        self.shortest_window = min(
-            (*(spec.window for spec in asked.specs), *(absence.shortest for absence in self.absences)), default=0
-        )
+        self.shortest_window = min((term.soonest for term in self.terms), default=0.0)
         """Nothing that an event adds changes anything by the mere passing of time sooner than this (seconds)."""
         self.needs_vectors = bool(groups)
-        self.may_rise = any(rule.rising or rule.absences for rule in rules)
+        self.may_rise = any(rule.begins_by for rule in rules)
         self._categories = {spec.category for spec in self.tallies.specs.values() if spec.category}
         self._categories |= self.watch.categories
         self._affected: dict[tuple[str, str], tuple[tuple[Segment, bool], ...]] = {}
@@ -156,7 +155,7 @@ class Plan:
     def affected(self, kind: str, category: str) -> tuple[tuple[Segment, bool], ...]:
         """Rule segments that an event of ``kind`` in ``category`` concerns, each with whether that can end it.
 
-        An event only adds to counts, so a rule that holds can fail by it only through a *rising* tally or an absence.
+        An event only raises most terms, so a rule that holds can fail by it only through one that it *begins by*.
         """
         at = (kind, category if category in self._categories else "")
         found = self._affected.get(at)
@@ -168,14 +167,13 @@ class Plan:
         for segment in self.rules:
             rule = segment.rule
             assert rule is not None
-            touched = {spec for spec in rule.specs if spec.kind == kind and spec.category in ("", category)}
-            watched = any(
-                absence.of.covers(kind, category) or absence.after.covers(kind, category) for absence in rule.absences
-            )
-            if touched or watched:
-                yield segment, watched or not touched.isdisjoint(rule.rising)
+            touched = {term for term in rule.terms if any(cell.covers(kind, category) for cell in term.cells)}
+            if touched:
+                yield segment, not touched.isdisjoint(rule.begins_by)
 
     def _quiet(self) -> QuietFold | None:
+        if any(term.native is None for term in self.terms):
+            return None  # what the compiled part does not know, it can neither count nor wait for
         quiet = quiet_fold(Event, CALLS)
         if quiet is not None:
             for kind in sorted(PLAIN_KINDS):
@@ -187,10 +185,19 @@ class Plan:
                     watched = self.watch.touched(kind, category)
                     quiet.add(kind, category, self.tallies.touched(kind, category), watched, gates)
             rules = [(segment.id, segment.rule) for segment in self.rules if segment.rule]
-            quiet.expect(
-                [Expected(segment, rule.specs, rule.rising, rule.absences) for segment, rule in rules], self.may_rise
-            )
+            quiet.expect([_expected(segment, rule) for segment, rule in rules], self.may_rise)
         return quiet
+
+
+def _expected(segment: str, rule: Rule) -> Expected:
+    everything = {term.native for term in rule.terms}
+    rising = {term.native for term in rule.begins_by}
+    return Expected(
+        segment,
+        windows=frozenset(native for native in everything if isinstance(native, TallySpec)),
+        rising=frozenset(native for native in rising if isinstance(native, TallySpec)),
+        absences=frozenset(native for native in everything if isinstance(native, Absence)),
+    )
 
 
 def load_plan(path: Path) -> Plan:

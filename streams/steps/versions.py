@@ -16,7 +16,7 @@ import msgspec
 
 from state.unknown import NO_TERMS, Terms
 from state.windows import NEVER
-from streams.steps.rules import RuleError, parse_rule
+from streams.rules.compile import RuleError, parse_rule
 from streams.steps.segments import DefinitionError, GroupDef, Plan, SegmentDef, make_plan
 from streams.wire.events import KINDS
 from streams.wire.refused import UNREADABLE

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from state.native import quiet_fold
 from state.user import UserState
 from state.windows import MOST, total_at
+from streams.rules.compile import parse_rule
 from streams.steps.membership import next_due, plain_next_due
-from streams.steps.rules import parse_rule
 from streams.steps.segments import CALLS, parse_plan
 from streams.wire.events import KINDS, Event
 from tests.small_partition import T0, SmallPartition

@@ -14,8 +14,9 @@ from state import unknown
 from state.user import UserState
 from state.views import SORT
 from state.windows import NEVER
-from streams.steps.rules import Rule as Compiled
-from streams.steps.rules import parse_rule
+from streams.rules.compile import Rule as Compiled
+from streams.rules.compile import parse_rule
+from streams.rules.program import MOST_NUMBER
 from streams.wire.events import KINDS
 from tests.small_partition import T0, SmallPartition
 from tests.verifier.rules import Absent, Rule, Term, terms_of
@@ -50,18 +51,18 @@ def counted(rule: Compiled, history: list[tuple[str, int]], late: frozenset[str]
     for sort in rule.asks.sorts:
         if sort.key in late:
             cells.mark_unknown(SORT + sort.key, T0 + KNOWN_FROM)
-    for spec in rule.specs:
+    for spec in rule.asks.specs:
         if spec.key in late:
             cells.mark_unknown(spec.key, T0 + KNOWN_FROM)
     for kind, second in history:
         time = T0 + second
-        for spec in rule.specs:
+        for spec in rule.asks.specs:
             if spec.kind == kind and (spec.key not in late or second > KNOWN_FROM):
                 cells.add(spec, time, 1 if spec.measure == "count" else 2_500_000, now)
         for sort in rule.asks.sorts:
             if sort.kind == kind:
                 cells.note(sort, time)
-    unknown.refresh(state, {spec.key: spec for spec in rule.specs}, rule.absences, now)
+    unknown.refresh(state, {spec.key: spec for spec in rule.asks.specs}, rule.terms, now)
     return state
 
 
@@ -73,14 +74,14 @@ def test_bounds_hold_for_every_history_that_what_is_known_allows(
     rule = RULES[text]
     now = T0 + KNOWN_FROM + on
     history = [each for each in history if T0 + each[1] <= now]
-    keys = sorted({spec.key for spec in rule.specs} | {sort.key for sort in rule.asks.sorts})
+    keys = sorted({spec.key for spec in rule.asks.specs} | {sort.key for sort in rule.asks.sorts})
     late = frozenset(data.draw(st.sets(st.sampled_from(keys))))
     state = counted(rule, history, late, now)
-    low, high = rule.bounds(state, now)
-    truth = rule.evaluate(counted(rule, history, frozenset(), now), now)
+    low, high = rule.bounds(state.cells, now)
+    truth = rule.evaluate(counted(rule, history, frozenset(), now).cells, now)
     assert low <= truth <= high
     if state.known_at == NEVER:
-        assert low == high == rule.evaluate(state, now)
+        assert low == high == rule.evaluate(state.cells, now)
 
 
 @settings(deadline=None)
@@ -91,7 +92,7 @@ def test_bounds_of_one_term_are_no_wider_than_what_may_be(
     rule = RULES[text]
     now = T0 + KNOWN_FROM + on
     history = [each for each in history if T0 + each[1] <= now]
-    keys = sorted({spec.key for spec in rule.specs} | {sort.key for sort in rule.asks.sorts})
+    keys = sorted({spec.key for spec in rule.asks.specs} | {sort.key for sort in rule.asks.sorts})
     late = frozenset(data.draw(st.sets(st.sampled_from(keys), min_size=1)))
     state = counted(rule, history, late, now)
     seen = [each for each in history if each[1] > KNOWN_FROM]
@@ -105,8 +106,8 @@ def test_bounds_of_one_term_are_no_wider_than_what_may_be(
     for more in hidden:
         tried = [*known, *more, *seen]
         if counted(rule, tried, late, now) == state:  # else it is another user of whom something else is known
-            possible.add(rule.evaluate(counted(rule, tried, frozenset(), now), now))
-    assert {*rule.bounds(state, now)} <= possible | {float("inf")}
+            possible.add(rule.evaluate(counted(rule, tried, frozenset(), now).cells, now))
+    assert {*rule.bounds(state.cells, now)} <= possible | {MOST_NUMBER}
 
 
 # definitions that change while events come

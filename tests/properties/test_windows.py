@@ -22,7 +22,7 @@ from state.windows import (
     total_at,
     width_for,
 )
-from streams.steps.rules import duration
+from streams.rules.durations import duration
 
 BASE = 1_700_000_000
 Event = tuple[float, int]

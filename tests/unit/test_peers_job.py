@@ -56,7 +56,7 @@ def test_the_peers_job_gives_the_memberships_changes_and_counters_of_the_service
         holds = {
             segment.id
             for segment in plan.segments.values()
-            if segment.rule is not None and segment.rule.evaluate(state, state.time) >= segment.enter
+            if segment.rule is not None and segment.rule.evaluate(state.cells, state.time) >= segment.enter
         }
         assert set(user.members) == holds
         assert {change["segment"] for change in changes} == before ^ holds

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from state.user import UserState
 from state.windows import MAX_WINDOW, TallySpec
-from streams.steps.rules import Rule, RuleError, duration, parse_rule
+from streams.rules.compile import Rule, RuleError, parse_rule
+from streams.rules.durations import duration
 from streams.wire.events import KINDS
 
 NOW = 1_700_000_000.0
@@ -56,12 +57,12 @@ def somebody(views: int = 0, spent: float = 0.0) -> UserState:
     ],
 )
 def test_a_rule_gives_what_its_grammar_says(text: str, expected: float) -> None:
-    assert parsed(text).evaluate(somebody(views=3, spent=19.99), NOW) == pytest.approx(expected)
+    assert parsed(text).evaluate(somebody(views=3, spent=19.99).cells, NOW) == pytest.approx(expected)
 
 
 def test_values_are_the_terms_as_written() -> None:
     rule = parsed(f"{VIEWS} >= 3 and not {SPENT} > 100")
-    assert rule.values(somebody(views=4, spent=2.5), NOW) == {
+    assert rule.values(somebody(views=4, spent=2.5).cells, NOW) == {
         "count('view', within='1h')": 4.0,
         "total('purchase', 'amount', within='30d')": 2.5,
     }
@@ -81,7 +82,7 @@ def test_values_are_the_terms_as_written() -> None:
         ('count("view", whithin="7d")', 1, "whithin is not an option"),
         ('count("view", **{"within": "7d"})', 1, "write the options one by one"),
         ('count(*"view", within="7d")', 7, "*'view' must be text in quotes"),
-        ('count("view", "dwell", within="7d")', 1, "count and absent take a kind"),
+        ('count("view", "dwell", within="7d")', 1, "count takes a kind"),
         ('total("view", within="7d")', 1, "total takes a kind and a measure"),
         ('total("view", "clicks", within="7d")', 1, "measure 'clicks' is not one of count, amount, dwell"),
         ("counts(1) > 2", 1, "'counts' is not known; known are count(…), total(…) and absent(…)"),
@@ -93,7 +94,7 @@ def test_values_are_the_terms_as_written() -> None:
         ('absent("view", after="click", wait="8d")', 1, "within must be longer than wait"),
         ('absent("view", after="click", wait="soon")', 1, "'soon' is not a duration"),
         ('absent("view", after="click", delay="1h")', 1, "after, wait, within, category and after_category"),
-        ('absent("view", "amount", after="click", wait="1h")', 1, "count and absent take a kind"),
+        ('absent("view", "amount", after="click", wait="1h")', 1, "absent takes a kind"),
         ('count("view", within="1h", after="click")', 1, "known are within and category"),
         ("__import__('os').system('true')", 1, "is not known"),
         (f"1 < {VIEWS} < 3", 1, "write chained comparisons with `and`"),
@@ -173,8 +174,8 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
         (f"{VIEWS} - {SPENT} > 0", {"view", "purchase"}),
     ],
 )
-def test_rising_names_what_makes_the_rule_true_by_running_out(text: str, rising: set[str]) -> None:
-    assert {spec.kind for spec in parsed(text).rising} == rising
+def test_a_rule_begins_by_what_makes_it_true_by_running_out(text: str, rising: set[str]) -> None:
+    assert {cell.kind for term in parsed(text).begins_by for cell in term.cells} == rising
 
 
 # terms for generated rules: two kinds and two windows, so that terms are shared and run out at different times
@@ -197,20 +198,20 @@ ACTS = st.lists(st.tuples(st.sampled_from(["view", "click"]), st.integers(0, 40)
 
 @given(EXPRESSIONS, TERMS, st.sampled_from(["and", "or", "+"]), ACTS)
 @example('(count("view", within="10s") + -2)', 'count("view", within="30s")', "and", [("view", 0), ("view", 0)])
-def test_time_alone_makes_a_rule_true_only_where_rising_says_so(
+def test_time_alone_makes_a_rule_true_only_by_the_terms_that_it_begins_by(
     expression: str, term: str, how: str, acts: list[tuple[str, int]]
 ) -> None:
     rule = parsed(f"{expression} {how} {term}")
     counted = UserState()
     last = NOW + max((at for _, at in acts), default=0)
     for kind, at in acts:
-        for spec in rule.specs:
+        for spec in rule.asks.specs:
             if spec.kind == kind:
                 counted.cells.add(spec, NOW + at, 1, last)
-    before = rule.evaluate(counted, last)
+    before = rule.evaluate(counted.cells, last)
     for later in range(1, 80):
-        score = rule.evaluate(counted, last + later)
-        assert score <= before or rule.rising
+        score = rule.evaluate(counted.cells, last + later)
+        assert score <= before or rule.begins_by
         before = score
 
 
@@ -221,7 +222,7 @@ def test_a_rule_that_is_a_condition_scores_one_or_zero(expression: str, term: st
         rule = parsed(text)
         assert rule.condition is condition
         for kind, at in acts:
-            for spec in rule.specs:
+            for spec in rule.asks.specs:
                 if spec.kind == kind:
                     counted.cells.add(spec, NOW + at, 1, NOW + 40)
-        assert not condition or rule.evaluate(counted, NOW + 40) in (0.0, 1.0)
+        assert not condition or rule.evaluate(counted.cells, NOW + 40) in (0.0, 1.0)
