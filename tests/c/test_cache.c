@@ -257,6 +257,14 @@ static void a_partition_without_turns_makes_room_for_one_that_has_some(void)
     }
     EXPECT(arena_held(arena) <= bound + 4 * RUN_BYTES);
     EXPECT(cache_bytes(still) < bound / 5 * 2 && cache_bytes(busy) > bound / 2);
+    EXPECT(turn_begin(busy, 0) == 0); /* others go within a turn as well: this one's copies take two megabytes */
+    for (uint32_t at = 0; at < 3000; at++) {
+        char name[32];
+        uint32_t number;
+        User user = user_of(500000 + at, name, sizeof(name), 0);
+        EXPECT(turn_new(busy, &user, 700, &number) == 0);
+        EXPECT(arena_held(arena) <= bound + CACHE_EXCESS(bound) + RUN_BYTES);
+    }
     cache_free(still);
     cache_free(busy);
     arena_free(arena);
