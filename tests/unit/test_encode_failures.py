@@ -131,6 +131,7 @@ def test_a_batch_that_is_too_large_for_the_device_is_halved() -> None:
 
 def test_while_the_encoder_is_away_texts_wait_and_none_is_skipped() -> None:
     bench = Bench({"cook": ["I love to cook pasta", "poison", "The best restaurant in town"]})
+    bench.encoder.away = True
 
     async def scenario() -> None:
         task = asyncio.create_task(bench.lane.run())
