@@ -297,6 +297,7 @@ class CoreCells:
     def buckets(self, spec: TallySpec) -> list[tuple[int, int]]:
         found, now, given = [], 0.0, byref(_spec(spec, _LONG))
         while (end := self._held.ask("cells_next_expiry", given, now)) != NEVER:
+            assert end > now, "a bucket leaves the window twice"
             bucket = (int(end) - _LONG) // spec.width - 1
             total, rest = (self._held.ask("cells_total", given, at) for at in (now, end))
             found.append((bucket, total - rest))

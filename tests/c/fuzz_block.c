@@ -45,6 +45,8 @@ static void copy_cells(const UserBlock *from, UserBlock *to)
             must(cells_mark_unknown(to, mark, until));
         int64_t before = 0;
         while ((end_of = cells_next_expiry(from, &spec, now)) < MOST_TIME * 1e6) {
+            if (!(end_of > now))
+                fail("a bucket leaves the window twice");
             int64_t left = cells_total(from, &spec, end_of), total = cells_total(from, &spec, now);
             must(cells_add(to, &spec, end_of - 1.0 - (double)spec.window, total - left, 0.0));
             before += total - left;

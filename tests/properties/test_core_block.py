@@ -15,6 +15,7 @@ from state import layout2, powers
 from state.features import RAW_DIM
 from state.layout import FormatError
 from state.plain.record import PlainRecord, unpack
+from state.record import Opaque
 from tests.core_parts import CORE
 from tests.core_record import CoreRecord
 from tests.record_faults import FAULTS, SOUND
@@ -129,3 +130,28 @@ def test_what_one_takes_the_other_takes() -> None:
         if found:
             assert CoreRecord("u", data=data).pack() == unpack("u", data).pack() == data
     assert 1_000 < taken < 19_000
+
+
+@pytest.mark.parametrize(("months", "fast_is_left"), [(16, True), (17, False)])
+def test_what_is_below_2_to_the_minus_500_is_nothing_after_a_month_s_change(months: int, fast_is_left: bool) -> None:
+    month = 2_592_000.0
+    for record in (plain := PlainRecord("u"), core := CoreRecord("u")):
+        record.enter(600 * month)
+        record.count_event("view", "shoes", 600 * month, 0.0, 0.0)
+        record.enter((600 + months) * month)  # a fast sum of 1 loses 2^30 by each
+    fast, slow = struct.unpack_from("<2d", core.pack(), layout2.HEADER.size + 8)
+    assert (fast > 0.0, slow) == (fast_is_left, 2.0**-months)
+    assert core.pack() == plain.pack()
+
+
+def test_the_flag_of_opaque_cells_goes_with_the_last_of_them() -> None:
+    record = CoreRecord("u")
+    for key in KEYS:
+        record.cells.put_opaque(key, Opaque(1, b"x", 5.0))
+    record.cells.note(SORTS[0], 5.0)
+    flags = [record.flags]
+    for key in KEYS:
+        record.cells.drop(key)
+        flags.append(record.flags)
+        assert is_taken(record.pack())
+    assert flags == [layout2.HAS_OPAQUE, layout2.HAS_OPAQUE, 0]
