@@ -19,6 +19,7 @@ from state import features, kinds, layout2
 from state.absence import Absence
 from state.layout import FormatError
 from state.plain.codec import name_bytes, time_is_right
+from state.plain.record import known_at
 from state.user import INTEREST, PendingLabel, category_bucket
 from state.windows import TallySpec
 from tests.core_ids import CoreIds
@@ -180,16 +181,8 @@ class CoreRecord:
             out[features.CATEGORIES + bucket] = self.held.ask("counters_category", bucket, now)
 
     def settle(self, specs: Sequence[TallySpec], absences: Iterable[Absence]) -> None:
-        now, cells = self.time, self.cells
-        cells.trim(specs, now)
-        known_at = cells.opaque_known(now)
-        for spec in specs:
-            until = cells.unknown_until(spec.key)
-            if until is not None:
-                known_at = min(known_at, spec.known_from(until))
-        for absence in absences:
-            known_at = min(known_at, absence.next_sure(cells, now))
-        self.known_at = known_at
+        self.cells.trim(specs, self.time)
+        self.known_at = known_at(self.cells, self.cells.opaque_known(self.time), self.time, specs, absences)
 
     def pack(self) -> bytes:
         return self.held.data()

@@ -14,7 +14,7 @@ from state.features import RAW_DIM
 from state.plain.record import PlainRecord, unpack
 from state.record import Record
 from state.windows import TallySpec
-from tests import core
+from tests.core_record import CoreRecord, open_record
 
 FILE = Path(__file__).parent / "golden" / "state_format_2.txt"
 #: a month of 30 days begins here
@@ -29,11 +29,10 @@ class Implementation:
     """(user, block that anybody may have written) → the record; raises FormatError."""
 
 
-IMPLEMENTATIONS = {"plain": Implementation(PlainRecord, unpack)}
-if core.is_wanted():
-    from tests.core_record import CoreRecord, open_record
-
-    IMPLEMENTATIONS["core"] = Implementation(CoreRecord, open_record)
+IMPLEMENTATIONS = {
+    "plain": Implementation(PlainRecord, unpack),
+    "core": Implementation(CoreRecord, open_record),
+}
 
 
 def golden_blocks() -> dict[str, bytes]:

@@ -21,6 +21,7 @@ from state.plain.codec import Reader, damaged, is_moment, join, name_bytes, spli
 from state.plain.counters import Counters, month_of
 from state.plain.ids import Ids
 from state.plain.links import Edges, Members
+from state.record import Cells as AnyCells
 from state.user import INTEREST, PendingLabel, category_bucket
 from state.windows import NEVER, TallySpec
 
@@ -45,9 +46,9 @@ class PlainRecord:
         self.dirty = self.texts = self.texts_put = self.texts_taken = 0
         self.erased = 0.0
         self.known_at = NEVER
-        self.members = Members()
-        self.edges = Edges()
-        self.groups = Edges()
+        self.members = Members({})
+        self.edges = Edges({})
+        self.groups = Edges({})
         self.cells = Cells()
         self.ids = Ids()
         self._time = 0.0
@@ -130,16 +131,8 @@ class PlainRecord:
     def settle(self, specs: Sequence[TallySpec], absences: Iterable[Absence]) -> None:
         """The end of a visit: what is over at ``time`` is dropped, and ``known_at`` is set. ``specs``, ``absences``:
         all that definitions ask for."""
-        now, cells = self._time, self.cells
-        cells.trim(specs, now)
-        known_at = cells.opaque_known(now)
-        for spec in specs:
-            until = cells.unknown_until(spec.key)
-            if until is not None:
-                known_at = min(known_at, spec.known_from(until))
-        for absence in absences:
-            known_at = min(known_at, absence.next_sure(cells, now))
-        self.known_at = known_at
+        self.cells.trim(specs, self._time)
+        self.known_at = known_at(self.cells, self.cells.opaque_known(self._time), self._time, specs, absences)
 
     def pack(self) -> bytes:
         """The block. Raises ValueError for what cannot be in a record, or makes it larger than one may be."""
@@ -185,6 +178,18 @@ class PlainRecord:
             layout.ALIASES: b"".join(map(_pack_alias, self._aliases)),
             layout.IDS: self.ids.pack(),
         }
+
+
+def known_at(
+    cells: AnyCells, opaque: float, now: float, specs: Iterable[TallySpec], absences: Iterable[Absence]
+) -> float:
+    """When more than at ``now`` may be known of all that definitions ask for; ``opaque``: what opaque cells say."""
+    found = opaque
+    for spec in specs:
+        until = cells.unknown_until(spec.key)
+        if until is not None:
+            found = min(found, spec.known_from(until))
+    return min([found, *(absence.next_sure(cells, now) for absence in absences)])
 
 
 def unpack(user: str, data: bytes) -> PlainRecord:
