@@ -8,7 +8,7 @@ setup(
     ext_modules=[
         Extension(
             "state._fold",
-            [*sorted(glob("state/c/*.c")), "state/c/core/xxh3.c"],
+            sorted(glob("state/c/*.c") + glob("state/c/core/*.c")),
             depends=sorted(glob("state/c/*.h") + glob("state/c/core/*.h")),
             extra_compile_args=[
                 "-O3",

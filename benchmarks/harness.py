@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from confluent_kafka import Producer
 
+from state.compiled import COMPILED
 from streams.tools.child import ChildWorker
 from streams.wire.topics import MAX_RECORD_BYTES, Topics
 
@@ -46,7 +46,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "load_1m": os.getloadavg()[0],
         "python": platform.python_version(),
-        "compiled_fold": find_spec("state._fold") is not None,
+        "compiled_fold": COMPILED is not None,
         "packages": {name: version(name) for name in packages},
     }
 

@@ -25,12 +25,13 @@ from benchmarks.load import Spread, load
 from encoders.artifact import load_encoders
 from state import layout
 from state.native import QuietFold
+from state.record import Record as State
 from state.store import SharedMemory, Store
-from state.user import UserState
+from state.tables import new_arena
 from streams.app import calm_collector
 from streams.kafka.fetched import Batches, FetchedPartition
 from streams.steps import fold
-from streams.steps.effects import Place, Record
+from streams.steps.effects import Effects, Place, Record
 from streams.steps.in_force import InForce
 from streams.steps.models import Models, make_models
 from streams.steps.segments import Plan, load_plan
@@ -53,14 +54,14 @@ class Timed:
     def read(self, *arguments: Any) -> Any:
         return self._call("read", self._quiet.read, arguments)
 
-    def run(self, *arguments: Any) -> Any:
-        return self._call("quiet", self._quiet.run, arguments)
+    def fold(self, *arguments: Any) -> Any:
+        return self._call("quiet", self._quiet.fold, arguments)
 
-    def run_all(self, *arguments: Any) -> Any:
-        return self._call("quiet", self._quiet.run_all, arguments)
+    def fold_on(self, *arguments: Any) -> Any:
+        return self._call("quiet", self._quiet.fold_on, arguments)
 
-    def next_due(self, state: UserState) -> float | None:
-        return self._quiet.next_due(state)
+    def next_due(self, record: State) -> float:
+        return self._quiet.next_due(record)
 
     def _call(self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         began = time.thread_time()
@@ -70,12 +71,12 @@ class Timed:
 
 
 class Partition:
-    """One partition's state and cache, as the writer keeps them."""
+    """One partition's store and table, as the writer keeps them."""
 
-    def __init__(self, directory: Path, plan: Plan, models: Models) -> None:
+    def __init__(self, directory: Path, plan: Plan, models: Models, cache_mb: int) -> None:
         self.store = Store(directory / "state", SharedMemory(256))
+        self.table = new_arena(cache_mb * 1024 * 1024).table()
         self._definitions = InForce(0, plan, models)
-        self._cache: dict[str, UserState] = {}
         self._meta = layout.Meta(queued=0)
         self._place = Place(
             Topics("hotpath"), partition=0, partitions=1, limits=Limits(), wall_clock=False, followees=64,
@@ -87,34 +88,42 @@ class Partition:
         self.changes = 0
 
     def take(self, offset: int, data: bytes) -> int:
-        """One turn: cut the records apart, fold, encode the users, write them, keep them in the cache."""
+        """One turn: cut the records apart, fold copies of the users, pack them, write them, put them in place."""
         clock = time.thread_time
         fetched = clock()
         records = records_of(offset, data)
         began = clock()
-        turn = Turn(self.store, self._cache, self._definitions, self._place, self._meta)
+        area = self.table.begin()
+        turn = Turn(self.store, area, self._definitions, self._place, self._meta)
         fold.receive_events(turn, records, self._place.topics.events)
         folded = clock()
         effects = turn.finish({"events": records[-1].offset + 1})
         finished = clock()
-        self.store.write(effects.puts.items(), records[-1].offset, effects.fired)
+        self.store.write(effects.puts.items(), records[-1].offset, effects.fired, timed=effects.timed)
         written = clock()
-        self._cache.update(turn.touched)
-        self.users += len(turn.touched)
-        self.bytes += sum(len(key) + len(value or b"") for key, value in effects.puts.items())
-        self.changes += len(effects.changes)
+        self._note(effects)
+        noted = clock()
+        area.commit()
+        self.table.tidy()
         count = len(records)
-        del turn, effects, records
-        ends = (fetched, began, folded, finished, written, clock())
-        for phase, (start, end) in zip(self.seconds, pairwise(ends), strict=True):
-            self.seconds[phase] += end - start
+        del turn, area, effects, records
+        ends = (fetched, began, folded, finished, written)
+        spent = [end - start for start, end in pairwise(ends)] + [clock() - noted]
+        for phase, seconds in zip(self.seconds, spent, strict=True):
+            self.seconds[phase] += seconds
         return count
 
+    def _note(self, effects: Effects) -> None:
+        self.users += sum(key.startswith(b"u") for key in effects.puts)
+        self.bytes += sum(len(key) + len(value or b"") for key, value in effects.puts.items())
+        self.changes += len(effects.changes)
 
-def fetches(events: int, batch: int, users: int, spread: Spread, seed: int) -> Iterator[tuple[int, bytes]]:
-    """(first offset, the bytes that the broker would send) of each turn."""
-    records = load(events, users, spread, seed)
-    offset = 0
+
+def fetches(
+    records: Iterator[tuple[bytes, bytes]], batch: int, arrived: float = 1_790_000_000.0
+) -> Iterator[tuple[int, bytes]]:
+    """(first offset, the bytes that the broker would send) of each turn; ``arrived``: the first record, in seconds."""
+    offset, began = 0, int(arrived * 1_000)
     while part := list(islice(records, batch)):
         sent = []
         for first in range(0, len(part), PRODUCED):
@@ -124,7 +133,7 @@ def fetches(events: int, batch: int, users: int, spread: Spread, seed: int) -> I
                 batch_size=sum(len(key) + len(value) + 64 for key, value in some),
             )  # fmt: skip
             for number, (key, value) in enumerate(some):
-                builder.append(number, 1_790_000_000_000 + (offset + first + number) // 5, key, value, [])
+                builder.append(number, began + (offset + first + number) // 5, key, value, [])
             # the broker gives a batch its place
             sent.append(struct.pack(">q", offset + first) + bytes(builder.build())[8:])
         yield offset, b"".join(sent)
@@ -137,16 +146,16 @@ def records_of(offset: int, data: bytes) -> Sequence[Record]:
     return batches.drain()
 
 
-def run(events: int, batch: int, users: int, spread: Spread, seed: int) -> dict[str, Any]:
+def run(events: int, batch: int, users: int, spread: Spread, seed: int, cache_mb: int) -> dict[str, Any]:
     """The first third warms up and is left out."""
     plan = load_plan(JOB)
     models = make_models(load_encoders(device="cpu"), plan)
     timed = Timed(plan.quiet) if plan.quiet else None
     plan.quiet = cast("QuietFold | None", timed)
-    made = list(fetches(events, batch, users, spread, seed))
+    made = list(fetches(load(events, users, spread, seed), batch))
     calm_collector()
     with tempfile.TemporaryDirectory(prefix="segments-hotpath-") as name:
-        partition = Partition(Path(name), plan, models)
+        partition = Partition(Path(name), plan, models, cache_mb)
         counted = 0
         for number, (offset, data) in enumerate(made):
             if number * batch * 3 < events:
@@ -157,6 +166,7 @@ def run(events: int, batch: int, users: int, spread: Spread, seed: int) -> dict[
                     timed.seconds = dict.fromkeys(timed.seconds, 0.0)
                 continue
             counted += partition.take(offset, data)
+        held = {"users_in_memory": partition.table.users, "bytes_in_memory": partition.table.bytes_held}
         partition.store.close()
     phases = {phase: round(1e6 * seconds / counted, 3) for phase, seconds in partition.seconds.items()}
     return {
@@ -167,8 +177,10 @@ def run(events: int, batch: int, users: int, spread: Spread, seed: int) -> dict[
         "users_written_per_event": round(partition.users / counted, 4),
         "state_bytes_per_event": round(partition.bytes / counted, 1),
         "changes_per_event": round(partition.changes / counted, 5),
+        **held,
         "events": counted,
         "batch": batch,
+        "cache_mb": cache_mb,
         "users": users,
         "spread": spread,
         "seed": seed,
@@ -183,9 +195,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=80_000)
     parser.add_argument("--users", type=int, default=10_000)
     parser.add_argument("--spread", choices=("uniform", "zipf"), default="zipf")
+    parser.add_argument("--cache-mb", type=int, default=256)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    write_json(given.json, run(given.events, given.batch, given.users, given.spread, given.seed))
+    report = run(given.events, given.batch, given.users, given.spread, given.seed, given.cache_mb)
+    write_json(given.json, report)
 
 
 if __name__ == "__main__":

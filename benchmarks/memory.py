@@ -1,4 +1,4 @@
-"""Resident memory of one worker while many more users than its cache holds take turns, for minutes.
+"""Resident memory of one worker while many more users than are kept in memory take turns, for minutes.
 
 python -m benchmarks.memory --json benchmarks/out/memory.json --plot docs/memory.svg --users 2000000 --minutes 8
 """
@@ -145,6 +145,7 @@ def run(
             samples = watch(worker, load, minutes * 60.0)
             load.ended.set()
             load.join()
+            sums = worker.metrics()
             on_disk = disk_bytes(directory / "state")
         tail = (directory / "worker.log").read_text(errors="replace").splitlines()[-5:]
     last = samples[-1]
@@ -155,6 +156,8 @@ def run(
         "passes": round(last["events"] / users, 2),
         "events_per_second": round(last["events"] / last["seconds"]),
         "bytes_per_user_on_disk": round(on_disk / max(1.0, last["users"])),
+        "users_in_memory": round(sums["segments_users_cached"]),
+        "bytes_in_memory": round(sums["segments_cache_bytes"]),
         "rss_idle_mb": round(idle / 2**20, 1),
         "rss_min_mb": min(steady),
         "rss_max_mb": max(steady),
@@ -166,7 +169,7 @@ def run(
         "settings": settings,
         "samples": samples,
         "log": tail,
-        "what": "one worker; all users in turn, so that nearly no event meets a cached state; samples once a second, "
+        "what": "one worker; all users in turn, so that nearly no event meets a user in memory; samples once a second, "
         "resident memory compared after the first third",
         "machine": machine(),
     }
@@ -192,13 +195,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--partitions", type=int, default=2)
     parser.add_argument("--comments", type=float, default=0.001, help="share of events that are comments")
-    parser.add_argument("--cached-users", type=int, default=20_000, help="for each partition")
+    parser.add_argument("--cache-mb", type=int, default=32, help="of users in memory, of all partitions")
     parser.add_argument("--rocksdb-cache-mb", type=int, default=128)
     parser.add_argument("--batch-records", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     settings = {
-        "cached_users": str(given.cached_users),
+        "cache_mb": str(given.cache_mb),
         "rocksdb_cache_mb": str(given.rocksdb_cache_mb),
         "batch_records": str(given.batch_records),
     }

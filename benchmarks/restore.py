@@ -10,7 +10,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +21,9 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from benchmarks.harness import BenchmarkError, machine, write_json
 from state import layout
+from state.plain.record import PlainRecord
 from state.store import SharedMemory, Store
-from state.user import UserState, fold
+from state.user import fold
 from streams.app import make_place
 from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
@@ -42,7 +43,7 @@ APP = "restore"
 SESSION_SECONDS = 3.0
 #: distinct states, repeated over the users
 TEMPLATES = 5_000
-#: events folded into each
+#: events folded into each, in the mean
 EVENTS = 12
 #: records in one transaction, as a worker under backlog writes
 TURN = 20_000
@@ -63,46 +64,68 @@ rule = 'count("view", within="7d") >= 12 and count("purchase", within="7d") == 0
 """
 
 
-def templates(plan: Plan, now: float, depth: int = EVENTS) -> list[UserState]:
-    """States of people who did ``depth`` things, as the service keeps them; their timers are weeks away."""
+@dataclass(frozen=True)
+class Template:
+    """Somebody's state, as the changelog has it."""
+
+    block: bytes
+    ids: Mapping[int, bytes]
+    """Number → record of ids."""
+    events: int
+    members: tuple[str, ...] = ()
+
+
+def templates(plan: Plan, now: float) -> list[Template]:
+    """People who did about ``EVENTS`` things, as the service keeps them; their timers are weeks away."""
     town = Town(1, TEMPLATES)
-    states: dict[str, UserState] = {}
-    events = town.events(TEMPLATES * depth, now - 3_600.0, TEMPLATES * depth / 3_600.0)
+    records: dict[str, PlainRecord] = {}
+    events = town.events(TEMPLATES * EVENTS, now - 3_600.0, TEMPLATES * EVENTS / 3_600.0)
     for number, event in enumerate(events):
         if isinstance(event, Event):
-            state = states.setdefault(event.user, UserState(plan=FIRST_EPOCH))
-            fold(state, event, hash(event.id) & 2**63 - 1, plan.tallies, now)
-            state.due = now + 30 * 86_400.0 + number
-    return list(states.values())
+            record = records.setdefault(event.user, PlainRecord(event.user, FIRST_EPOCH))
+            fold(record, event, hash(event.id), plan.tallies, now)
+            record.due = now + 30 * 86_400.0 + number
+    found = []
+    for record in records.values():
+        record.settle(plan.specs, plan.absences)
+        ids = {number: data for number, data in record.ids.unsaved.items() if data is not None}
+        found.append(Template(record.pack(), ids, record.count))
+    return found
 
 
-def fill(settings: Settings, plan: Plan, users: int, partitions: int, depth: int = EVENTS) -> dict[str, float]:
-    """Write the changelog of ``users`` users with about ``depth`` events each, in the transactions workers make."""
+def fill(settings: Settings, plan: Plan, users: int, partitions: int, made: Sequence[Template]) -> dict[str, float]:
+    """Write the changelog of ``users`` users, who take turns in being like one of ``made``, in the transactions that
+    workers make."""
     now = time.time()
-    encoded = [layout.encode_user(state) for state in templates(plan, now, depth)]
-    homes: list[list[str]] = [[] for _ in range(partitions)]
+    homes: list[list[int]] = [[] for _ in range(partitions)]
     for number in range(users):
-        user = f"user-{number:08d}"
-        homes[partition_of(user, partitions)].append(user)
+        homes[partition_of(_name(number), partitions)].append(number)
     started = time.perf_counter()
     for partition, home in enumerate(homes):
         output = Output(settings, make_place(settings, partition, partitions))
-        meta = layout.Meta(watermark=now)
+        meta = layout.Meta(watermark=now, queued=0)
         change_over(meta, plan, 0)
         meta.swept = meta.epoch
         for start in range(0, len(home), TURN):
-            turn = home[start : start + TURN]
-            meta.users += len(turn)
-            meta.events += len(turn) * depth
-            puts: dict[bytes, bytes | None] = {
-                layout.user_key(user): encoded[hash(user) % len(encoded)] for user in turn
-            }
+            puts: dict[bytes, bytes | None] = {}
+            for number in home[start : start + TURN]:
+                user, template = _name(number), made[number % len(made)]
+                puts[layout.user_key(user)] = template.block
+                puts.update(zip(layout.seen_keys(user, template.ids), template.ids.values(), strict=True))
+                meta.users += 1
+                meta.events += template.events
+                for segment in template.members:
+                    meta.members[segment] = meta.members.get(segment, 0) + 1
             puts[layout.POSITION_KEY] = layout.encode_meta(meta)
             output.commit(Effects(puts=puts), lambda: None)
     return {
-        "record_bytes_mean": round(statistics.fmean(map(len, encoded))),
+        "record_bytes_mean": round(statistics.fmean(len(template.block) for template in made)),
         "fill_seconds": round(time.perf_counter() - started, 1),
     }
+
+
+def _name(number: int) -> str:
+    return f"user-{number:08d}"
 
 
 def restore_all(settings: Settings, partitions: int, directory: Path) -> dict[str, float]:
@@ -283,7 +306,8 @@ def run(users: int, partitions: int, rounds: int, deadline: float) -> dict[str, 
         prefix = "bench-"
         settings = Settings(app=APP, bootstrap=broker.bootstrap, topic_prefix=prefix, segments_file=segments)
         create_topics(settings.librdkafka(), Topics(APP, prefix).specs(partitions), 1)
-        filled = fill(settings, load_plan(segments), users, partitions)
+        plan = load_plan(segments)
+        filled = fill(settings, plan, users, partitions, templates(plan, time.time()))
         restores = [restore_all(settings, partitions, directory / f"restore-{round_}") for round_ in range(rounds)]
         setup = Setup(broker.bootstrap, prefix, partitions, directory, segments)
         cold = failover(setup, standby=False, name="cold", deadline=deadline)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,11 +30,17 @@ from benchmarks.harness import (
     worker_settings,
     write_json,
 )
+from benchmarks.hotpath import Partition, fetches
 from benchmarks.load import load
-from benchmarks.restore import fill
+from benchmarks.restore import Template, fill
+from encoders.artifact import load_encoders
+from state import layout
+from state.layout2 import CHUNK
+from state.tables import ids_numbers, open_record
 from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
 from streams.settings import Settings
+from streams.steps.models import make_models
 from streams.steps.segments import load_plan
 from streams.tools.child import ChildWorker, child_worker, free_port
 from streams.wire.topics import Topics
@@ -45,6 +53,17 @@ ACTIVE: Final = 10_000
 OF_ANOTHER: Final = 10
 #: records in a transaction: less than users of a partition, so that no batch meets a user twice
 BATCH: Final = 2_000
+#: distinct states that users have before, each with another number of ids in its block
+TEMPLATES: Final = 640
+#: events of everybody before, whatever the number of users: so many, and up to a record of ids more. Then records are
+#: as long as they get, and as many close a record of ids at any time: how many events more come does not matter
+EVENTS_BEFORE: Final = CHUNK
+#: seconds that those take, and that they are over when measuring begins: the window of ten minutes is empty again
+_BEFORE: Final = 3_600.0
+#: less than the copies of two turns: nobody stays
+LEAST_CACHE_MB: Final = 1
+#: in memory such a user takes less
+_USER_BYTES: Final = 4_096
 #: events a second of event time
 _RATE: Final = 5_000.0
 #: what RocksDB's log says of each compaction that ended
@@ -71,22 +90,61 @@ class Place:
         return topics
 
 
-def in_turn(numbers: range, users: int, start: float, follows: int = 0) -> Iterator[tuple[bytes, bytes]]:
-    """(key, value) of events of all users in turn, a shop's mix; each ``follows``-th is a follow (0: none)."""
+def in_turn(
+    numbers: range, users: int, start: float, follows: int = 0, rate: float = _RATE, ids: bytes = b"t"
+) -> Iterator[tuple[bytes, bytes]]:
+    """(key, value) of events of all users in turn, a shop's mix; each ``follows``-th is a follow (0: none).
+
+    Each user does all of it in turn as well, whatever the number of users. ``ids``: what ids begin with.
+    """
     for number in numbers:
         user = b"user-%08d" % (number * _STRIDE % users)
-        head = b'{"user":"%s","id":"t%d","time":%.3f,' % (user, number, start + (number - numbers.start) / _RATE)
+        time_of = start + (number - numbers.start) / rate
+        head = b'{"user":"%s","id":"%s%d","time":%.3f,' % (user, ids, number, time_of)
+        what = number % users + number // users
         if follows and number % follows == 0:
             yield user, head + b'"kind":"follow","target":"star-%d"}' % (number // follows % 1_000)
-        elif number % 20 == 1:
+        elif what % 20 == 1:
             yield user, head + b'"kind":"purchase","item":"i%d","category":"c%d","amount":%.2f}' % (
-                number % 5_000, number % 40, 5 + number % 90,
+                what % 5_000, what % 40, 5 + what % 90,
             )  # fmt: skip
         else:
-            kind = b"click" if number % 4 == 3 else b"view"
+            kind = b"click" if what % 4 == 3 else b"view"
             yield user, head + b'"kind":"%s","item":"i%d","category":"c%d","dwell":%.1f}' % (
-                kind, number % 5_000, number % 40, number % 60 / 4,
+                kind, what % 5_000, what % 40, what % 60 / 4,
             )  # fmt: skip
+
+
+def alike(now: float) -> list[Template]:
+    """States after ``EVENTS_BEFORE`` to ``EVENTS_BEFORE`` + 63 events of ``in_turn``, as the service makes them."""
+    numbers = range(TEMPLATES * (EVENTS_BEFORE + CHUNK))
+    taken: Counter[bytes] = Counter()
+
+    def history() -> Iterator[tuple[bytes, bytes]]:
+        rate = len(numbers) / _BEFORE
+        for user, value in in_turn(numbers, TEMPLATES, now - 2.0 * _BEFORE, rate=rate, ids=b"before-"):
+            if taken[user] < EVENTS_BEFORE + int(user.rpartition(b"-")[2]) % CHUNK:
+                taken[user] += 1
+                yield user, value
+
+    plan = load_plan(JOB)
+    found = []
+    with tempfile.TemporaryDirectory(prefix="segments-scale-") as name:
+        partition = Partition(Path(name), plan, make_models(load_encoders(device="cpu"), plan), 256)
+        for offset, data in fetches(history(), 20_000, now):
+            partition.take(offset, data)
+        store = partition.store
+        for user in map(bytes.decode, sorted(taken)):
+            block = store.get(layout.user_key(user))
+            assert block is not None
+            numbers = ids_numbers(block)
+            ids = zip(numbers, store.get_many(layout.seen_keys(user, numbers)), strict=True)
+            record = open_record(user, block)
+            found.append(
+                Template(block, {n: data for n, data in ids if data}, record.count, tuple(record.members.segments()))
+            )
+        store.close()
+    return found
 
 
 def settle(workers: Sequence[ChildWorker], partitions: int, deadline: float = 180.0) -> None:
@@ -120,13 +178,13 @@ def measure(
     records: Iterable[tuple[bytes, bytes]],
     prepare: Callable[[ChildWorker], None] | None = None,
     workers: int = 1,
-    cached_users: int | None = None,
+    cache_mb: int | None = None,
     batch_records: int | None = None,
 ) -> dict[str, float]:
     """Rate and processor time of ``count`` records, for workers that are there, ready and at rest before they come."""
     topic, pid = Topics(app, f"{app}-").events, place.broker.pid
     assert pid is not None
-    limits = {"cached_users": cached_users, "batch_records": batch_records}
+    limits = {"cache_mb": cache_mb, "batch_records": batch_records}
     settings = {name: str(value) for name, value in limits.items() if value is not None}
     with ExitStack() as stack:
         children = []
@@ -145,12 +203,15 @@ def measure(
         release()
         first, last = between(progress(children, before + count, 300.0, (pid,)), before)
         compacted = sum(map(compaction_seconds, stores)) - compacted
+        sums = [child.metrics() for child in children]
     events = last.events - first.events
     return {
         "events_per_second": round(events / (last.time - first.time)),
         "cpu_microseconds_per_event": round(1e6 * (last.cpu - first.cpu) / events, 2),
         "compaction_microseconds_per_event": round(1e6 * compacted / count, 2),
         "broker_cpu_microseconds_per_event": round(1e6 * (last.beside - first.beside) / events, 2),
+        "users_in_memory": round(sum(each["segments_users_cached"] for each in sums)),
+        "bytes_in_memory": round(sum(each["segments_cache_bytes"] for each in sums)),
         "events": events,
         "load_1m": round(os.getloadavg()[0], 2),
     }
@@ -183,17 +244,16 @@ def by_users(
 ) -> dict[str, dict[str, float]]:
     """The same events of all users in turn, who are there already, against how many they are.
 
-    Either each user is in the cache, or none ever is: with users in turn a cache that is a little too small has none.
+    Either each user is in memory, or nearly none: then as little is kept there as the setting allows. All have had as
+    many events before.
     """
     found = {}
-    plan = load_plan(JOB)
+    plan, made = load_plan(JOB), alike(time.time())
     for users in sizes:
         app = f"{'cached' if cached else 'read'}{users}"
         topic = place.topics(app, partitions).events
         settings = Settings(app=app, bootstrap=place.broker.bootstrap, topic_prefix=f"{app}-", segments_file=JOB)
-        # so deep that records are alike half-way through what is measured
-        depth = 2 + events // (2 * min(*sizes, 10_000)) - events // (2 * users)
-        filled = fill(settings, plan, users, partitions, depth)
+        filled = fill(settings, plan, users, partitions, made)
 
         def warm(worker: ChildWorker, users: int = users, topic: str = topic) -> None:
             before = worker.status()["events_total"]
@@ -203,9 +263,11 @@ def by_users(
         records = in_turn(range(users, users + events), users, time.time())
         cost = measure(
             place, app, partitions, events, records,
-            prepare=warm if cached else None, cached_users=users if cached else BATCH, batch_records=BATCH,
+            prepare=warm if cached else None, batch_records=BATCH,
+            cache_mb=LEAST_CACHE_MB + (users * _USER_BYTES // 2**20 if cached else 0),
         )  # fmt: skip
-        found[str(users)] = cost | {"events_before": depth, "record_bytes_mean": filled["record_bytes_mean"]}
+        before = round(statistics.fmean(template.events for template in made), 1)
+        found[str(users)] = cost | {"events_before_mean": before, "record_bytes_mean": filled["record_bytes_mean"]}
     return found
 
 
@@ -263,9 +325,10 @@ def run(users: Sequence[int], edges: Sequence[int], events: int, load_events: in
         "partitions": partitions,
         "seed": seed,
         "what": "Processor time of the worker for an event. By users: all in turn, in batches smaller than the users "
-        "of a partition, so that no batch meets a user twice whatever their number; each is read from RocksDB "
-        "(cost_by_users), or each is in the cache (cost_by_users_cached). By edges: 10,000 people, a tenth of their "
-        "events follows; the follows that are there already are mostly of others. Rules only: no model runs.",
+        "of a partition, so that no batch meets a user twice whatever their number, each with the same history; as few "
+        "are in memory as the setting allows (cost_by_users), or all (cost_by_users_cached). By edges: 10,000 people, "
+        "a tenth of their events follows; the follows that are there already are mostly of others. Rules only: no "
+        "model runs.",
         "machine": machine(),
     }
 

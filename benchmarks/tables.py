@@ -114,7 +114,7 @@ def hotpath(report: Report) -> Iterator[str]:
         ("the rest of the fold: rules, timers, a user at a time, in Python; freeing", rest),
         ("encode users and ids", phases["finish"]),
         ("write to RocksDB", phases["write"]),
-        ("keep in the cache", phases["remember"]),
+        ("put the copies in place", phases["remember"]),
         ("**all**", phases["all"]),
     ]
     shown = [(name, f"{value:.2f}") for name, value in rows if value is not None]
@@ -188,7 +188,7 @@ def users(report: Report) -> Iterator[str]:
     """Cost against users."""
     yield from _costs("users, each read from RocksDB", report["cost_by_users"], report["cost_by_users_ratio"])
     yield ""
-    yield from _costs("users, each in the cache", report["cost_by_users_cached"], report["cost_by_users_cached_ratio"])
+    yield from _costs("users, each in memory", report["cost_by_users_cached"], report["cost_by_users_cached_ratio"])
 
 
 def edges(report: Report) -> Iterator[str]:
@@ -220,6 +220,9 @@ def memory(report: Report) -> Iterator[str]:
         ("resident after the first third", f"{report['rss_min_mb']:,.0f} to {report['rss_max_mb']:,.0f} MiB"),
         ("on disk, a user", f"{report['bytes_per_user_on_disk']:,} bytes"),
     ]
+    if "users_in_memory" in report:
+        held = f"{report['users_in_memory']:,} in {report['bytes_in_memory'] / 2**20:,.0f} MiB"
+        rows.append(("users in memory at the end", held))
     yield from table(("", ""), rows)
     yield ""
     yield where(report)

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from state.windows import MAX_WINDOW, NEVER
+
+#: before the key of a sort of events, so that no key of a tally is like it
+SORT: Final = "@"
 
 
 @dataclass(frozen=True)
@@ -116,43 +119,17 @@ class Watch:
     """The sorts of events whose latest time is kept: what all definitions ask for. False when they ask for none."""
 
     def __init__(self, wanted: Iterable[Sort]) -> None:
-        sorts = {sort.key: sort for sort in wanted}
-        self.keys: tuple[str, ...] = tuple(sorted(sorts))
-        self.categories = {sort.category for sort in sorts.values() if sort.category}
+        self.sorts: tuple[Sort, ...] = tuple(sorted(set(wanted), key=lambda sort: sort.key))
+        self.categories = {sort.category for sort in self.sorts if sort.category}
         self._touched = {
-            (sort.kind, category): tuple(key for key in self.keys if sorts[key].covers(sort.kind, category))
-            for sort in sorts.values()
+            (sort.kind, category): tuple(other for other in self.sorts if other.covers(sort.kind, category))
+            for sort in self.sorts
             for category in ("", *self.categories)
         }
 
     def __bool__(self) -> bool:
-        return bool(self.keys)
+        return bool(self.sorts)
 
-    def touched(self, kind: str, category: str) -> tuple[str, ...]:
-        """The keys that an event of ``kind`` in ``category`` belongs to."""
+    def touched(self, kind: str, category: str) -> tuple[Sort, ...]:
+        """Those that an event of ``kind`` in ``category`` is of."""
         return self._touched.get((kind, category if category in self.categories else ""), ())
-
-    def begin(self) -> dict[str, float]:
-        """The latest times of somebody never seen."""
-        return dict.fromkeys(self.keys, 0.0)
-
-    def change(self, last: dict[str, float], now: float) -> None:
-        """The definitions changed: of what was not watched so far nothing is known up to ``now``."""
-        for key in [key for key in last if key not in self.keys]:
-            del last[key]
-        for key in self.keys:
-            last.setdefault(key, -now)
-
-
-def note(last: dict[str, float], keys: tuple[str, ...], time: float) -> None:
-    """An event at ``time`` of the sorts ``keys``."""
-    for key in keys:
-        if time > abs(last.get(key, 0.0)):
-            last[key] = time
-
-
-def merge(last: dict[str, float], other: dict[str, float]) -> None:
-    """Another's latest times come to ``last``: of each sort what is known of the later time; an event before none."""
-    for key, time in other.items():
-        if key in last:
-            last[key] = max(last[key], time, key=lambda known: (abs(known), known))

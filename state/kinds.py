@@ -1,7 +1,7 @@
-"""The rows of the section KINDS: which counter has which bit.
+"""The rows of the section KINDS: which counter has which bit; and how fast counters decay.
 
 The table only grows: a row, once given, is in every record that was ever written. What is no kind of event has its row
-here as well, under the name that ``UserState._decayed`` had for it.
+here as well, under a name that no kind has.
 """
 
 from __future__ import annotations
@@ -19,3 +19,6 @@ COUNTERS: Final = (
 ROW: Final = {name: row for row, name in enumerate(COUNTERS)}
 SPEND_ROW: Final = ROW[SPEND]
 DWELL_ROW: Final = ROW[DWELL]
+#: half-lives in seconds, of the fast counters a day, of the slow ones thirty
+FAST: Final = 86_400.0
+SLOW: Final = 30 * 86_400.0

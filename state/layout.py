@@ -3,13 +3,14 @@
 =====  =========================  ==============================================  =========
 first  rest of the key            value                                           changelog
 =====  =========================  ==============================================  =========
-u      user id                    1 format, 8 due (float64 BE), msgpack UserState  yes
+u      user id                    1 format, 8 due (float64 BE), the rest of the    yes
+                                  block: state.layout2 (format 1: state.format1)
 w      len(u) 2 BE, u, 8 BE       1 format, msgpack PendingText: u's text number   yes
-d      len(u) 2 BE, u, 8 BE       ids of events counted or forwarded of u: 64        yes
-                                  hashes (8 each), then 64 seconds (4, LE)
+d      len(u) 2 BE, u, 8 BE       64 ids of events counted or forwarded of u:       yes
+                                  state.plain.ids
 v      user id                    1 format, msgpack Vectors                        yes
 q      user id                    empty: the user waits for the encode lane        yes
-a      id of a merged user        1 format, msgpack Alias: whose it is now         yes
+a      id of a merged user        state.aliases: whose it is now                   yes
 i      len(u) 2 BE, u, merged id  8 event time (float64 BE): not in u's own record   yes
 n      followed user              1 format, msgpack Neighbour                      yes
 f      len(v) 2 BE, v, follower   empty: a local follower of v; ``-``: no longer   yes
@@ -34,18 +35,18 @@ s      d                          8 when the store was last scrubbed (float64 BE
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
 from state import timer_keys as timers
-from state.compiled import COMPILED
-from state.seen import Seen
-from state.user import Membership, PendingLabel, PendingText, UserState
+from state.user import PendingText
 from state.vectors import Neighbour, Vectors
-from state.windows import NEVER, Tally
+from state.windows import NEVER
 
 FORMAT = 1
+#: what position records are written with: a release that knows none but format 1 of users ends with a sentence at them
+META_FORMAT = 2
 POSITION_KEY = b"p"
 OFFSET_KEY = b"o"
 CHANGELOG_KEY = b"oc"
@@ -58,8 +59,8 @@ _DUE = struct.Struct(">d")
 _LEN = struct.Struct(">H")
 _NUMBER = struct.Struct(">Q")
 _OFFSET = struct.Struct(">q")
-_HEADER = struct.Struct(">Bd")
 _FORMAT_BYTE = bytes([FORMAT])
+_META_FORMAT_BYTE = bytes([META_FORMAT])
 
 
 class FormatError(ValueError):
@@ -136,37 +137,10 @@ class Guard(msgspec.Struct, array_like=True):
     """Of the user's last change, in the user's home partition: who comes back goes on from there."""
 
 
-class Alias(msgspec.Struct, array_like=True):
-    """A forwarding record: the id was merged into another user, who gets what still arrives for it, once."""
-
-    into: str
-    time: float
-    """Event time of the identify or alias that said so: the latest wins."""
-    sequence: int = 0
-    """Of the last membership change under the merged id, where it would go on."""
-    seen: Seen = msgspec.field(default_factory=Seen)
-    """As ``UserState.ids``, whose records it takes over: what comes twice is dropped before it is forwarded, wherever
-    the state is by now."""
-
-
-def _to_plain(value: object) -> object:
-    if isinstance(value, Seen):
-        return value.pack()
-    raise NotImplementedError(f"{type(value).__name__} is not part of a record")
-
-
-def _from_plain(kind: type, value: object) -> object:
-    if kind is Seen:
-        return Seen.unpack(value)
-    raise NotImplementedError(f"{kind.__name__} is not part of a record")
-
-
-_encode = msgspec.msgpack.Encoder(enc_hook=_to_plain).encode
-_decode_user = msgspec.msgpack.Decoder(UserState, dec_hook=_from_plain).decode
+_encode = msgspec.msgpack.Encoder().encode
 _decode_text = msgspec.msgpack.Decoder(PendingText).decode
 _decode_vectors = msgspec.msgpack.Decoder(Vectors).decode
 _decode_neighbour = msgspec.msgpack.Decoder(Neighbour).decode
-_decode_alias = msgspec.msgpack.Decoder(Alias, dec_hook=_from_plain).decode
 _decode_meta = msgspec.msgpack.Decoder(Meta).decode
 _decode_guard = msgspec.msgpack.Decoder(Guard).decode
 
@@ -249,70 +223,8 @@ def guard_key(digest: bytes) -> bytes:
 timer_key, timer_parts = timers.timer_key, timers.timer_parts
 
 
-def plain_encode_user(state: UserState) -> bytes:
-    return _HEADER.pack(FORMAT, state.due) + _encode(state)
-
-
-def put_ids(user: str, seen: Seen, puts: dict[bytes, bytes | None]) -> tuple[int, int]:
-    """Put what changed of a user's records of ids into ``puts``; gives how many ids were forgotten early, and the bytes
-    of what was put."""
-    unsaved, cut = seen.unsaved, seen.cut
-    if not unsaved:
-        return 0, 0
-    seen.unsaved, seen.cut = {}, 0
-    puts.update(zip(seen_keys(user, unsaved), unsaved.values(), strict=True))
-    return cut, sum(map(len, filter(None, unsaved.values())))
-
-
-def plain_put_users(
-    users: dict[str, UserState], dues: dict[str, float], puts: dict[bytes, bytes | None], timed: set[bytes]
-) -> tuple[float, int, int]:
-    """Put the records of these users, and those of their ids that changed, into ``puts``; gives their earliest timer,
-    how many ids were forgotten early, and the bytes of what was put.
-
-    ``dues`` are the timers that some of them had before: ``timed`` gets the keys of those who have the same yet.
-    """
-    earliest, cut, size = NEVER, 0, 0
-    for user, state in users.items():
-        forgotten, ids = put_ids(user, state.ids, puts)
-        key, due = user_key(user), state.due
-        puts[key] = record = encode_user(state)
-        cut += forgotten
-        size += ids + len(record)
-        earliest = min(earliest, due)
-        if dues.get(user) == due:
-            timed.add(key)
-    return earliest, cut, size
-
-
-if COMPILED is None:
-    encode_user, put_users = plain_encode_user, plain_put_users
-else:
-    COMPILED.bind_records(UserState, (Tally, Membership, PendingText, PendingLabel))
-    _pack_user, _pack_users = COMPILED.pack_user, COMPILED.pack_users
-
-    def encode_user(state: UserState) -> bytes:
-        return _pack_user(state) or plain_encode_user(state)
-
-    def put_users(
-        users: dict[str, UserState], dues: dict[str, float], puts: dict[bytes, bytes | None], timed: set[bytes]
-    ) -> tuple[float, int, int]:
-        """As ``plain_put_users``."""
-        found: tuple[float, int, int] = _pack_users(users, dues, puts, timed, plain_encode_user)
-        return found
-
-
-def encode_whole(state: UserState) -> bytes:
-    """The record with all of the user's ids in it, for another user who gets them: without records of their own."""
-    return encode_user(msgspec.structs.replace(state, ids=state.ids.whole()))
-
-
-def decode_user(data: bytes) -> UserState:
-    return _decode_user(content(data, _HEADER.size))
-
-
 def due_of(data: bytes) -> float:
-    """The timer of an encoded user record, without decoding the rest."""
+    """The timer of a user's record of either format, without decoding the rest."""
     due: float = _DUE.unpack_from(data, 1)[0]
     return due
 
@@ -345,20 +257,12 @@ def decode_neighbour(data: bytes) -> Neighbour:
     return _decode_neighbour(content(data))
 
 
-def encode_alias(alias: Alias) -> bytes:
-    return _FORMAT_BYTE + _encode(alias)
-
-
-def decode_alias(data: bytes) -> Alias:
-    return _decode_alias(content(data))
-
-
 def encode_meta(meta: Meta) -> bytes:
-    return _FORMAT_BYTE + _encode(meta)
+    return _META_FORMAT_BYTE + _encode(meta)
 
 
 def decode_meta(data: bytes) -> Meta:
-    return _decode_meta(content(data))
+    return _decode_meta(content(data, formats=(FORMAT, META_FORMAT)))
 
 
 def encode_guard(guard: Guard) -> bytes:
@@ -389,11 +293,11 @@ def decode_offset(data: bytes) -> tuple[int, float]:
     return offset, _DUE.unpack_from(data, 8)[0] if len(data) > 8 else 0.0
 
 
-def content(data: bytes, start: int = 1) -> memoryview:
+def content(data: bytes, start: int = 1, formats: Collection[int] = (FORMAT,)) -> memoryview:
     """What follows the format. Raises FormatError."""
-    if data[0] != FORMAT:
+    if data[0] not in formats:
         raise FormatError(
-            f"a state record has format {data[0]}, this version reads {FORMAT}: "
+            f"a state record has format {data[0]}, this version reads {max(formats)}: "
             "replay into fresh topics, or run the version that wrote it"
         )
     return memoryview(data)[start:]

@@ -104,8 +104,14 @@ GROUP: Final = 16
 #: ids of a record ``d``; fewer than these are in the block
 CHUNK: Final = 64
 CHUNK_BYTES: Final = CHUNK // GROUP * SECOND.size + CHUNK * ID_BYTES
-#: records ``d`` of a user at most: 65,536 ids
-MOST_CHUNKS: Final = 1_024
+#: an id that arrived within so many seconds is remembered, and so many of the newest (docs/adr/0035)
+DEDUPE_SECONDS: Final = 86_400
+DEDUPE_EVENTS: Final = 1_000
+#: records ``d`` of a user that hold the last DEDUPE_EVENTS at least, with what is not full yet
+LAST_CHUNKS: Final = -(-DEDUPE_EVENTS // CHUNK)
+#: ids of a user in records ``d`` at most, whatever their age, and these records
+MOST_IDS: Final = 65_536
+MOST_CHUNKS: Final = MOST_IDS // CHUNK
 
 
 def padding(size: int) -> int:

@@ -6,14 +6,20 @@ last-writer-wins stays so by event time.
 
 from __future__ import annotations
 
-from state import absence, decay, windows
-from state.user import MOST_GROUPS, UserState
+from collections.abc import Iterable
+
+from state.absence import SORT, Watch
+from state.plain.ids import Entry, unite
+from state.record import Cells, Record
+from state.user import MOST_GROUPS
 from state.vectors import Vectors, add_text, text_sum
 from state.windows import TallyPlan
 
 
-def merge_states(into: UserState, other: UserState, user: str, merged: str, plan: TallyPlan) -> list[str]:
-    """Add all that ``other`` (known as ``merged``) did to ``into`` (known as ``user``).
+def merge_states(
+    into: Record, other: Record, ids: Iterable[Entry], user: str, merged: str, plan: TallyPlan, watch: Watch
+) -> list[str]:
+    """Add all that ``other`` (known as ``merged``, with these ``ids`` of events) did to ``into`` (known as ``user``).
 
     Memberships stay as they are: they must be decided anew at the merged ``time``. Texts that wait are not in a state.
     The list of merged ids grows; the caller bounds it.
@@ -22,18 +28,17 @@ def merge_states(into: UserState, other: UserState, user: str, merged: str, plan
     """
     if other.count:
         into.first = min(into.first, other.first) if into.count else other.first
-    into.time = max(into.time, other.time)
+    into.enter(other.time)
     into.count += other.count
     into.texts += other.texts
     into.identified |= other.identified
-    decay.merge(into._decayed, other._decayed, (decay.FAST, decay.SLOW))
-    decay.merge(into._categories, other._categories, (decay.SLOW,))
+    into.unite_counters(other.pack())
     _add_tallies(into, other, plan)
-    for key, until in other._unknown.items():
-        if key in plan.specs:
-            into.cells.mark_unknown(key, until)
-    absence.merge(into._last, other._last)
-    into.ids.unite(other.ids)
+    for spec in plan.specs.values():
+        if (until := other.cells.unknown_until(spec.key)) is not None:
+            into.cells.mark_unknown(spec.key, until)
+    _merge_latest(into.cells, other.cells, watch)
+    unite(into.ids, ids)
     into.labels = [*into.labels, *other.labels]
     groups = into.groups
     for group, time in other.groups.items():
@@ -46,22 +51,33 @@ def merge_states(into: UserState, other: UserState, user: str, merged: str, plan
     return _merge_edges(into, other, {user, merged, *into.aliases})
 
 
-def _add_tallies(into: UserState, other: UserState, plan: TallyPlan) -> None:
-    for key, tally in other._tallies.items():
-        spec = plan.specs.get(key)
-        if spec is None:
-            continue  # of definitions that are no longer there
-        for bucket, amount in tally.buckets.items():
-            windows.add(into._tallies, spec, bucket * spec.width, amount, into.time)
+def _add_tallies(into: Record, other: Record, plan: TallyPlan) -> None:
+    """What definitions no longer ask for is left out."""
+    for spec in plan.specs.values():
+        for bucket, amount in other.cells.buckets(spec):
+            into.cells.add(spec, float(bucket * spec.width), amount, into.time)
 
 
-def _merge_edges(into: UserState, other: UserState, same: set[str]) -> list[str]:
+def _merge_latest(into: Cells, other: Cells, watch: Watch) -> None:
+    """Of each sort what is known of the later time; at the same time an event before none."""
+    for sort in watch.sorts:
+        mine, theirs = into.latest(sort), other.latest(sort)
+        if (abs(theirs), theirs) <= (abs(mine), mine):
+            continue
+        key = SORT + sort.key
+        if theirs < 0.0:
+            into.mark_unknown(key, -theirs)
+        else:
+            into.drop(key)
+            into.note(sort, theirs)
+
+
+def _merge_edges(into: Record, other: Record, same: set[str]) -> list[str]:
     """``same`` are ids of the one person: nobody follows themselves."""
     mine = into.edges
     before = dict(mine.items())
     for target, time in other.edges.items():
-        if time:  # else it says nothing, and only damage wrote it
-            mine.set(target, abs(time), time > 0)
+        mine.set(target, abs(time), time > 0)
     for target in same:
         mine.drop(target)
     after = dict(mine.items())

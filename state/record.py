@@ -8,7 +8,7 @@ for the views ``members``, ``edges``, ``groups``, ``cells`` and ``ids``, which a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -133,8 +133,16 @@ class Cells(Protocol):
 class Ids(Protocol):
     """The ids of counted events: see ``state.plain.ids``."""
 
-    unsaved: dict[int, bytes | None]
     cut: int
+    """Ids forgotten since the last save though they were younger than a day."""
+
+    @property
+    def saved(self) -> range:
+        """Numbers of the records that the store has; what is no longer wanted of them is deleted with the next save."""
+
+    @property
+    def unsaved(self) -> Mapping[int, bytes | None]:
+        """Number of a record → its bytes; None: it is no longer wanted."""
 
     def add(self, id_hash: int, arrived: float) -> None: ...
     def __contains__(self, id_hash: object) -> bool: ...
@@ -142,8 +150,9 @@ class Ids(Protocol):
     def items(self) -> list[tuple[int, int]]:
         """(lower 56 bits of the hash, latest second of arrival of its sixteen), in order of arrival."""
 
-    def unite(self, other: Iterable[tuple[int, int]]) -> None: ...
-    def replace(self, entries: Iterable[tuple[int, int]]) -> None: ...
+    def replace(self, entries: Iterable[tuple[int, int]]) -> None:
+        """These, in order of arrival and none twice, instead of all that was remembered."""
+
     def restore(self, chunks: Iterable[bytes | None]) -> None:
         """What the records ``numbers`` hold. Raises FormatError."""
 
@@ -204,6 +213,10 @@ class Record(Protocol):
     def count_event(self, kind: str, category: str, time: float, amount: float, dwell: float) -> None:
         """Add an event at ``time``, not after the user's own, to the decayed counters: of its kind, its category,
         money, seconds. Raises ValueError for a kind that ``state.kinds`` does not have."""
+
+    def unite_counters(self, block: bytes) -> None:
+        """Add the decayed counters of another record, whose block this is; its time is not after this one's. Raises
+        FormatError."""
 
     def slow_counters(self, now: float) -> dict[str, float]:
         """Of each of ``state.kinds.COUNTERS`` that there is what is counted, decayed over thirty days up to ``now``."""

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import msgspec
-
 NEVER = float("inf")
 MICRO = 1_000_000
 _WIDTHS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400)
@@ -57,64 +55,6 @@ class TallySpec:
     def covers(self, kind: str, category: str) -> bool:
         """Whether an event of ``kind`` in ``category`` is counted."""
         return self.kind == kind and self.category in ("", category)
-
-
-class Tally(msgspec.Struct, array_like=True, gc=False):
-    """A running total over the window and its buckets; ``head`` is the oldest bucket."""
-
-    total: int
-    head: int
-    buckets: dict[int, int]
-
-
-def add(tallies: dict[str, Tally], spec: TallySpec, time: float, amount: int, now: float) -> None:
-    """Add ``amount`` (already scaled, not negative) at event time ``time``; ``now``: what the user is evaluated at."""
-    width = spec.width
-    bucket = int(time // width)
-    if (bucket + 1) * width + spec.window <= now:
-        return  # its time in the window is over already
-    tally = tallies.get(spec.key)
-    if tally is None:
-        amount = min(amount, MOST)
-        tallies[spec.key] = Tally(amount, bucket, {bucket: amount})
-        return
-    buckets = tally.buckets
-    held = buckets.get(bucket)
-    if held is None:
-        held = 0
-        total_at(tally, spec, now)  # so that what ran out does not pile up where nobody asks for the total
-        if bucket < tally.head or not buckets:
-            tally.head = bucket
-    if held + amount > MOST:
-        amount = MOST - held
-    buckets[bucket] = held + amount
-    tally.total += amount
-
-
-def total_at(tally: Tally | None, spec: TallySpec, now: float) -> int:
-    """The total at ``now``; buckets whose time ran out are dropped."""
-    if tally is None:
-        return 0
-    buckets = tally.buckets
-    while buckets and (tally.head + 1) * spec.width + spec.window <= now:
-        tally.total -= buckets.pop(tally.head)
-        if buckets:
-            tally.head = min(buckets)
-    return tally.total
-
-
-def next_expiry(tally: Tally | None, spec: TallySpec, now: float) -> float:
-    """When the oldest bucket after ``now`` leaves the window (seconds since the epoch); NEVER when there is none.
-
-    Buckets whose time ran out are dropped, as by ``total_at``.
-    """
-    if tally is None or not tally.buckets:
-        return NEVER
-    end = float((tally.head + 1) * spec.width + spec.window)
-    if end > now:
-        return end  # nearly always
-    total_at(tally, spec, now)
-    return next_expiry(tally, spec, now)
 
 
 class TallyPlan:

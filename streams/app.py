@@ -15,6 +15,7 @@ from functools import partial
 
 from encoders.heads import PublishedHead
 from state.store import SharedMemory
+from state.tables import new_arena
 from streams.kafka.agents import Host, make_faust, start_faust, until_stopped
 from streams.kafka.arrivals import Room
 from streams.kafka.checkpoints import checkpoint_of_tests
@@ -112,6 +113,8 @@ class Worker:
         self._identity = Identity(conf, self.topics, lambda topic, count: self.metrics.lost.labels(topic).inc(count))
         self._partitions = self._identity.check()
         warn_of_unsafe_topics(conf, self.topics)
+        for name in settings.without_effect:
+            log.warning("%s is without effect: SEGMENTS_CACHE_MB says how much memory users' states may take", name)
         if not settings.erasure_secret.get_secret_value():
             log.warning("SEGMENTS_ERASURE_SECRET is not set: whoever guesses the id of an erased user can check it")
         text = settle(
@@ -123,6 +126,8 @@ class Worker:
         log.info("the models are loaded (encoders %s)", loaded.encoders.version)
         self._present = Present(InForce(0, nothing, loaded))
         self._memory = SharedMemory(settings.rocksdb_cache_mb)
+        self._arena = new_arena(settings.cache_bytes)
+        self.metrics.cache_bytes.set_function(lambda: self._arena.bytes_held)
         take_over(settings, self.topics, self._memory)
         self._checkpoint = checkpoint
         self._turns = ThreadPoolExecutor(settings.turn_threads, thread_name_prefix="turn")
@@ -176,6 +181,7 @@ class Worker:
             reach=self._definitions.reach,
             standby=self._standby.take if self._standby else lambda _partition: None,
             identity=self._identity,
+            arena=self._arena,
         )
         return Partition(
             writer=writer,

@@ -11,8 +11,10 @@ from typing import Any
 
 import msgspec
 
+from state.record import Record
+from state.unknown import not_known_before
 from state.user import Membership as Held
-from state.user import UserState
+from state.user import texts_waiting
 from state.windows import SCALES, TallySpec
 from streams.kafka.agents import Host
 from streams.kafka.definitions import Present
@@ -342,17 +344,17 @@ def describe(writer: PartitionWriter, plan: Plan, user_id: str, history: list[di
         windows=windows,
         followees=state.edges.present(),
         texts=state.texts,
-        pending_texts=state.texts_waiting,
+        pending_texts=texts_waiting(state),
         waiting_events=waiting,
         last_event_time=state.time or None,
         history=history,
     )  # fmt: skip
 
 
-def window_value(state: UserState, spec: TallySpec) -> float | str:
+def window_value(state: Record, spec: TallySpec) -> float | str:
     """What was counted; in words where not all was."""
     value = state.cells.total(spec, state.time) / SCALES[spec.measure]
-    until = state.cells.not_known_before(spec, state.time)
+    until = not_known_before(state.cells, spec, state.time)
     if not until:
         return value
     return f"at least {value:g}, not known yet before {moment(until)} UTC"
@@ -364,7 +366,7 @@ def window_name(spec: TallySpec, asked: bool) -> str:
     return f"{spec.kind} {spec.measure}{category} within {span(spec.window)}{kept}"
 
 
-def why_now(plan: Plan, state: UserState, segment_id: str, member: Held) -> dict[str, Any]:
+def why_now(plan: Plan, state: Record, segment_id: str, member: Held) -> dict[str, Any]:
     """The present evidence for a membership whose change is not among the recent ones."""
     segment = plan.segments.get(segment_id)
     if segment is None:

@@ -98,12 +98,14 @@ class Settings(BaseSettings):
         ge=1,
         description="Threads for restores, one for each partition, and for rewriting files; turns go on meanwhile.",
     )
-    cached_users: int = Field(200_000, ge=1, description="Decoded user states kept in memory for each partition.")
-    cached_ids: int = Field(
-        32_000_000,
+    cache_mb: int = Field(
+        256,
         ge=1,
-        description="Ids of events that cached users may have in memory, for each partition (24 bytes).",
+        description="Memory for users' states, of all partitions together, a turn's copies included; who was not seen "
+        "for long goes, and is read from the store with the next event.",
     )
+    cached_users: int | None = Field(None, description="Without effect: cache_mb is what bounds memory.")
+    cached_ids: int | None = Field(None, description="Without effect: cache_mb is what bounds memory.")
     rocksdb_cache_mb: int = Field(256, ge=8, description="Block cache and write buffers shared by all partitions.")
     followees: int = Field(64, ge=1, description="Followees kept for a user (newest first).")
     graph_epsilon: float = Field(0.02, ge=0.0, description="A vector that moved less than this is not sent again.")
@@ -181,6 +183,17 @@ class Settings(BaseSettings):
     def installation(self) -> str:
         """The name of what is one installation's alone: its group, transactional ids, directory, source of events."""
         return f"{self.topic_prefix}{self.app}"
+
+    @property
+    def cache_bytes(self) -> int:
+        """Of users' states in memory."""
+        return self.cache_mb * 1024 * 1024
+
+    @property
+    def without_effect(self) -> list[str]:
+        """Variables that are set and mean nothing any more."""
+        old = {"SEGMENTS_CACHED_USERS": self.cached_users, "SEGMENTS_CACHED_IDS": self.cached_ids}
+        return [name for name, value in old.items() if value is not None]
 
     @property
     def state_dir(self) -> Path:

@@ -41,7 +41,8 @@ def compiler() -> str:
 def build(name: str, flags: str, sources: Iterable[Path]) -> Path:
     """``build/core/NAME-…`` of these sources, made anew when they, a header or the flags are others."""
     sources = sorted(sources)
-    inputs = [*sources, *sorted(SOURCES.glob("*.h")), *sorted(DRIVERS.glob("*.h"))]
+    headers = (header for folder in (SOURCES, SOURCES.parent, DRIVERS) for header in sorted(folder.glob("*.h")))
+    inputs = [*sources, *headers]
     digest = hashlib.sha256("\0".join([compiler(), flags, *(path.read_text("utf-8") for path in inputs)]).encode())
     target = ROOT / "build/core" / f"{name}-{digest.hexdigest()[:16]}"
     if not target.exists():

@@ -1,108 +1,144 @@
-"""The ids of a record whose block the compiled core keeps. Which records of ids are kept is not the core's yet: that
-rule is here as ``state.plain.ids`` has it."""
+"""The ids of a record that the compiled core keeps: of the block, and of a tail."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64
+from typing import Any, Final, cast
 
-from state.layout2 import CHUNK_BYTES, ID_MASK, IDS, IDS_LEAD, MOST_CHUNKS
-from state.plain.ids import Entry, unpack_chunk
-from state.plain.ids import Ids as PlainIds
-from state.seen import DEDUPE_SECONDS, LAST_CHUNKS
+from state.layout import FormatError
+from state.layout2 import CHUNK_BYTES
+from state.plain.ids import Entry
+from tests.core_parts import CORE, Block, IdsAt
 
-_KNOWN: Final = 2
-_CLOSED: Final = 3
+_DONE: Final = 0
 _MOST_SECOND: Final = 2**32 - 1
+
+
+class Numbers(ctypes.Structure):
+    _fields_ = (("first", c_uint32), ("stored", c_uint32), ("count", c_uint32))
+
+
+class Bytes(ctypes.Structure):
+    _fields_ = (("at", c_char_p), ("size", c_size_t))
+
+
+class Change(ctypes.Structure):
+    _fields_ = (("gone", c_uint32), ("first", c_uint32), ("put", c_uint32), ("stored", c_uint32))
+
+
+def _declare() -> None:
+    ids = POINTER(IdsAt)
+    for function, result, *arguments in (
+        ("ids_of", Numbers, POINTER(Block)),
+        ("ids_known", c_int, ids, c_uint64),
+        ("ids_remember", c_int, ids, c_uint64, c_uint32),
+        ("ids_append", c_int, ids, c_uint64, c_uint32),
+        ("ids_clear", None, ids),
+        ("ids_restore", c_int, ids, POINTER(Bytes), c_size_t),
+        ("ids_record", ctypes.c_void_p, ids, c_uint32),
+        ("ids_next", c_int, ids, POINTER(c_uint64), POINTER(c_uint64), POINTER(c_uint32)),
+        ("ids_total", c_uint32, ids),
+        ("ids_latest", c_uint32, ids),
+        ("ids_change", Change, ids),
+        ("tail_free", None, ctypes.c_void_p, ctypes.c_void_p),
+        ("tail_bytes", c_size_t, ctypes.c_void_p),
+    ):
+        declared = getattr(CORE, function)
+        declared.restype, declared.argtypes = result, arguments
+
+
+_declare()
+
+
+def bytes_of(chunks: Iterable[bytes | None]) -> ctypes.Array[Bytes]:
+    given = [chunk or b"" for chunk in chunks]
+    return (Bytes * len(given))(*(Bytes(chunk, len(chunk)) for chunk in given))
 
 
 class CoreIds:
     """As ``state.record.Ids``."""
 
-    def __init__(self, held: Any) -> None:
-        """``held``: a ``tests.core_record.Held``."""
+    def __init__(self, held: Any, at: Callable[[], IdsAt] | None = None) -> None:
+        """``held``: a ``tests.core_parts.Held``; ``at``: where the ids are, of one that is in a turn."""
         self._held = held
-        self.unsaved: dict[int, bytes | None] = {}
-        self.cut = 0
-        self._chunks: list[list[Entry]] = []
-        self._in_chunks: set[int] = set()
+        self._own_tail: ctypes.c_void_p | None = None
+        self._at: Callable[[], IdsAt]
+        if at is None:
+            self._own_tail, self._cut = ctypes.c_void_p(), c_uint32()
+            numbers = held.ask("ids_of")
+            own = IdsAt(
+                ctypes.pointer(held.block), ctypes.pointer(self._own_tail), None, numbers.first, numbers.stored,
+                ctypes.pointer(self._cut), None,
+            )  # fmt: skip
+            self._at = lambda: own
+        else:
+            self._at = at
 
-    def _lead(self) -> tuple[int, int, int]:
-        section = self._held.section(IDS)
-        return IDS_LEAD.unpack_from(section) if section else (0, 0, 0)
+    def __del__(self) -> None:
+        if self._own_tail is not None:
+            CORE.tail_free(self._own_tail, None)
 
-    def _tail(self) -> list[Entry]:
-        *_, count = self._lead()
-        if not count:
-            return []
-        tail = bytearray(CHUNK_BYTES)  # as if it were full
-        groups = self._held.section(IDS)[IDS_LEAD.size :]
-        tail[: len(groups)] = groups
-        return unpack_chunk(bytes(tail))[:count]
+    def _ask(self, function: str, *arguments: Any) -> Any:
+        return self._held.ask(function, *arguments, of=self._at())
+
+    def _change(self, function: str, *arguments: Any) -> int:
+        return cast(int, self._held.change(function, *arguments, of=self._at()))
+
+    @property
+    def cut(self) -> int:
+        return cast(int, self._at().cut.contents.value)
+
+    @cut.setter
+    def cut(self, value: int) -> None:
+        self._at().cut.contents.value = value
+
+    @property
+    def unsaved(self) -> dict[int, bytes | None]:
+        change = self._ask("ids_change")
+        gone: dict[int, bytes | None] = dict.fromkeys(range(change.gone, change.first))
+        return gone | {number: self.record(number) for number in range(change.put, change.stored)}
+
+    @property
+    def saved(self) -> range:
+        at = self._at()
+        return range(at.first, at.stored)
+
+    def record(self, number: int) -> bytes | None:
+        found = self._ask("ids_record", number)
+        return ctypes.string_at(found, CHUNK_BYTES) if found else None
 
     def __contains__(self, id_hash: object) -> bool:
-        if not isinstance(id_hash, int):
-            return False
-        return id_hash & ID_MASK in self._in_chunks or bool(self._held.ask("ids_has", id_hash))
+        return isinstance(id_hash, int) and bool(self._ask("ids_known", id_hash))
 
     def __len__(self) -> int:
-        return len(self.items())
+        return cast(int, self._ask("ids_total"))
 
     def items(self) -> list[Entry]:
-        return [entry for chunk in (*self._chunks, self._tail()) for entry in chunk]
+        at, id_hash, second, found = c_uint64(), c_uint64(), c_uint32(), []
+        while self._ask("ids_next", byref(at), byref(id_hash), byref(second)):
+            found.append((id_hash.value, second.value))
+        return found
 
     def add(self, id_hash: int, arrived: float) -> None:
-        if id_hash & ID_MASK in self._in_chunks:
-            return
-        closed = ctypes.create_string_buffer(CHUNK_BYTES)
-        second = max(0, min(int(arrived), _MOST_SECOND))
-        if self._held.change("ids_add", id_hash, second, closed) == _CLOSED:
-            self._close(closed.raw)
-
-    def _close(self, closed: bytes) -> None:
-        first, stored, _ = self._lead()
-        self.unsaved[stored - 1] = closed
-        chunk = unpack_chunk(closed)
-        self._chunks.append(chunk)
-        horizon = chunk[-1][1] - DEDUPE_SECONDS
-        while stored - first > LAST_CHUNKS:
-            if max((second for _, second in self._chunks[0]), default=0) >= horizon:
-                if stored - first <= MOST_CHUNKS:
-                    break
-                self.cut += len(chunk)
-            del self._chunks[0]
-            self.unsaved[first] = None
-            first += 1
-        self._held.ask("ids_forget", first)
-        self._in_chunks = {id_hash for chunk in self._chunks for id_hash, _ in chunk}
+        self._change("ids_remember", id_hash, max(0, min(int(arrived), _MOST_SECOND)))
 
     @property
     def latest(self) -> int:
-        entries = self._tail() or (self._chunks[-1] if self._chunks else [])
-        return entries[-1][1] if entries else 0
+        return cast(int, self._ask("ids_latest"))
 
     @property
     def numbers(self) -> range:
-        first, stored, _ = self._lead()
-        return range(first, stored)
+        numbers = self._held.ask("ids_of")
+        return range(numbers.first, numbers.stored)
 
     def restore(self, chunks: Iterable[bytes | None]) -> None:
-        self._chunks = [unpack_chunk(chunk) if chunk else [] for chunk in chunks]
-        self._in_chunks = {id_hash for chunk in self._chunks for id_hash, _ in chunk}
-
-    def unite(self, other: Iterable[Entry]) -> None:
-        both = PlainIds()
-        both.replace(self.items())
-        both.unite(other)
-        self.cut += both.cut
-        self.replace(both.items())
+        given = bytes_of(chunks)
+        if self._ask("ids_restore", given, len(given)) != _DONE:
+            raise FormatError("a record of a user's ids has bytes that none has")
 
     def replace(self, entries: Iterable[Entry]) -> None:
-        first, stored, _ = self._lead()
-        for number in range(first, stored):
-            self.unsaved[number] = None
-        self._held.change("block_set", IDS, IDS_LEAD.pack(stored, stored, 0) if stored else b"", 12 if stored else 0)
-        self._chunks, self._in_chunks = [], set()
+        self._ask("ids_clear")
         for id_hash, second in entries:
-            self.add(id_hash, float(second))
+            self._change("ids_append", id_hash, second)

@@ -12,12 +12,11 @@ from typing import Any, Final, cast
 import msgspec
 
 from state import layout2
-from state.absence import Sort
+from state.absence import SORT, Sort
 from state.layout2 import mark_of
 from state.plain.codec import is_moment, name_bytes, time_is_right
 from state.record import Opaque
 from state.user import Membership
-from state.views import SORT
 from state.windows import NEVER, TallySpec
 from tests import core
 
@@ -31,7 +30,14 @@ class Block(ctypes.Structure):
     _fields_ = (("at", ctypes.c_void_p), ("size", c_uint32), ("room", c_uint32), ("start", c_uint32 * 17))
 
 
-class _Spec(ctypes.Structure):
+class IdsAt(ctypes.Structure):
+    _fields_ = (
+        ("block", ctypes.POINTER(Block)), ("tail", ctypes.POINTER(ctypes.c_void_p)), ("kept", ctypes.c_void_p),
+        ("first", c_uint32), ("stored", c_uint32), ("cut", ctypes.POINTER(c_uint32)), ("arena", ctypes.c_void_p),
+    )  # fmt: skip
+
+
+class Spec(ctypes.Structure):
     _fields_ = (("mark", c_uint64), ("width", c_int64), ("window", c_int64))
 
 
@@ -65,7 +71,7 @@ class _Lane(ctypes.Structure):
 
 def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
     block, name = ctypes.POINTER(Block), (c_char_p, c_size_t)
-    spec, found = ctypes.POINTER(_Spec), (ctypes.POINTER(c_size_t), ctypes.POINTER(ctypes.c_void_p))
+    spec, found = ctypes.POINTER(Spec), (ctypes.POINTER(c_size_t), ctypes.POINTER(ctypes.c_void_p))
     for function, result, *arguments in (
         ("block_begin", None, block, ctypes.c_void_p, c_size_t),
         ("block_open", None, block, ctypes.c_void_p, c_size_t, c_size_t),
@@ -79,6 +85,7 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
         ("block_put_lane", c_int, block, _Lane),
         ("counters_enter", None, block, c_double),
         ("counters_add", c_int, block, ctypes.POINTER(Counted)),
+        ("counters_unite", c_int, block, block),
         ("counters_kind", _Decayed, block, c_int, c_double),
         ("counters_category", c_double, block, c_int, c_double),
         ("cells_total", c_int64, block, spec, c_double),
@@ -105,11 +112,8 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
         ("edges_set", c_int, block, c_int, *name, c_double, c_int),
         ("edges_drop", None, block, c_int, *name),
         ("edges_count", c_uint32, block, c_int, c_int),
-        ("edges_oldest", c_size_t, block, c_int, c_int, ctypes.POINTER(ctypes.c_void_p)),
+        ("edges_drop_after", None, block, c_int, c_int, c_double, *name),
         ("edges_next", c_size_t, block, c_int, *found, ctypes.POINTER(c_double)),
-        ("ids_add", c_int, block, c_uint64, c_uint32, c_char_p),
-        ("ids_has", c_int, block, c_uint64),
-        ("ids_forget", None, block, c_uint32),
     ):
         declared = getattr(library, function)
         declared.restype, declared.argtypes = result, arguments
@@ -140,21 +144,26 @@ class Held:
     def data(self) -> bytes:
         return ctypes.string_at(self.block.at, self.block.size)
 
-    def ask(self, function: str, *arguments: Any) -> Any:
-        return getattr(CORE, function)(byref(self.block), *arguments)
+    def ask(self, function: str, *arguments: Any, of: ctypes.Structure | None = None) -> Any:
+        """``of``: what the verb is called with; the block, unless said."""
+        return getattr(CORE, function)(byref(self.block if of is None else of), *arguments)
 
-    def change(self, function: str, *arguments: Any) -> int:
+    def change(self, function: str, *arguments: Any, of: ctypes.Structure | None = None) -> int:
         """What the verb gives when there is room."""
         before = self.data()
-        while (done := self.ask(function, *arguments)) == _NO_ROOM:
+        while (done := self.ask(function, *arguments, of=of)) == _NO_ROOM:
             assert self.data() == before, "it changed something before it found that there is no room"
-            if self.block.room >= layout2.MOST_BYTES:
-                raise ValueError(f"a record of more than {layout2.MOST_BYTES:,} bytes is too large")
-            room = min(self.block.room + max(8, self.block.room // 8), layout2.MOST_BYTES)
-            self._room, old = ctypes.create_string_buffer(room + 1), self._room
-            ctypes.memmove(self._odd, ctypes.addressof(old) + 1, self.block.size)
-            self.ask("block_move", self._odd, room)
+            self.widen()
         return cast(int, done)
+
+    def widen(self, by: int = 0) -> None:
+        """By so many bytes; 0: by an eighth. Raises ValueError when it is as large as a block may be."""
+        if self.block.room >= layout2.MOST_BYTES:
+            raise ValueError(f"a record of more than {layout2.MOST_BYTES:,} bytes is too large")
+        room = min(self.block.room + (by or max(8, self.block.room // 8)), layout2.MOST_BYTES)
+        self._room, old = ctypes.create_string_buffer(room + 1), self._room
+        ctypes.memmove(self._odd, ctypes.addressof(old) + 1, self.block.size)
+        self.ask("block_move", self._odd, room)
 
     def section(self, which: int) -> bytes:
         start, end = self.block.start[which], self.block.start[which + 1]
@@ -254,13 +263,13 @@ class CoreEdges:
         return self._bound(most, present=False)
 
     def _bound(self, most: int, present: bool) -> list[str]:
-        dropped: list[str] = []
-        while self._held.ask("edges_count", self._which, present) > most:
-            name = ctypes.c_void_p()
-            size = self._held.ask("edges_oldest", self._which, present, byref(name))
-            dropped.insert(0, ctypes.string_at(name.value or 0, size).decode())
-            self.drop(dropped[0])
-        return dropped
+        edges = [(-abs(time), name) for name, time in self.items() if (time > 0.0) == present]
+        if len(edges) <= most:
+            return []
+        edges = [(-NEVER, ""), *sorted(edges)]
+        age, last = edges[most]
+        self._held.ask("edges_drop_after", self._which, present, -age, last.encode(), len(last.encode()))
+        return [name for _, name in edges[most + 1 :]]
 
     def items(self) -> list[tuple[str, float]]:
         found, at, name, time = [], c_size_t(0), ctypes.c_void_p(), c_double()
@@ -277,8 +286,13 @@ class CoreEdges:
         return cast(int, self._held.ask("edges_count", self._which, True))
 
 
-def _spec(spec: TallySpec, window: int | None = None) -> _Spec:
-    return _Spec(mark_of(spec.key), spec.width, spec.window if window is None else window)
+def spec_of(spec: TallySpec, window: int | None = None) -> Spec:
+    return Spec(mark_of(spec.key), spec.width, spec.window if window is None else window)
+
+
+def specs_of(specs: Sequence[TallySpec]) -> ctypes.Array[Spec]:
+    """As ``cells_trim`` wants them."""
+    return (Spec * len(specs))(*sorted(map(spec_of, specs), key=lambda spec: cast(int, spec.mark)))
 
 
 class CoreCells:
@@ -289,13 +303,13 @@ class CoreCells:
         return isinstance(key, str) and bool(self._held.ask("cells_has", mark_of(key)))
 
     def total(self, spec: TallySpec, now: float) -> int:
-        return cast(int, self._held.ask("cells_total", byref(_spec(spec)), now))
+        return cast(int, self._held.ask("cells_total", byref(spec_of(spec)), now))
 
     def next_expiry(self, spec: TallySpec, now: float) -> float:
-        return cast(float, self._held.ask("cells_next_expiry", byref(_spec(spec)), now))
+        return cast(float, self._held.ask("cells_next_expiry", byref(spec_of(spec)), now))
 
     def buckets(self, spec: TallySpec) -> list[tuple[int, int]]:
-        found, now, given = [], 0.0, byref(_spec(spec, _LONG))
+        found, now, given = [], 0.0, byref(spec_of(spec, _LONG))
         while (end := self._held.ask("cells_next_expiry", given, now)) != NEVER:
             assert end > now, "a bucket leaves the window twice"
             bucket = (int(end) - _LONG) // spec.width - 1
@@ -305,7 +319,7 @@ class CoreCells:
         return found
 
     def add(self, spec: TallySpec, time: float, amount: int, now: float) -> None:
-        self._held.change("cells_add", byref(_spec(spec)), time, amount, now)
+        self._held.change("cells_add", byref(spec_of(spec)), time, amount, now)
 
     def latest(self, sort: Sort) -> float:
         return cast(float, self._held.ask("cells_latest", mark_of(SORT + sort.key)))
@@ -355,7 +369,7 @@ class CoreCells:
         self._held.ask("cells_keep_only", given, len(marks))
 
     def trim(self, specs: Sequence[TallySpec], now: float) -> None:
-        given = (_Spec * len(specs))(*map(_spec, specs))
+        given = specs_of(specs)
         self._held.ask("cells_trim", given, len(specs), now)
 
     def next_change(self) -> float:

@@ -85,16 +85,25 @@ class CoreRecord:
     texts_put: Any = _LaneField()
     texts_taken: Any = _LaneField()
 
-    def __init__(self, user: str, epoch: int = 0, life: int = 0, data: bytes | None = None) -> None:
+    def __init__(
+        self,
+        user: str,
+        epoch: int = 0,
+        life: int = 0,
+        data: bytes | None = None,
+        held: Held | None = None,
+        ids: CoreIds | None = None,
+    ) -> None:
+        """``held``, ``ids``: of a user in a turn."""
         self.user = user
-        self.held = Held(data)
-        if data is None:
+        self.held = Held(data) if held is None else held
+        if data is None and held is None:
             self.epoch, self.life, self.encode_at = epoch, life, 1
         self.members = CoreMembers(self.held)
         self.edges = CoreEdges(self.held, layout2.EDGES)
         self.groups = CoreEdges(self.held, layout2.GROUPS)
         self.cells = CoreCells(self.held)
-        self.ids = CoreIds(self.held)
+        self.ids = CoreIds(self.held) if ids is None else ids
 
     @property
     def known_at(self) -> float:
@@ -160,6 +169,12 @@ class CoreRecord:
         bucket = -1 if interest is None else category_bucket(category)
         given = Counted(time, kinds.ROW[kind], bucket, interest or 0.0, amount, dwell)
         self.held.change("counters_add", byref(given))
+
+    def unite_counters(self, block: bytes) -> None:
+        other = open_record("", block)
+        if other.time > self.time:
+            raise ValueError("it is ahead")
+        self.held.change("counters_unite", byref(other.held.block))
 
     def slow_counters(self, now: float) -> dict[str, float]:
         section = self.held.section(layout2.KINDS)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from state.absence import Sort
+from state.compiled import COMPILED
 from state.features import RAW_DIM
 from state.plain.record import PlainRecord, unpack
 from state.record import Record
@@ -33,6 +34,27 @@ IMPLEMENTATIONS = {
     "plain": Implementation(PlainRecord, unpack),
     "core": Implementation(CoreRecord, open_record),
 }
+if COMPILED is not None:
+    IMPLEMENTATIONS["native"] = Implementation(COMPILED.Record, COMPILED.open_record)
+
+
+def block_of(user: str = "u", time: float = 0.0, **fields: Any) -> bytes:
+    """The block of somebody of whom nothing is told but ``fields``."""
+    record = PlainRecord(user)
+    record.enter(time)
+    return _with(record, fields)
+
+
+def block_with(user: str, block: bytes, **fields: Any) -> bytes:
+    """The block with other ``fields``; ids that lie in records of their own stay there."""
+    return _with(unpack(user, block), fields)
+
+
+def _with(record: PlainRecord, fields: dict[str, Any]) -> bytes:
+    for name, value in fields.items():
+        assert hasattr(record, name)
+        setattr(record, name, value)
+    return record.pack()
 
 
 def golden_blocks() -> dict[str, bytes]:

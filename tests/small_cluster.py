@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from state import layout
-from state.user import UserState
+from state.aliases import Alias, decode_alias
+from state.record import Record as State
 from streams.steps.effects import Effects, Place, Record, Reject
 from streams.steps.partitioner import partition_of
 from streams.wire.emit import Change
@@ -129,21 +130,23 @@ class SmallCluster:
 
     # looking
 
-    def state(self, user: str) -> UserState | None:
+    def state(self, user: str) -> State | None:
         return self.home(user).state(user)
 
-    def alias(self, user: str) -> layout.Alias | None:
+    def alias(self, user: str) -> Alias | None:
         value = self.home(user).memory.get(layout.alias_key(user))
-        return layout.decode_alias(value) if value else None
+        return decode_alias(value) if value else None
 
-    def states(self) -> dict[str, UserState]:
+    def states(self) -> dict[str, State]:
         """All users, wherever they are; fails when one is at two places or not at home."""
-        found: dict[str, UserState] = {}
+        found: dict[str, State] = {}
         for number, partition in enumerate(self.partitions):
             for key in partition.memory.keys(b"u"):
                 user = key[1:].decode()
                 assert partition_of(user, len(self.partitions)) == number, f"{user} is not at home"
-                found[user] = layout.decode_user(partition.memory.data[key])
+                state = partition.state(user)
+                assert state is not None
+                found[user] = state
         return found
 
     def changes(self, user: str) -> list[Change]:
@@ -178,7 +181,7 @@ class SmallCluster:
         self._check_index(states)
         self._check_ids(states)
 
-    def _check_ids(self, states: dict[str, UserState]) -> None:
+    def _check_ids(self, states: dict[str, State]) -> None:
         """The records of ids are those of users and of forwarding records."""
         for number, partition in enumerate(self.partitions):
             seen = {user: state.ids for user, state in states.items() if self.home(user) is partition}
@@ -188,7 +191,7 @@ class SmallCluster:
             expected = {key for user, each in seen.items() for key in layout.seen_keys(user, each.numbers)}
             assert set(partition.memory.keys(b"d")) == expected
 
-    def _check_index(self, states: dict[str, UserState]) -> None:
+    def _check_index(self, states: dict[str, State]) -> None:
         expected = {
             (layout.follower_key(target, user), partition_of(user, len(self.partitions))): (
                 layout.FOLLOWS if time > 0 else layout.UNFOLLOWED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import msgspec
@@ -12,11 +12,13 @@ import msgspec
 from encoders.artifact import Encoders, load_encoders
 from encoders.heads import PublishedHead
 from state import layout
+from state.record import Record as State
+from state.tables import new_arena, open_stored
 from state.unknown import Terms
-from state.user import UserState
+from state.windows import NEVER
 from streams.steps import definitions, encode, erasure, expiry, fold, graph, learned, sources, timers
 from streams.steps.effects import Effects, Place, Record
-from streams.steps.in_force import InForce
+from streams.steps.in_force import InForce, epoch_of
 from streams.steps.models import Models, make_models
 from streams.steps.segments import Plan, parse_plan
 from streams.steps.turn import Turn
@@ -26,6 +28,8 @@ from streams.wire.topics import Topics
 
 #: a whole number of every bucket width, so that bucket ends are easy to name
 T0 = 1_699_920_000.0
+#: enough that nobody has to go
+MEMORY_BYTES = 2**28
 PLACE = Place(
     topics=Topics("test"),
     partition=0,
@@ -95,18 +99,26 @@ class SmallPartition:
         """What the wall clock says; None: there is none, time is that of events."""
         self._sent = 0
         self.version = 0
+        self.table = new_arena(MEMORY_BYTES).table()
+        """Who is in memory."""
+        self._area = self.table.begin()
+        self._area.drop()
         self.redefine(written)
 
     def redefine(self, written: str, kept: bool = False) -> None:
         """Other definitions are in force; ``kept``: what the present ones count besides is still counted.
 
-        Nothing is cached any more, as if the worker was started again.
+        Nobody is in memory any more, as if the worker was started again.
         """
         before = self.plan.asks if kept else Terms()
         self.plan: Plan = parse_plan(written, kept=before)
         self.models = models_of(written)
         self.version += 1
-        self.cache: dict[str, UserState] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        """Nobody is in memory any more: all are read from what was written."""
+        self.table.clear()
 
     # turns
 
@@ -205,10 +217,10 @@ class SmallPartition:
 
     # looking
 
-    def state(self, user: str = "u") -> UserState | None:
-        """The committed state."""
+    def state(self, user: str = "u") -> State | None:
+        """The committed state: a record of its own, without the ids that lie in records of their own."""
         value = self.memory.get(layout.user_key(user))
-        return layout.decode_user(value) if value is not None else None
+        return open_stored(user, value, partial(epoch_of, self.meta)) if value is not None else None
 
     def members(self, user: str = "u") -> set[str]:
         state = self.state(user)
@@ -248,7 +260,9 @@ class SmallPartition:
 
     def _turn(self) -> Turn:
         meta = layout.decode_meta(layout.encode_meta(self.meta))
-        turn = Turn(self.memory, self.cache, self.definitions, self.place, meta)
+        self._area.drop()  # the turn before, if it was not committed
+        self._area = self.table.begin()
+        turn = Turn(self.memory, self._area, self.definitions, self.place, meta)
         if self.clock is not None:
             turn.clock = self.clock
         turn.processed_at = self.now
@@ -257,14 +271,18 @@ class SmallPartition:
     def _commit(self, turn: Turn) -> Effects:
         effects = turn.finish({})
         for key in effects.timed:  # the store has such a timer: else nobody would write it
-            assert layout.due_of(effects.puts[key] or b"") == layout.due_of(self.memory.data[key])
+            before = self.memory.data.get(key)
+            assert layout.due_of(effects.puts[key] or b"") == (NEVER if before is None else layout.due_of(before))
         for key, value in effects.puts.items():
             if value is None:
                 self.memory.data.pop(key, None)
             else:
                 self.memory.data[key] = value
+        self._area.commit()
+        for key in effects.puts:
+            if key[:1] == b"u":  # what is in memory is what was written
+                assert self.table.get(key[1:].decode()) == effects.puts[key]
         self.meta = turn.meta
         assert self.meta.queued == sum(key.startswith(b"q") for key in self.memory.data)
-        self.cache.update(turn.touched)
         self.changes += [emitted.change for emitted in effects.changes]
         return effects

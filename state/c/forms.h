@@ -30,7 +30,7 @@ enum {
 enum { CALLS, TRACKS, TOP, ROOMS = 16 };
 
 /* meanings of words besides the numbers of kinds */
-enum { IDENTIFY = KINDS, ALIAS };
+enum { IDENTIFY = MOST_KINDS, ALIAS };
 
 #define WORDS 192
 #define WORD_BYTES 40

@@ -1,6 +1,6 @@
 /* The events of one user in a turn, in order of arrival: (event, id hash, record, arrival in seconds), each made when
  * it is asked for. */
-#include "fold.h"
+#include "reading.h"
 
 PyObject *items_of(Batch *batch, Py_ssize_t start, Py_ssize_t size)
 {

@@ -106,7 +106,7 @@ int read_event(const char *value, Py_ssize_t size, double arrived, const Bounds 
     if (!(is_call ? read_call(&found, event, &id) : read_own(&found, event, &id))
         || (size > bounds->most_name && !are_short(&found, bounds->most_name)))
         return 0;
-    if (!(event->time >= bounds->from && event->time <= arrived + bounds->ahead && event->time < MILLISECONDS_FROM
+    if (!(event->time >= bounds->from && event->time <= arrived + bounds->ahead && event->time < MOST_TIME
           && event->amount <= bounds->most_amount && event->dwell <= bounds->most_dwell)
         || !is_seen(event->user, event->user_size))
         return 0;

@@ -1,6 +1,6 @@
 /* Records of the changelog into a store, without an object of Python's for what is not handed on: see state/loading.py,
  * which has the twins. */
-#include "fold.h"
+#include "reading.h"
 
 #include <math.h>
 

@@ -1,5 +1,5 @@
 /* Numbers for strings (of a kind), in order of appearance: an open table, used without the GIL. */
-#include "fold.h"
+#include "reading.h"
 
 int names_begin(Names *names)
 {
@@ -31,7 +31,7 @@ static int grow(Names *names)
     int32_t *places = PyMem_RawCalloc(mask + 1, sizeof(int32_t));
     if (places == NULL)
         return -1;
-    for (Py_ssize_t i = 0; i < names->count; i++) {
+    for (int32_t i = 0; i < names->count; i++) {
         size_t at = more[i].hash & mask;
         while (places[at])
             at = (at + 1) & mask;
@@ -44,24 +44,41 @@ static int grow(Names *names)
     return 0;
 }
 
-/* -1: no memory */
-int32_t names_number(Names *names, const char *letters, int32_t size, int32_t kind)
+static size_t place_of(const Names *names, uint64_t hash, const char *letters, int32_t size, int32_t kind)
 {
-    uint64_t hash = xxh3_seeded(letters, (size_t)size, bound.seed + (uint64_t)kind);
     size_t at = hash & names->mask;
     for (int32_t place; (place = names->places[at]) != 0; at = (at + 1) & names->mask) {
-        Name *name = &names->names[place - 1];
+        const Name *name = &names->names[place - 1];
         if (name->hash == hash && name->size == size && name->kind == kind && memcmp(name->letters, letters, (size_t)size) == 0)
-            return place - 1;
+            break;
     }
+    return at;
+}
+
+static uint64_t hash_of(const char *letters, int32_t size, int32_t kind)
+{
+    return xxh3_seeded(letters, (size_t)size, name_seed + (uint64_t)kind);
+}
+
+int32_t names_find(const Names *names, const char *letters, int32_t size, int32_t kind)
+{
+    if (names->count == 0)
+        return -1;
+    return names->places[place_of(names, hash_of(letters, size, kind), letters, size, kind)] - 1;
+}
+
+int32_t names_number(Names *names, const char *letters, int32_t size, int32_t kind)
+{
+    uint64_t hash = hash_of(letters, size, kind);
+    size_t at = place_of(names, hash, letters, size, kind);
+    if (names->places[at] != 0)
+        return names->places[at] - 1;
     if (names->count == names->room) {
         if (grow(names) < 0)
             return -1;
-        at = hash & names->mask;
-        while (names->places[at])
-            at = (at + 1) & names->mask;
+        at = place_of(names, hash, letters, size, kind);
     }
     names->names[names->count] = (Name){.hash = hash, .letters = letters, .size = size, .kind = kind};
-    names->places[at] = (int32_t)(names->count + 1);
-    return (int32_t)names->count++;
+    names->places[at] = names->count + 1;
+    return names->count++;
 }

@@ -1,5 +1,5 @@
 /* One fetched record, as streams.steps.effects.Record wants it. */
-#include "fold.h"
+#include "reading.h"
 
 typedef struct {
     PyObject_HEAD

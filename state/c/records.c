@@ -3,12 +3,12 @@
  * A block has the records of some batches and keeps the bytes alive that they lie in; a sequence of records is a view
  * of a part of a block. Lists of record objects are put into a block, too, so that what follows is one code.
  */
-#include "fold.h"
+#include "reading.h"
 
 #define HEADER 61 /* bytes of a batch before its records */
 #define LEAST 7   /* bytes that a record has at least */
 #define RECORD_BYTES 50 /* what a record counts beside its content */
-#define MOST_RECORDS 1000000 /* of one batch: no client makes larger ones */
+#define MOST_OF_BATCH 1000000 /* of one batch: no client makes larger ones */
 
 /* cutting */
 
@@ -65,8 +65,8 @@ typedef struct {
 static Py_ssize_t room_of(const Part *part)
 {
     int64_t count = big_endian(part->header + 57, 4), most = part->size / LEAST;
-    if (most > MOST_RECORDS)
-        most = MOST_RECORDS;
+    if (most > MOST_OF_BATCH)
+        most = MOST_OF_BATCH;
     return (Py_ssize_t)(count < 0 ? 0 : count > most ? most : count);
 }
 
@@ -102,7 +102,7 @@ static int64_t cut(const Part *part, Block *block)
     int64_t latest = big_endian(part->header + 35, 8), told = big_endian(part->header + 57, 4);
     int64_t final = big_endian(part->header + 23, 4), before = -1, count = 0;
     int appended = part->header[22] >> 3 & 1; /* the broker's time instead of the producer's */
-    while (at < end && count < MOST_RECORDS) {
+    while (at < end && count < MOST_OF_BATCH) {
         int64_t length, after, delta;
         Raw raw;
         if (varint(&at, end, &length) < 0 || length < 1 || length > end - at

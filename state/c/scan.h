@@ -2,7 +2,7 @@
 #ifndef SCAN_H
 #define SCAN_H
 
-#include "fold.h"
+#include "reading.h"
 
 #define DEEPEST 64 /* values within values; Python's own bound is its stack */
 

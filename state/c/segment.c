@@ -1,7 +1,7 @@
 /* Calls of the Segment Spec, as streams.wire.segment_spec maps them: those that become a view, a click or a purchase. */
 #include "forms.h"
 
-#define IDS (1 << ABSENT | 1 << NOTHING | 1 << LETTERS | 1 << WHOLE)
+#define ID_SORTS (1 << ABSENT | 1 << NOTHING | 1 << LETTERS | 1 << WHOLE)
 #define TEXTS (1 << ABSENT | 1 << NOTHING | 1 << LETTERS | 1 << ESCAPED)
 #define TIMES (TEXTS | 1 << WHOLE | 1 << NUMBER)
 #define OBJECTS (1 << ABSENT | 1 << NOTHING | 1 << OBJECT)
@@ -10,11 +10,11 @@ static const uint16_t call_sorts[FIXED] = {
     [TYPE] = 1 << LETTERS,
     [EVENT] = TEXTS,
     [NAME] = TEXTS,
-    [USER_ID] = IDS,
-    [ANONYMOUS_ID] = IDS,
-    [PREVIOUS_ID] = IDS,
-    [GROUP_ID] = IDS,
-    [MESSAGE_ID] = IDS,
+    [USER_ID] = ID_SORTS,
+    [ANONYMOUS_ID] = ID_SORTS,
+    [PREVIOUS_ID] = ID_SORTS,
+    [GROUP_ID] = ID_SORTS,
+    [MESSAGE_ID] = ID_SORTS,
     [TIMESTAMP] = TIMES,
     [ORIGINAL_TIMESTAMP] = TIMES,
     [SENT_AT] = TIMES,

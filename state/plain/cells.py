@@ -10,7 +10,7 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from itertools import pairwise
 
-from state.absence import Sort
+from state.absence import SORT, Sort
 from state.layout2 import (
     CELL,
     FORM_UNKNOWN,
@@ -28,7 +28,6 @@ from state.layout2 import (
 )
 from state.plain.codec import Reader, is_moment, of_a_later_release, padded, signed_time_is_right, time_is_right
 from state.record import Opaque
-from state.views import SORT
 from state.windows import MOST, NEVER, TallySpec
 
 _MOST_SPAN = 0xFFFF

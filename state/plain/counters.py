@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from math import ldexp
 from typing import Final
 
-from state.decay import FAST, SLOW
-from state.kinds import DWELL_ROW, ROW, SPEND_ROW
+from state.kinds import DWELL_ROW, FAST, ROW, SLOW, SPEND_ROW
 from state.layout2 import BITMAP, LEAST_SUM, MOST_SUM, NUMBER, ROWS
 from state.plain.codec import Reader
 from state.powers import power_of_two

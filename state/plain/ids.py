@@ -10,12 +10,27 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from state.layout import FormatError
-from state.layout2 import CHUNK, CHUNK_BYTES, GROUP, ID_BYTES, ID_MASK, IDS_LEAD, MOST_CHUNKS, SECOND
+from state.layout2 import (
+    CHUNK,
+    CHUNK_BYTES,
+    DEDUPE_EVENTS,
+    DEDUPE_SECONDS,
+    GROUP,
+    ID_BYTES,
+    ID_MASK,
+    IDS_LEAD,
+    LAST_CHUNKS,
+    MOST_CHUNKS,
+    MOST_IDS,
+    SECOND,
+)
 from state.plain.codec import Reader
-from state.seen import DEDUPE_EVENTS, DEDUPE_SECONDS, LAST_CHUNKS, MOST_IDS
+
+if TYPE_CHECKING:
+    from state.record import Ids as AnyIds
 
 #: a record ``d`` of format 1: 64 hashes of 8 bytes, then 64 seconds of 4
 _OLD_HASH: Final = 8
@@ -27,19 +42,21 @@ Entry = tuple[int, int]
 
 
 class Ids:
-    """All that is remembered of one user: as ``state.seen.Seen``, of which this is the next form.
+    """All that is remembered of one user.
 
     ``first`` … ``stored`` - 1 are the numbers of the user's records ``d``; the ids after those are in the user's own.
     What changed about these records since they were last saved is in ``unsaved``.
     """
 
-    __slots__ = ("_chunks", "_held", "_seconds", "_tail", "cut", "first", "stored", "unsaved")
+    __slots__ = ("_chunks", "_held", "_seconds", "_tail", "cut", "first", "saved", "stored", "unsaved")
 
     def __init__(self) -> None:
         self.first = 0
         self.stored = 0
+        self.saved = range(0)
+        """Numbers of the records that the store has."""
         self.unsaved: dict[int, bytes | None] = {}
-        """Number of a record → its bytes; None: it is no longer wanted."""
+        """Number of a record → its bytes; None: the store has it, and it is no longer wanted."""
         self.cut = 0
         """Ids forgotten since the last save though they were younger than DEDUPE_SECONDS."""
         self._chunks: list[list[Entry]] = []
@@ -96,11 +113,23 @@ class Ids:
                     break
                 self.cut += CHUNK
             del self._chunks[0]
-            self.unsaved[self.first] = None
+            self._let_go(self.first)
             self.first += 1
             dropped = True
         if dropped:
             self._held = {id_hash for id_hash, _ in self.items()}
+
+    def _let_go(self, number: int) -> None:
+        if number in self.saved:
+            self.unsaved[number] = None
+        else:
+            self.unsaved.pop(number, None)
+
+    def save(self) -> tuple[dict[int, bytes | None], int]:
+        """(``unsaved``, ``cut``), which from now on are saved."""
+        unsaved, cut = self.unsaved, self.cut
+        self.unsaved, self.cut, self.saved = {}, 0, self.numbers
+        return unsaved, cut
 
     @property
     def latest(self) -> int:
@@ -113,38 +142,41 @@ class Ids:
         """Of the records that there are."""
         return range(self.first, self.stored)
 
-    def restore(self, chunks: Iterable[bytes | None]) -> None:
+    def restore(self, chunks: Iterable[bytes | None] | None) -> None:
         """Put what the records ``numbers`` hold before the tail; one that is missing counts as empty of ids that
-        matter. Raises FormatError."""
-        self._chunks = [unpack_chunk(chunk) if chunk else [] for chunk in chunks]
+        matter, as do all where None is given. Raises FormatError."""
+        if chunks is None:
+            chunks = [None] * len(self.numbers)
+        self.hold([unpack_chunk(chunk) if chunk else [] for chunk in chunks])
+
+    def hold(self, records: Iterable[list[Entry]]) -> None:
+        """As ``restore``, with what ``held`` gave."""
+        self._chunks = list(records)
         self._held.update(id_hash for chunk in self._chunks for id_hash, _ in chunk)
 
-    def take_over(self, numbers: range, chunks: Iterable[bytes | None], tail: Iterable[Entry]) -> None:
+    def held(self) -> tuple[list[Entry], ...]:
+        """What the records ``numbers`` hold, none of which changes: the oldest first."""
+        return tuple(self._chunks)
+
+    def chunks(self) -> list[bytes | None]:
+        """The bytes of the records ``numbers``; None for one that is missing."""
+        return [_pack_entries(chunk) if chunk else None for chunk in self._chunks]
+
+    def take_over(self, numbers: range, chunks: Iterable[bytes | None] | None, tail: Iterable[Entry]) -> None:
         """What a record of format 1 said: the numbers of its records, what these hold, and its own ids, of which there
         may be more than CHUNK. Raises ValueError for numbers that this format does not have."""
         if len(numbers) > MOST_CHUNKS or numbers.stop > _MOST_NUMBER:
             raise ValueError(f"its ids are in the records {numbers.start:,} to {numbers.stop:,}")
-        self.first, self.stored = numbers.start, numbers.stop
+        self.first, self.stored, self.saved = numbers.start, numbers.stop, numbers
         self.restore(chunks)
         for id_hash, second in tail:
             self._append(id_hash & ID_MASK, second)
-
-    def unite(self, other: Iterable[Entry]) -> None:
-        """Take another's ids (``items``) as well: in order of arrival, the newest of both, as many as ``add`` keeps."""
-        theirs = {id_hash & ID_MASK: second for id_hash, second in other}
-        if not theirs:
-            return
-        both = sorted((dict(self.items()) | theirs).items(), key=_second)
-        begin = min(max(0, len(both) - DEDUPE_EVENTS), bisect_left(both, both[-1][1] - DEDUPE_SECONDS, key=_second))
-        least = len(both) - MOST_IDS
-        self.cut += max(0, least - begin)
-        self.replace(both[max(begin, least) :])
 
     def replace(self, entries: Iterable[Entry]) -> None:
         """These, in order of arrival and none twice, instead of all that was remembered."""
         entries = list(entries)
         for number in self.numbers:
-            self.unsaved[number] = None
+            self._let_go(number)
         self.first = self.stored
         self._chunks, self._tail, self._seconds, self._held = [], [], [], set()
         for id_hash, second in entries:
@@ -167,10 +199,28 @@ class Ids:
             self._tail += _unpack_hashes(section.take(ID_BYTES * min(GROUP, count - begin)))
         section.end()
         self._held = set(self._tail)
+        self.saved = self.numbers
+
+
+def unite(ids: AnyIds, other: Iterable[Entry]) -> None:
+    """Take another's ids (``items``) as well: in order of arrival, the newest of both, as many as ``add`` keeps."""
+    theirs = {id_hash & ID_MASK: second for id_hash, second in other}
+    if not theirs:
+        return
+    both = sorted((dict(ids.items()) | theirs).items(), key=_second)
+    begin = min(max(0, len(both) - DEDUPE_EVENTS), bisect_left(both, both[-1][1] - DEDUPE_SECONDS, key=_second))
+    least = len(both) - MOST_IDS
+    ids.cut += max(0, least - begin)
+    ids.replace(both[max(begin, least) :])
 
 
 def _second(entry: Entry) -> int:
     return entry[1]
+
+
+def _pack_entries(entries: list[Entry]) -> bytes:
+    """Of a record ``d``."""
+    return _pack_groups([id_hash for id_hash, _ in entries], [second for _, second in entries[::GROUP]])
 
 
 def _pack_groups(hashes: list[int], seconds: list[int]) -> bytes:

@@ -6,7 +6,7 @@ from math import isfinite
 
 import msgspec
 
-from state import views
+from state import edges
 from state.layout2 import EDGE, EDGES_LEAD, MEMBER, mark_of
 from state.plain.codec import Reader, ascend, name_bytes, padded, signed_time_is_right, time_is_right
 from state.user import Membership
@@ -15,8 +15,16 @@ _LEAVING = 1
 _WHOLE = range(2**64)
 
 
-class Members(views.Members, eq=False):
-    """As those of today, for what can be in a record; and their bytes."""
+class Members:
+    """Memberships by segment. One changes by being put anew."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held: dict[str, Membership] = {}
+
+    def get(self, segment: str) -> Membership | None:
+        return self._held.get(segment)
 
     def put(self, segment: str, member: Membership) -> None:
         """Raises ValueError for what cannot be in a record."""
@@ -29,12 +37,32 @@ class Members(views.Members, eq=False):
             and member.version in _WHOLE
         ):
             raise ValueError(f"{member} cannot be in a record: it has numbers that are none, or too large")
-        super().put(segment, member)
+        self._held[segment] = member
 
     def set_leaving(self, segment: str, score: float | None) -> None:
         """``score``: what would end the membership, were the minimum stay over; None: nothing speaks against it. Raises
         KeyError where there is none."""
-        self.put(segment, msgspec.structs.replace(self._held[segment], leaving=score))
+        member = self._held[segment]
+        if member.leaving != score:
+            self.put(segment, msgspec.structs.replace(member, leaving=score))
+
+    def remove(self, segment: str) -> None:
+        """End it. Raises KeyError where there is none."""
+        del self._held[segment]
+
+    def segments(self) -> list[str]:
+        """Sorted."""
+        return sorted(self._held)
+
+    def items(self) -> list[tuple[str, Membership]]:
+        """(segment, membership), sorted by segment."""
+        return sorted(self._held.items())
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, segment: object) -> bool:
+        return segment in self._held
 
     def pack(self) -> bytes:
         parts = []
@@ -67,15 +95,53 @@ def _mark(segment: str) -> int:
     return mark_of(segment) & 0xFFFFFFFF
 
 
-class Edges(views.Edges, eq=False):
-    """Edges, or groups: as those of today, for what can be in a record; and their bytes."""
+class Edges:
+    """Edges, or groups: see ``state.edges``."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held: dict[str, float] = {}
 
     def set(self, target: str, time: float, present: bool) -> bool:
         """As ``state.edges.set_edge``. Raises ValueError for what cannot be in a record."""
         name_bytes(target)
         if not (time > 0.0 and time_is_right(time)):
             raise ValueError(f"{time} cannot be the time of an edge in a record: it must be above 0 and below 2^32")
-        return super().set(target, time, present)
+        return edges.set_edge(self._held, target, time, present)
+
+    def get(self, target: str) -> float:
+        """The signed time; 0: nothing is known of an edge to ``target``."""
+        return self._held.get(target, 0.0)
+
+    def drop(self, target: str) -> None:
+        """Forget the edge, present or removed, if there is one."""
+        self._held.pop(target, None)
+
+    def present(self) -> list[str]:
+        """As ``state.edges.present``."""
+        return edges.present(self._held)
+
+    def bound(self, most: int) -> list[str]:
+        """As ``state.edges.bound``."""
+        return edges.bound(self._held, most)
+
+    def bound_removed(self, most: int) -> list[str]:
+        """As ``state.edges.bound_removed``."""
+        return edges.bound_removed(self._held, most)
+
+    def items(self) -> list[tuple[str, float]]:
+        """(target, signed time), sorted by target: the removed ones as well."""
+        return sorted(self._held.items())
+
+    @property
+    def count(self) -> int:
+        """Of the removed ones as well."""
+        return len(self._held)
+
+    @property
+    def present_count(self) -> int:
+        return sum(time > 0 for time in self._held.values())
 
     def pack(self) -> bytes:
         if not self._held:

@@ -46,9 +46,9 @@ class PlainRecord:
         self.dirty = self.texts = self.texts_put = self.texts_taken = 0
         self.erased = 0.0
         self.known_at = NEVER
-        self.members = Members({})
-        self.edges = Edges({})
-        self.groups = Edges({})
+        self.members = Members()
+        self.edges = Edges()
+        self.groups = Edges()
         self.cells = Cells()
         self.ids = Ids()
         self._time = 0.0
@@ -106,8 +106,13 @@ class PlainRecord:
 
     @property
     def counters(self) -> Counters:
-        """What ``count_event`` adds to, for merges and migration."""
+        """What ``count_event`` adds to, for migration."""
         return self._counters
+
+    def unite_counters(self, block: bytes) -> None:
+        """Add the decayed counters of another record, whose block this is; its time is not after this one's. Raises
+        FormatError."""
+        self._counters.unite(unpack(self.user, block).counters)
 
     def slow_counters(self, now: float) -> dict[str, float]:
         """Counter → what is counted, decayed over thirty days up to ``now``; those that there are."""

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar
 
-from state.seen import MOST_IDS
+from state.layout2 import MOST_IDS
 from streams.kafka.arrivals import Arrivals, Room
 from streams.kafka.attempts import GIVE_UP_SECONDS, Attempts
 from streams.kafka.background import Background
@@ -36,6 +36,8 @@ T = TypeVar("T")
 TIMER_INTERVAL = 0.2
 #: how often it is looked whether what came from another partition may have its turn
 REROUTED_INTERVAL = 0.02
+#: seconds without a turn after which memory is given to other partitions
+TIDY_INTERVAL = 1.0
 #: seconds between two looks at the timers while other work goes on: a look costs as much as folding a hundred events
 TIMER_PAUSE = 0.1
 
@@ -91,6 +93,7 @@ class Partition:
         self._turn_interval = turn_interval
         self._next_turn = 0.0
         self._timers_at = 0.0
+        self._tidied_at = 0.0
         topics = writer.place.topics
         direct = tuple(topic for topic in topics.sources if topic != topics.reroute)
         self._arrivals = Arrivals(room, lambda high: on_pressure(self, direct, high))
@@ -289,6 +292,10 @@ class Partition:
         began = time.monotonic()
         work = await self._background.next(began, idle)
         if not work:
+            if idle and began >= self._tidied_at + TIDY_INTERVAL:
+                self._tidied_at = began
+                with contextlib.suppress(PartitionGoneError):
+                    await self._reading(self.writer.tidy)
             return False
         await self._commit(loop, work)
         self._background.took(began, time.monotonic(), work)

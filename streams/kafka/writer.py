@@ -20,15 +20,17 @@ import logging
 import time
 from bisect import bisect_left
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 
 from state import layout
-from state.cache import UserCache
+from state.aliases import Alias, decode_alias
+from state.record import Record as State
 from state.store import SharedMemory, Store, wipe
 from state.store_errors import StoreDamagedError, StoreError
-from state.user import UserState
+from state.tables import Arena, new_arena, open_stored
 from state.waiting import waiting_of
 from streams.kafka.changelog import StaleStoreError, restore
 from streams.kafka.clock import TimerClock
@@ -42,7 +44,7 @@ from streams.kafka.work import Done, Work
 from streams.settings import Settings
 from streams.steps import definitions, encode, erasure, expiry, learned, sources
 from streams.steps.effects import DamagedBatch, Effects, Place, Record
-from streams.steps.in_force import InForce, differs
+from streams.steps.in_force import InForce, differs, epoch_of
 from streams.steps.training import Blocks
 from streams.steps.turn import Turn
 
@@ -65,10 +67,12 @@ class PartitionWriter:
         standby: Callable[[int], Store | None] = lambda _partition: None,
         reach: Callable[[int, Callable[[], bool]], None] = cannot_reach,
         identity: Identity | None = None,
+        arena: Arena | None = None,
     ) -> None:
         """``definitions`` gives the present ones, which a turn reads once; ``standby`` hands over the open store of a
         partition that was followed so far; ``reach`` waits until a version of the definitions is the present one.
-        ``identity``: of the installation; what the state says of itself is compared with it, and completed."""
+        ``identity``: of the installation; what the state says of itself is compared with it, and completed. ``arena``:
+        the worker's; None: the partition is alone."""
         self._identity = identity
         self.incomplete = False
         """The position record is to be written although nothing else is."""
@@ -82,7 +86,7 @@ class PartitionWriter:
         self._standby = standby
         self._reach = reach
         self._path: Path = settings.state_dir / str(place.partition)
-        self._cache = UserCache(settings.cached_users, settings.cached_ids)
+        self._table = (arena or new_arena(settings.cache_bytes)).table()
         self._heads: learned.Heads = {}
         self._blocks = Blocks(0)
         self._refreshes = Refreshes()
@@ -144,7 +148,7 @@ class PartitionWriter:
         self._checkpoint("close")
         self._close_store()
         self._output = None
-        self._cache.clear()
+        self._table.clear()
         self._heads.clear()
 
     def _close_store(self) -> None:
@@ -156,8 +160,12 @@ class PartitionWriter:
 
     @property
     def cached(self) -> int:
-        """Decoded user states in memory."""
-        return len(self._cache.states)
+        """Users in memory."""
+        return self._table.users
+
+    def tidy(self) -> None:
+        """To be called now and then while there are no turns: memory goes to other partitions, if they want it."""
+        self._table.tidy()
 
     @property
     def store(self) -> Store:
@@ -173,17 +181,18 @@ class PartitionWriter:
         """Users that wait for the encode lane, in key order after ``after``, at most ``most``."""
         return self._names(b"q", after, most)
 
-    def state_of(self, user: str) -> UserState | None:
-        """The committed state of a user."""
-        state = self._cache.states.get(user)
-        if state is None and (value := self.store.get(layout.user_key(user))):
-            state = layout.decode_user(value)
-        return state
+    def state_of(self, user: str) -> State | None:
+        """The committed state of a user, without the ids that lie in records of their own."""
+        value = self._table.get(user) or self.store.get(layout.user_key(user))
+        return self._opened(user, value) if value else None
 
-    def alias_of(self, user: str) -> layout.Alias | None:
+    def _opened(self, user: str, value: bytes) -> State:
+        return open_stored(user, value, partial(epoch_of, self.meta))
+
+    def alias_of(self, user: str) -> Alias | None:
         """Whose this id is, if it was merged into another user."""
         value = self.store.get(layout.alias_key(user)) if self.meta.aliases else None
-        return layout.decode_alias(value) if value else None
+        return decode_alias(value) if value else None
 
     def waiting_of(self, user: str) -> int:
         """How many events of the user are ahead of the clock."""
@@ -239,7 +248,7 @@ class PartitionWriter:
         found = [
             user
             for user, value in zip(users, values, strict=True)
-            if value is not None and expiry.is_over(layout.decode_user(value), self.place, now)
+            if value is not None and expiry.is_over(self._opened(user, value), self.place, now)
         ]
         return found, users[-1] if users else ""
 
@@ -280,18 +289,19 @@ class PartitionWriter:
         meta = layout.decode_meta(layout.encode_meta(self.meta))
         lost = self.losses.found
         meta.lost += lost - self.losses.counted
-        turn = Turn(self.store, self._cache.states, self._definitions(), self.place, meta)
-        turn.processed_at, turn.clock = self._clock(), self.timer_clock()
-        turn.waiting.since = self.due.waiting
         lanes = work.lanes(self.place.topics)
-        if turn.changed_over:
-            lanes.append("definitions")
 
         def reached(step: str) -> None:
             for name in (step, *(f"{lane}.{step}" for lane in lanes)):
                 self._checkpoint(name)
 
+        area = self._table.begin()
         try:
+            turn = Turn(self.store, area, self._definitions(), self.place, meta)
+            turn.processed_at, turn.clock = self._clock(), self.timer_clock()
+            turn.waiting.since = self.due.waiting
+            if turn.changed_over:
+                lanes.append("definitions")
             records, positions, again = self._steps(turn, work)
             effects = turn.finish(positions)
             reached("2-3")
@@ -300,12 +310,12 @@ class PartitionWriter:
             offset = self._output.commit(effects, lambda: reached("3.produced"))
             reached("3-4")
             self.store.write(effects.puts.items(), offset, effects.fired, self._clock(), effects.timed)
+            area.commit()
             commit_seconds = time.perf_counter() - before
             reached("4-5")
         except BaseException:
-            # states were folded in place: what is cached may be ahead of what is committed
-            self._cache.clear()
-            self._heads.clear()
+            area.drop()
+            self._heads.clear()  # they were trained in place
             raise
         self.meta = meta
         self.incomplete, self.losses.counted = False, lost
@@ -365,5 +375,5 @@ class PartitionWriter:
         self._refreshes.committed(work.refreshed, effects.refreshes)
         self._blocks.commit()
         self.losses.commit()
-        self._cache.keep(turn.touched, effects.uncached_ids)
+        self._table.tidy()
         self.due.remember(turn, self.store, work.timers)

@@ -115,7 +115,10 @@ class Metrics:
             "partition",
         )
         self.assigned_partitions = self._gauge("segments_assigned_partitions", "Partitions assigned to this worker.")
-        self.users_cached = self._gauge("segments_users_cached", "Decoded user states held in memory.")
+        self.users_cached = self._gauge("segments_users_cached", "Users whose states are in memory.")
+        self.cache_bytes = self._gauge(
+            "segments_cache_bytes", "Memory that users' states take, free slots included: SEGMENTS_CACHE_MB bounds it."
+        )
         self.segment_users = self._gauge(
             "segments_segment_users",
             "Members of a segment in the partitions of this worker; sum over workers.",

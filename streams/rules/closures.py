@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from state.views import Cells
+from state.record import Cells
 from streams.rules.program import (
     BINARY,
     COMPARISONS,

@@ -21,9 +21,8 @@ from functools import cached_property
 from typing import Final
 
 from state.absence import Sort
-from state.native import Need
+from state.record import Cells
 from state.unknown import Terms
-from state.views import Cells
 from state.windows import TallySpec
 from streams.rules import explain
 from streams.rules.closures import Bounds, Value, intervals, numbers
@@ -84,8 +83,6 @@ class Rule:
     can only do the opposite."""
     condition: bool
     """The rule is true or false (scores 1 and 0), not a number of its own."""
-    needs: tuple[Need, ...]
-    """Comparisons that all must hold for the rule to give anything above 0; others may as well."""
 
     @cached_property
     def cells(self) -> frozenset[Cell]:
@@ -142,7 +139,6 @@ def parse_rule(text: str, kinds: tuple[str, ...]) -> Rule:
         intervals(program, [term.bounds for term in terms]),
         frozenset(term for at, term in enumerate(terms) if at in found.rising or not term.monotone),
         found.condition,
-        found.needs,
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from state.absence import Absence
-from state.views import Cells
+from state.record import Cells
 from state.windows import TallySpec
 from streams.rules.program import Interval
 

@@ -172,8 +172,6 @@ class Effects:
     """The same, of users of whom no text waits: their neighbourhood or their behaviour changed."""
     refreshes: list[str] = field(default_factory=list)
     """Followed users whose local followers are to be refreshed."""
-    uncached_ids: int = 0
-    """Ids of events that users had in the cache who are no longer there."""
     duplicates: int = 0
     forgotten_ids: int = 0
     """Ids of events forgotten within a day, because their user had too many."""

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from encoders.base import NODE_DIM
 from state import layout
 from state.features import raw_features
-from state.user import PendingText, UserState
+from state.record import Record as State
+from state.user import PendingText, texts_waiting
 from state.vectors import Vectors, add_text, pack, text_direction
 from streams.steps import graph, learned, words
 from streams.steps.definitions import reconcile
@@ -57,7 +58,7 @@ class Job:
     """All vectors were computed, not those of texts alone."""
 
 
-def make_jobs(reader: Reader, states: list[tuple[str, UserState | None]], origin: Origin) -> list[Job]:
+def make_jobs(reader: Reader, states: list[tuple[str, State | None]], origin: Origin) -> list[Job]:
     """Snapshot the users that are still there."""
     present = [(user, state) for user, state in states if state is not None]
     values = reader.get_many([layout.vectors_key(user) for user, _ in present])
@@ -150,7 +151,7 @@ def apply(turn: Turn, jobs: list[Job]) -> list[str]:
         )
         if state.labels and job.full and full:
             learned.send_pending_labels(turn, job.user, state)
-        if state.texts_waiting or (full and not job.full):  # all vectors were asked for only since
+        if texts_waiting(state) or (full and not job.full):  # all vectors were asked for only since
             again.append(job.user)
         elif state.dirty > job.count:
             turn.effects.later.append(job.user)
@@ -174,7 +175,7 @@ def _store(turn: Turn, job: Job, full: bool) -> None:
     turn.put_vectors(job.user)
 
 
-def _decide_words(turn: Turn, job: Job, state: UserState) -> None:
+def _decide_words(turn: Turn, job: Job, state: State) -> None:
     """Descriptions in words, text by text in their order: the outcome does not depend on how they were batched."""
     version = turn.models.encoders.version
     for text, direction in zip(job.texts, job.directions, strict=True):

@@ -6,14 +6,14 @@ What is left is a guard in each partition: a keyed hash of the id, so that a rep
 from __future__ import annotations
 
 from state import layout
-from state.user import UserState
+from state.record import Record as State
 from streams.steps import graph, person
 from streams.steps.membership import Cause, leave
 from streams.steps.turn import Turn
 from streams.wire.emit import Reason
 
 
-def erase(turn: Turn, user: str, state: UserState | None, time: float, event_id: str, arrived: float) -> None:
+def erase(turn: Turn, user: str, state: State | None, time: float, event_id: str, arrived: float) -> None:
     """End all memberships with ``origin: erasure``, leave the graph, remove the user's records, tell all partitions.
 
     ``state`` None: nothing is known of the user, or no longer. The user is erased up to ``time``, or up to the latest
@@ -27,7 +27,7 @@ def erase(turn: Turn, user: str, state: UserState | None, time: float, event_id:
         _end_memberships(turn, user, state, time, Cause("erasure", "fold", event_id, arrived))
         followed = graph.drop_edges(turn, user, state)
         sequence = state.sequence
-    turn.forget(user)
+    turn.forget(user, erased=True)
     turn.put_guard(user, time, sequence)
     named = any(name in event_id for name in (user, *known, *older))
     event = "" if named else event_id  # receipts are kept for long
@@ -39,7 +39,7 @@ def erase(turn: Turn, user: str, state: UserState | None, time: float, event_id:
         graph.send_rest(turn, user, time, event)
 
 
-def _end_memberships(turn: Turn, user: str, state: UserState, time: float, cause: Cause) -> None:
+def _end_memberships(turn: Turn, user: str, state: State, time: float, cause: Cause) -> None:
     for segment_id, member in state.members.items():
         reason = Reason(summary="the user is erased", event=cause.event)
         leave(turn, user, state, segment_id, member.version, member.score, time, cause, reason)

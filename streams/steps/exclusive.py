@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from state.user import Membership, UserState
+from state.record import Record as State
+from state.user import Membership
 from streams.steps.membership import Cause, enter, leave
 from streams.steps.segments import Segment
 from streams.steps.turn import Turn
@@ -23,7 +24,7 @@ class Why(Protocol):
 
 
 def decide_group(
-    turn: Turn, user: str, state: UserState, group: str, scores: Mapping[str, float], now: float, cause: Cause, why: Why
+    turn: Turn, user: str, state: State, group: str, scores: Mapping[str, float], now: float, cause: Cause, why: Why
 ) -> None:
     """Compare ``scores`` (of the segments that have one) with the thresholds of an exclusive group at ``now``."""
     segments = turn.plan.learned[group]
@@ -54,7 +55,7 @@ def decide_group(
         enter(turn, user, state, *best, now, cause, why(*best))
 
 
-def keep_one(turn: Turn, user: str, state: UserState, group: str, now: float, cause: Cause) -> None:
+def keep_one(turn: Turn, user: str, state: State, group: str, now: float, cause: Cause) -> None:
     """End all memberships of an exclusive group but the one with the best claim: the definitions of before allowed
     more, or an earlier release did."""
     members = state.members
@@ -74,7 +75,7 @@ def _claim(member: Membership, segment: Segment, now: float) -> tuple[bool, bool
     return now < member.since + segment.min_stay, member.leaving is None, member.score, -member.since
 
 
-def keep_one_of_each(turn: Turn, user: str, state: UserState, now: float, cause: Cause) -> None:
+def keep_one_of_each(turn: Turn, user: str, state: State, now: float, cause: Cause) -> None:
     """As ``keep_one``, for all exclusive groups of the plan."""
     for group, definition in turn.plan.groups.items():
         if definition.exclusive:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from state.user import UserState
+from state.record import Record as State
 from state.vectors import Vectors
 from streams.steps import graph, person
 from streams.steps.effects import Place
@@ -20,13 +20,13 @@ from streams.wire.emit import Reason
 _TOLD = 5
 
 
-def is_over(state: UserState, place: Place, now: float) -> bool:
+def is_over(state: State, place: Place, now: float) -> bool:
     """Nothing came for too long. By arrival: a replay brings events that are old, and a user's time also goes on with
     timers and changed definitions. Of whom no id is in memory that is all there is."""
     return (state.ids.latest or state.time) + _ttl(state, place) <= now
 
 
-def _ttl(state: UserState, place: Place) -> float:
+def _ttl(state: State, place: Place) -> float:
     return place.state_ttl if state.identified else place.anonymous_ttl
 
 
@@ -66,7 +66,7 @@ def expire(turn: Turn, users: Iterable[str]) -> None:
             _expire(turn, user, state)
 
 
-def _expire(turn: Turn, user: str, state: UserState) -> None:
+def _expire(turn: Turn, user: str, state: State) -> None:
     days = _ttl(state, turn.place) / 86_400.0
     reason = Reason(summary=f"no event of the user came for {days:g} days")
     for segment, member in state.members.items():

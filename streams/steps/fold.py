@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 import xxhash
 
-from state.user import DUPLICATE, EDGES, LATE, REMOVED, SAME, TEXT, PendingText, UserState, fold
+from state.native import Folded, Items
+from state.record import Record as State
+from state.user import DUPLICATE, EDGES, LATE, REMOVED, SAME, TEXT, PendingText, fold, texts_waiting
 from state.windows import NEVER
 from streams.steps import ahead, graph, learned, merge, reroute
 from streams.steps.ahead import Gathered, Item
@@ -22,8 +24,6 @@ from streams.wire.decode import decode_event, decode_unchecked
 from streams.wire.events import SOCIAL_KINDS
 from streams.wire.refused import RefusedError
 
-#: how many of a user's events are folded already, and whether the last of them may have changed what a rule gives
-Folded = tuple[int, bool]
 #: users scored again in one turn because a head was published; the rest follow with their next events
 MAX_RESCORED = 2_000
 
@@ -59,10 +59,12 @@ def receive_events(turn: Turn, records: Sequence[Record], topic: str) -> None:
 
     quiet = None if rerouted else turn.plan.quiet
     by_user: Mapping[str, Gathered]
+    read: Mapping[str, Items[Item]] = {}
     if quiet is None:
         by_user = _by_user(filter(None, map(take, records)))
     else:
-        by_user, latest = quiet.read(records, decode_unchecked, take, ahead.usual(place))
+        read, latest = quiet.read(records, decode_unchecked, take, ahead.usual(place))
+        by_user = read
         watermark = max(watermark, latest)
     joined: dict[str, list[Item]] = {}
     if early or (turn.meta.waiting and place.wall_clock):
@@ -70,20 +72,16 @@ def receive_events(turn: Turn, records: Sequence[Record], topic: str) -> None:
         until = 0.0 if rerouted or not records else records[-1].timestamp / 1000.0
         joined = ahead.join(turn, topic, by_user, early, until, take)
         by_user = {**by_user, **joined}
-    turn.load(by_user)
-    known = turn.touched
-    strangers = {user for user in by_user if user not in known}
+    strangers = set(turn.load(by_user))
     turn.load_aliases(strangers)
     if turn.meta.guards:  # somebody was erased: of strangers, and of those who are followed, it must be known
         turn.load_guards((*strangers, *targets))
-    stale: list[tuple[str, UserState, Cause]] = []
+    stale: list[tuple[str, State, Cause]] = []
     left: Mapping[str, Folded]
     if quiet is None:
         left = dict.fromkeys(by_user, (0, False))
     else:
-        plan = turn.plan
-        alone = {user: items for user, items in by_user.items() if user not in joined} if joined else by_user
-        counted, left = quiet.run_all(alone, known, turn.meta.epoch, heads, plan.needs_vectors)
+        counted, left = quiet.fold(turn.area, read, joined, turn.meta.epoch, heads, turn.plan.needs_vectors)
         if joined:
             left = {**left, **dict.fromkeys(joined, (0, False))}
         turn.meta.events += counted
@@ -139,8 +137,11 @@ def _fold_user(turn: Turn, user: str, items: Gathered, rerouted: bool, folded: F
     horizon = NEVER
     at, size = 0, len(items)
     while at < size:
-        if read is not None and quiet is not None and state is not None and state.count and state.plan == epoch:
-            ended, opened = folded if folded[0] else quiet.run(state, read, at, min(horizon, state.due), erased)
+        if state is None and read is not None and quiet is not None:
+            state = _begun(turn, user, read, at, erased)
+        if read is not None and quiet is not None and state is not None and state.epoch == epoch:
+            limit = min(horizon, state.due)
+            ended, opened = folded if folded[0] else quiet.fold_on(state, read, at, limit, erased)
             folded = (0, False)
             if ended > at:
                 counted += ended - at
@@ -164,7 +165,7 @@ def _fold_user(turn: Turn, user: str, items: Gathered, rerouted: bool, folded: F
             continue
         if state is None:
             state = turn.user(user)
-        if stale := state.plan != epoch:
+        if stale := state.epoch != epoch:
             adopt(turn, state)
             horizon = NEVER
         if time >= horizon:
@@ -185,7 +186,7 @@ def _fold_user(turn: Turn, user: str, items: Gathered, rerouted: bool, folded: F
             if did & LATE:
                 effects.late += 1
                 if state.known_at != NEVER:  # what is waited after may be of the time of which not all is known
-                    refresh(turn, state, state.time)
+                    refresh(turn, state)
             if did & TEXT:
                 turn.add_text(user, state, PendingText(event.id, time, event.text, arrived))
             if did & TEXT or (
@@ -203,17 +204,23 @@ def _fold_user(turn: Turn, user: str, items: Gathered, rerouted: bool, folded: F
         return None
     drifted = plan.needs_vectors and state.count >= state.encode_at
     # who waits already is offered once more with the first text: it comes before those who have none
-    if (not state.queued and (encode or drifted)) or (encode and state.texts_waiting == 1):
+    if (not state.queued and (encode or drifted)) or (encode and texts_waiting(state) == 1):
         turn.want_encoding(user, state)
     state.due = next_due(plan, state)
     return last
+
+
+def _begun(turn: Turn, user: str, items: Items[Item], at: int, erased: float) -> State | None:
+    """A new state, for an event that the compiled part can begin with; else it begins with ``fold``."""
+    plain = items.plain(at)
+    return turn.user(user) if plain is not None and plain[2] > erased else None
 
 
 def _cause_of(item: Item) -> Cause:
     return Cause("event", "fold", item[0].id, item[3])
 
 
-def _check_rules(turn: Turn, user: str, state: UserState, item: Item) -> bool:
+def _check_rules(turn: Turn, user: str, state: State, item: Item) -> bool:
     """Evaluate the rules that an event just folded concerns; returns whether a minimum stay may end before any window
     does."""
     event, plan = item[0], turn.plan

@@ -6,10 +6,13 @@ epoch each term is counted (see ``in_force``). A new partition takes the frame o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from state import layout
+from state import format1, layout
+from state.record import Record as State
+from state.tables import ids_numbers, open_record
 from streams.steps.in_force import epoch_of
 
 
@@ -37,18 +40,30 @@ class Frames:
         own = [frame_of(meta) if _is_inhabited(meta) else furthest for meta in metas]
         self._targets = own + [furthest] * (after - len(metas))
 
-    def translated(self, source: int, target: int, value: bytes) -> bytes:
-        """A user's record in the numbers of the new home: the same terms count as unknown as before."""
+    def translated(
+        self, source: int, target: int, user: str, value: bytes, chunks: Callable[[range], Iterable[bytes | None]]
+    ) -> dict[bytes, bytes | None]:
+        """A user's record in the numbers of the new home: the same terms count as unknown as before. As puts, with what
+        else changes by that where it was of format 1; ``chunks`` reads the records of the user's ids."""
         meta, frame = self._metas[source], self._targets[target]
+        key = layout.user_key(user)
         if _same(frame_of(meta), frame):
-            return value
-        state = layout.decode_user(value)
-        looked_at = epoch_of(meta, state)
-        for key in frame.terms:
-            if meta.terms.get(key, looked_at + 1) > looked_at:
-                state.cells.mark_unknown(key, state.time)
-        state.plan = frame.epoch
-        return layout.encode_user(state)
+            return {key: value}
+        puts: dict[bytes, bytes | None] = {}
+        state: State
+        if format1.is_format_1(value):
+            state, texts = format1.read(user, value, chunks(ids_numbers(value)), partial(epoch_of, meta))
+            begin, end = state.texts_put, state.texts_put + len(texts)
+            state.texts_put = end
+            puts.update(zip(layout.text_keys(user, begin, end), map(layout.encode_text, texts), strict=True))
+            puts.update(zip(layout.seen_keys(user, state.ids.unsaved), state.ids.unsaved.values(), strict=True))
+        else:
+            state = open_record(user, value)
+        for term in frame.terms:
+            if meta.terms.get(term, state.epoch + 1) > state.epoch:
+                state.cells.mark_unknown(term, state.time)
+        state.epoch = frame.epoch
+        return {**puts, key: state.pack()}
 
     def after(self, target: int) -> Frame:
         """The frame of a partition once all have moved. Where a user may come who is to be looked at anew, a further

@@ -15,7 +15,7 @@ import numpy as np
 from encoders.base import NODE_DIM
 from state import layout
 from state.layout import FOLLOWS, UNFOLLOWED
-from state.user import UserState
+from state.record import Record as State
 from state.vectors import Vectors, is_packed, unpack
 from streams.steps import person
 from streams.steps.effects import Message, Record
@@ -25,7 +25,7 @@ from streams.wire.decode import MAX_ID_CHARS
 from streams.wire.emit import event_source
 from streams.wire.receipts import Receipt, erasure_digest, receipt_headers, receipt_value
 from streams.wire.refused import UNREADABLE, Code, RefusedError, printable
-from streams.wire.times import MILLISECONDS_FROM
+from streams.wire.times import LATEST_TIME
 
 
 class Subscribe(msgspec.Struct, array_like=True, tag="subscribe", frozen=True):
@@ -90,7 +90,7 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Inner).decode
 
 
-def edges_changed(turn: Turn, user: str, state: UserState, target: str) -> bool:
+def edges_changed(turn: Turn, user: str, state: State, target: str) -> bool:
     """``user`` followed or unfollowed ``target``: keep the local index and the subscription.
 
     Returns whether the neighbourhood changed: an edge to somebody erased that is not newer than that is none.
@@ -139,7 +139,7 @@ def _subscribe(turn: Turn, followee: str, wanted: bool) -> None:
     _send(turn, followee, wish, partition_of(followee, turn.place.partitions))
 
 
-def drop_edges(turn: Turn, user: str, state: UserState) -> int:
+def drop_edges(turn: Turn, user: str, state: State) -> int:
     """The user is erased: leave the index of everybody they follow or followed. Returns how many they followed."""
     return sum(set_follower(turn, target, user, None) for target, _ in state.edges.items())
 
@@ -189,7 +189,7 @@ def _what_is_wrong(message: Inner, partitions: int) -> str:
         return "" if fits else f"its vectors are not {NODE_DIM} finite numbers"
     if isinstance(message, Renamed):
         return "" if 0 < len(message.into) <= MAX_ID_CHARS else "its other user is empty or too long"
-    if not 0.0 < message.time < MILLISECONDS_FROM:
+    if not 0.0 < message.time <= LATEST_TIME:
         return f"its time is {message.time:g}"
     if isinstance(message, GoneToo):
         return "its text is too long" if len(message.event) > MAX_ID_CHARS else ""
@@ -320,7 +320,7 @@ def _forget_edge(turn: Turn, follower: str, followee: str, until: float) -> bool
     return changed
 
 
-def _neighbourhood_changed(turn: Turn, user: str, state: UserState) -> None:
+def _neighbourhood_changed(turn: Turn, user: str, state: State) -> None:
     if turn.plan.needs_vectors:
         state.dirty = state.count
         turn.want_encoding(user, state)

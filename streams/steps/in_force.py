@@ -8,7 +8,6 @@ from typing import Final
 
 from encoders.heads import PublishedHead
 from state.layout import Meta
-from state.user import UserState
 from streams.steps.models import Models
 from streams.steps.segments import Plan
 
@@ -66,8 +65,9 @@ def change_over(meta: Meta, plan: Plan, version: int) -> bool:
     return changed
 
 
-def epoch_of(meta: Meta, state: UserState) -> int:
-    """The epoch at which the user was last looked at. An earlier release put down its definitions' fingerprint."""
-    if state.plan <= meta.epoch:
-        return state.plan
-    return FIRST_EPOCH if state.plan == meta.plan else 0
+def epoch_of(meta: Meta, plan: int) -> int:
+    """The epoch at which a user was last looked at, by what a record of format 1 says of it: that, or in an early
+    release the fingerprint of its definitions."""
+    if plan <= meta.epoch:
+        return plan
+    return FIRST_EPOCH if plan == meta.plan else 0

@@ -13,7 +13,8 @@ import xxhash
 from encoders.base import FUSED, MODALITIES
 from encoders.heads import OnlineHead, PublishedHead, evidence_shares, head_from_bytes, make_head
 from state import layout
-from state.user import PendingLabel, UserState
+from state.record import Record as State
+from state.user import PendingLabel
 from state.vectors import Vectors, is_packed, pack, unpack
 from streams.steps import exclusive, reroute
 from streams.steps.effects import DamagedBatch, Message, Record, Rerouted
@@ -48,7 +49,7 @@ def has_vectors(vectors: Vectors) -> bool:
     return bool(vectors.behaviour or vectors.text or vectors.social)
 
 
-def score_users(turn: Turn, users: list[tuple[str, UserState, Cause]]) -> None:
+def score_users(turn: Turn, users: list[tuple[str, State, Cause]]) -> None:
     """Compare users' stored vectors with all heads: one fusion and one matrix product a head for all of them."""
     turn.load_vectors(user for user, _, _ in users)
     ready = [entry for entry in users if has_vectors(turn.vectors(entry[0]))]
@@ -64,7 +65,7 @@ def score_users(turn: Turn, users: list[tuple[str, UserState, Cause]]) -> None:
                 _decide_group(turn, user, state, group, scores, state.time, _with_versions(turn, cause, head))
 
 
-def score_again(turn: Turn, user: str, state: UserState, group: str, now: float, cause: Cause) -> None:
+def score_again(turn: Turn, user: str, state: State, group: str, now: float, cause: Cause) -> None:
     """Decide one user's segments of one group at ``now``, by the vectors that are kept; nothing if that cannot be."""
     head = _deciding(turn, group)
     if head is not None and has_vectors(turn.vectors(user)):
@@ -92,7 +93,7 @@ def _with_versions(turn: Turn, cause: Cause, head: PublishedHead) -> Cause:
 
 
 def _decide_group(
-    turn: Turn, user: str, state: UserState, group: str, scores: dict[str, float], now: float, cause: Cause
+    turn: Turn, user: str, state: State, group: str, scores: dict[str, float], now: float, cause: Cause
 ) -> None:
     def why(segment: Segment, score: float, rival: tuple[Segment, float] | None = None) -> Reason:
         shares = shares_of(turn, user, segment)
@@ -181,7 +182,7 @@ def send_example(turn: Turn, user: str, segment: Segment, label: PendingLabel) -
     )
 
 
-def send_pending_labels(turn: Turn, user: str, state: UserState) -> None:
+def send_pending_labels(turn: Turn, user: str, state: State) -> None:
     """The user has a vector now: labels that waited for it go to their trainers."""
     for label in state.labels:
         segment = turn.plan.segments.get(label.segment)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from state.user import Membership, UserState
+from state.record import Record as State
+from state.user import Membership
 from state.windows import NEVER
 from streams.steps.segments import Plan, Segment
 from streams.steps.turn import Turn
@@ -27,7 +28,7 @@ class Cause(msgspec.Struct, frozen=True, gc=False):
 def decide(
     turn: Turn,
     user: str,
-    state: UserState,
+    state: State,
     segment: Segment,
     score: float,
     now: float,
@@ -51,7 +52,7 @@ def decide(
 
 
 def enter(
-    turn: Turn, user: str, state: UserState, segment: Segment, score: float, now: float, cause: Cause, reason: Reason
+    turn: Turn, user: str, state: State, segment: Segment, score: float, now: float, cause: Cause, reason: Reason
 ) -> None:
     """Begin a membership."""
     state.sequence += 1
@@ -62,7 +63,7 @@ def enter(
 def leave(
     turn: Turn,
     user: str,
-    state: UserState,
+    state: State,
     segment_id: str,
     version: int,
     score: float,
@@ -77,7 +78,7 @@ def leave(
 
 
 def _emit(
-    turn: Turn, user: str, state: UserState, segment_id: str, version: int, entered: bool, score: float, now: float,
+    turn: Turn, user: str, state: State, segment_id: str, version: int, entered: bool, score: float, now: float,
     cause: Cause, reason: Reason,
 ) -> None:  # fmt: skip
     change = Change(
@@ -97,7 +98,7 @@ def _emit(
     turn.emit(change, cause.lane, cause.arrived)
 
 
-def check_rule(turn: Turn, user: str, state: UserState, segment: Segment, now: float, cause: Cause) -> None:
+def check_rule(turn: Turn, user: str, state: State, segment: Segment, now: float, cause: Cause) -> None:
     """Evaluate one rule segment at ``now``."""
     rule = segment.rule
     assert rule is not None
@@ -114,7 +115,7 @@ def check_rule(turn: Turn, user: str, state: UserState, segment: Segment, now: f
     decide(turn, user, state, segment, score, now, cause, lambda: _rule_reason(segment, state, now, score, cause))
 
 
-def _rule_reason(segment: Segment, state: UserState, now: float, score: float, cause: Cause) -> Reason:
+def _rule_reason(segment: Segment, state: State, now: float, score: float, cause: Cause) -> Reason:
     assert segment.rule is not None
     values = segment.rule.values(state.cells, now)
     verb = "holds" if score > 0 else "holds no longer"
@@ -122,13 +123,12 @@ def _rule_reason(segment: Segment, state: UserState, now: float, score: float, c
     return Reason(summary=summary, event=cause.event, rule=segment.text, values=values)
 
 
-def next_due(plan: Plan, state: UserState) -> float:
+def next_due(plan: Plan, state: State) -> float:
     """When a membership of this user may next change without an event; NEVER when it cannot."""
-    due = plan.quiet.next_due(state) if plan.quiet is not None else None
-    return plain_next_due(plan, state) if due is None else due
+    return plan.quiet.next_due(state) if plan.quiet is not None else plain_next_due(plan, state)
 
 
-def plain_next_due(plan: Plan, state: UserState) -> float:
+def plain_next_due(plan: Plan, state: State) -> float:
     """``next_due`` without the compiled part."""
     cells, members, now = state.cells, state.members, state.time
     if not members and not plan.may_rise:

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 
-from state import layout
+from state import format1, layout
+from state.aliases import Alias
 from state.merge import merge_states, merge_vectors
-from state.user import PendingText, UserState
+from state.plain.ids import Entry, Ids
+from state.plain.record import PlainRecord, unpack
+from state.record import Record as State
+from state.user import PendingText, texts_waiting
 from state.vectors import Vectors, text_direction, text_sum
 from streams.steps import graph, person, reroute, words
 from streams.steps.definitions import adopt, reconcile, refresh
@@ -28,7 +32,7 @@ from streams.wire.decode import MAX_ID_CHARS
 from streams.wire.emit import Reason
 from streams.wire.events import Event
 from streams.wire.refused import UNREADABLE, Code, RefusedError, printable
-from streams.wire.times import MILLISECONDS_FROM
+from streams.wire.times import LATEST_TIME
 
 #: characters of waiting texts in one message, far below the largest record
 _MOST_CHARS: Final = 1_000_000
@@ -56,6 +60,7 @@ class MoveIn(msgspec.Struct, array_like=True, tag="move-in", frozen=True):
     event: str
     arrived: float
     state: bytes = b""
+    """Its block: the user's record. An earlier release sent it in format 1, with all ids in it."""
     vectors: bytes = b""
     texts: list[PendingText] = []
     path: list[Hop] = []
@@ -64,7 +69,12 @@ class MoveIn(msgspec.Struct, array_like=True, tag="move-in", frozen=True):
     is known up to the state's time."""
     aliases: list[str] = []
     """Ids that were merged into ``user`` before and are not in the state; without a state as texts are."""
+    ids: bytes = b""
+    """All ids of events that the state has seen: ``format1.pack_ids``."""
 
+
+#: texts of a user that are counted: there is room for no more
+_MOST_TEXTS: Final = 2**31
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(MoveOut | MoveIn).decode
@@ -79,38 +89,55 @@ def identified(turn: Turn, user: str, event: Event, arrived: float) -> None:
 def receive(turn: Turn, record: Record) -> None:
     """One message of a merge."""
     try:
-        message, other, vectors = read_message(record.value, turn.models.encoders.text.dim)
+        message, moved = read_message(record.value, turn.models.encoders.text.dim)
         home = message.user if isinstance(message, MoveOut) else message.into
         if partition_of(home, turn.place.partitions) != turn.place.partition:
             _refuse(turn, record, "it was sent to another's home")
         elif isinstance(message, MoveOut):
             _move_out(turn, message)
         else:
-            _move_in(turn, message, other, vectors)
+            _move_in(turn, message, moved)
     except RefusedError as error:
         turn.reject(turn.place.topics.reroute, record, error)
 
 
-def read_message(value: bytes | None, dim: int) -> tuple[MoveOut | MoveIn, UserState, Vectors]:
-    """A message with the state and vectors that it carries (new ones if none). What would break later on is refused
-    here: one bad record must not stop its partition. Raises RefusedError."""
+class Moved(NamedTuple):
+    """What a message carries of a user."""
+
+    state: State
+    ids: list[Entry]
+    """Of events that were counted."""
+    vectors: Vectors
+
+
+def read_message(value: bytes | None, dim: int) -> tuple[MoveOut | MoveIn, Moved]:
+    """A message and what it carries (a new state, new vectors if nothing). What would break later on is refused here:
+    one bad record must not stop its partition. Raises RefusedError."""
     try:
         message: MoveOut | MoveIn = _decode(value or b"")
-        state, vectors = UserState(), Vectors()
-        if isinstance(message, MoveIn) and message.state:
-            state = layout.decode_user(message.state)
-        if isinstance(message, MoveIn) and message.vectors:
-            vectors = layout.decode_vectors(message.vectors)
-    except (*UNREADABLE, layout.FormatError) as error:
+        moved = _carried(message)
+    except (*UNREADABLE, layout.FormatError, ValueError) as error:
         raise RefusedError(Code.BROKEN_INTERNAL, f"not a part of a merge: {printable(error)}") from None
-    if wrong := _what_is_wrong(message, state, vectors, dim):
+    if wrong := _what_is_wrong(message, moved.state, moved.vectors, dim):
         raise RefusedError(Code.BROKEN_INTERNAL, f"not a part of a merge: {wrong}")
-    return message, state, vectors
+    return message, moved
 
 
-def _what_is_wrong(message: MoveOut | MoveIn, state: UserState, vectors: Vectors, dim: int) -> str:
+def _carried(message: MoveOut | MoveIn) -> Moved:
+    state, ids, vectors = PlainRecord(message.user), list[Entry](), Vectors()
+    if isinstance(message, MoveIn) and format1.is_format_1(message.state):
+        state, _ = format1.read(message.user, message.state, None, lambda _: 0)
+        ids = state.ids.items()
+    elif isinstance(message, MoveIn) and message.state:
+        state, ids = unpack(message.user, message.state), format1.unpack_ids(message.ids)
+    if isinstance(message, MoveIn) and message.vectors:
+        vectors = layout.decode_vectors(message.vectors)
+    return Moved(state, ids, vectors)
+
+
+def _what_is_wrong(message: MoveOut | MoveIn, state: State, vectors: Vectors, dim: int) -> str:
     ids = [message.user, message.into, *state.aliases]
-    times = [message.time, state.time or 1.0]
+    times = [message.time]
     if isinstance(message, MoveIn):
         times += [text.time for text in message.texts]
         ids += [*message.aliases, *(name for hop in message.path for name in (hop.user, hop.into))]
@@ -118,14 +145,12 @@ def _what_is_wrong(message: MoveOut | MoveIn, state: UserState, vectors: Vectors
             return "its path has no times"
     if not all(0 < len(name) <= MAX_ID_CHARS for name in ids):
         return "an id is empty or too long"
-    if not all(0.0 < time < MILLISECONDS_FROM for time in times):
+    if not all(0.0 < time <= LATEST_TIME for time in times):
         return "a time is out of range"
-    if not 0 <= state.count < graph.MAX_NUMBER or not 0 <= state.texts < graph.MAX_NUMBER:
+    if not 0 <= state.count < graph.MAX_NUMBER or not 0 <= state.texts < _MOST_TEXTS:
         return "its counts are out of range"
     if vectors.text_sum and len(vectors.text_sum) != 4 * dim:
         return f"its text vector has not {dim} numbers"
-    if not all(0.0 <= time < MILLISECONDS_FROM for time in state.cells.unknown_times()):
-        return "what is not known has no times"
     return "" if np.isfinite(text_sum(vectors)).all() else "its text vector is not finite"
 
 
@@ -139,11 +164,11 @@ def _move_out(turn: Turn, message: MoveOut) -> None:
     if before is not None and (before.time, before.into) >= (message.time, into):
         return  # somebody identified themselves as this id later than that
     state = turn.known(user)
-    alias = layout.Alias(into, message.time)
+    alias = Alias(into, message.time)
     if before is not None:
         alias.sequence, alias.seen = before.sequence, before.seen
     if state is not None:
-        if state.plan != turn.meta.epoch:  # epochs are the partition's own: what is not known goes along
+        if state.epoch != turn.meta.epoch:  # epochs are the partition's own: what is not known goes along
             adopt(turn, state)
         cause = Cause("merge", "fold", message.event, message.arrived)
         reason = Reason(summary=f"the user is one with {into}", event=message.event)
@@ -151,7 +176,7 @@ def _move_out(turn: Turn, message: MoveOut) -> None:
         for segment, member in state.members.items():
             leave(turn, user, state, segment, member.version, member.score, now, cause, reason)
         graph.drop_edges(turn, user, state)
-        alias.sequence, alias.seen = state.sequence, state.ids
+        alias.sequence, alias.seen = state.sequence, _ids_of(turn, user, state)
     turn.set_alias(user, alias)
     if before is None or before.into != into:
         for part in _parts(turn, message, state):
@@ -162,7 +187,19 @@ def _move_out(turn: Turn, message: MoveOut) -> None:
         turn.forget(user, ids_stay=True)
 
 
-def _parts(turn: Turn, message: MoveOut, state: UserState | None) -> Iterator[MoveIn]:
+def _ids_of(turn: Turn, user: str, state: State) -> Ids:
+    """All ids that the state has seen, for the forwarding record."""
+    saved, unsaved = state.ids.saved, dict(state.ids.unsaved)
+    stored = [number for number in state.ids.numbers if number not in unsaved]
+    values = turn.reader.get_many(layout.seen_keys(user, stored)) if stored else []
+    chunks = {**unsaved, **dict(zip(stored, values, strict=True))}
+    ids = unpack(user, state.pack()).ids
+    ids.restore(chunks[number] for number in ids.numbers)
+    ids.saved, ids.unsaved, ids.cut = saved, unsaved, state.ids.cut
+    return ids
+
+
+def _parts(turn: Turn, message: MoveOut, state: State | None) -> Iterator[MoveIn]:
     """The state with the first of its waiting texts, then the others, so that no message gets too large."""
     first = MoveIn(message.user, message.into, message.time, message.event, message.arrived)
     if state is None:
@@ -180,10 +217,11 @@ def _parts(turn: Turn, message: MoveOut, state: UserState | None) -> Iterator[Mo
         chunks[-1].append(text)
     yield msgspec.structs.replace(
         first,
-        state=layout.encode_whole(state),
+        state=state.pack(),
         vectors=layout.encode_vectors(written),
         texts=chunks[0],
         terms=sorted(turn.meta.terms),
+        ids=format1.pack_ids(state.ids.items()),
     )
     for chunk in chunks[1:]:
         yield msgspec.structs.replace(first, texts=chunk)
@@ -193,8 +231,8 @@ def _parts(turn: Turn, message: MoveOut, state: UserState | None) -> Iterator[Mo
         yield msgspec.structs.replace(first, aliases=older[begin : begin + _MOST_ALIASES])
 
 
-def _move_in(turn: Turn, message: MoveIn, other: UserState, vectors: Vectors) -> None:
-    into = message.into
+def _move_in(turn: Turn, message: MoveIn, moved: Moved) -> None:
+    into, (other, ids, vectors) = message.into, moved
     if turn.known(into) is None and (onward := reroute.follow(turn, into, message.path)) is not None:
         further, path = onward
         _send(turn, further, msgspec.structs.replace(message, into=further, path=path))
@@ -209,7 +247,7 @@ def _move_in(turn: Turn, message: MoveIn, other: UserState, vectors: Vectors) ->
     reconcile(turn, into, state)
     for key in turn.meta.terms.keys() - set(message.terms):
         other.cells.mark_unknown(key, other.time)
-    touched = merge_states(state, other, into, message.user, turn.plan.tallies)
+    touched = merge_states(state, other, ids, into, message.user, turn.plan.tallies, turn.plan.watch)
     person.keep_aliases(turn, into, state, message.aliases)
     turn.load_guards(touched)
     for target in touched:
@@ -226,7 +264,7 @@ def _move_in(turn: Turn, message: MoveIn, other: UserState, vectors: Vectors) ->
     _encode_anew(turn, into, state)
 
 
-def _forget_as_well(turn: Turn, message: MoveIn, other: UserState, erased: float) -> None:
+def _forget_as_well(turn: Turn, message: MoveIn, other: State, erased: float) -> None:
     """The user was erased while the state of another of their ids was on its way: that id, and those that were merged
     into it, are erased like the others."""
     found = [*other.aliases, *message.aliases]
@@ -237,10 +275,10 @@ def _forget_as_well(turn: Turn, message: MoveIn, other: UserState, erased: float
         graph.send_gone(turn, graph.Gone(name, erased, "" if named else message.event), 0, 0)
 
 
-def _decide(turn: Turn, message: MoveIn, state: UserState, wrote: bool) -> None:
+def _decide(turn: Turn, message: MoveIn, state: State, wrote: bool) -> None:
     """Memberships of the two as one: subscribers see what it changes, once. Learned ones follow with the encoding."""
     now = state.time
-    refresh(turn, state, now)
+    refresh(turn, state)
     cause = Cause("merge", "fold", message.event, message.arrived)
     for segment in turn.plan.rules:
         check_rule(turn, message.into, state, segment, now, cause)
@@ -252,12 +290,12 @@ def _decide(turn: Turn, message: MoveIn, state: UserState, wrote: bool) -> None:
     state.due = next_due(turn.plan, state)
 
 
-def _encode_anew(turn: Turn, user: str, state: UserState) -> None:
+def _encode_anew(turn: Turn, user: str, state: State) -> None:
     """Vectors under way were computed from one half of the user: they must find another life and be thrown away."""
     turn.meta.lives += 1
     state.life = turn.meta.lives
     state.dirty = state.count
-    if state.queued or state.texts_waiting or state.labels or turn.plan.needs_vectors:
+    if state.queued or texts_waiting(state) or state.labels or turn.plan.needs_vectors:
         turn.want_encoding(user, state)
 
 

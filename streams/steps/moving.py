@@ -17,6 +17,7 @@ import msgspec
 
 from state import layout
 from state.families import FAMILIES, LOCAL, META
+from state.tables import open_stored
 from state.vectors import Neighbour, Vectors
 from streams.steps.frames import Frames
 from streams.steps.graph import mark_sent
@@ -124,9 +125,21 @@ class Move:
                     home = self._home(rule.owner(key))
                     if home == number:
                         continue
-                    if self._shelves[home].get(key) is None:
-                        moved = self._frames.translated(number, home, value) if family == b"u" else value
-                        yield Put(home, key, moved)
+                    if self._shelves[home].get(key) is not None:
+                        continue
+                    if family == b"u":
+                        yield from self._user(number, home, key, value)
+                    else:
+                        yield Put(home, key, value)
+
+    def _user(self, number: int, home: int, key: bytes, value: bytes) -> Puts:
+        user, shelf = key[1:].decode(), self._shelves[number]
+
+        def chunks(numbers: range) -> list[bytes | None]:
+            return [shelf.get(each) for each in layout.seen_keys(user, numbers)]
+
+        for each, moved in self._frames.translated(number, home, user, value, chunks).items():
+            yield Put(home, each, moved)
 
     def _guards(self) -> Puts:
         """All partitions know of all erased users: the home may be any of them, and only a hash says whose it is."""
@@ -149,7 +162,7 @@ class Move:
                 user = key[1:].decode()
                 if self._home(user) != number:
                     continue
-                state = layout.decode_user(value)
+                state = open_stored(user, value, lambda _: 0)
                 census.users += 1
                 self.users += partition_of(user, self._before) != number
                 census.members.update(state.members.segments())

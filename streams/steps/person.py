@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from state import layout
-from state.user import UserState
+from state.record import Record as State
 from state.windows import NEVER
 from streams.steps.turn import Turn
 
@@ -15,19 +15,19 @@ from streams.steps.turn import Turn
 MOST_ALIASES: Final = 64
 
 
-def keep_aliases(turn: Turn, user: str, state: UserState, more: Iterable[str] = ()) -> None:
+def keep_aliases(turn: Turn, user: str, state: State, more: Iterable[str] = ()) -> None:
     """Put all but the newest merged ids, and ``more``, into records of their own."""
     spare, state.aliases = state.aliases[:-MOST_ALIASES], state.aliases[-MOST_ALIASES:]
     for alias in (*more, *spare):
         _put(turn, user, alias, layout.encode_moment(state.time))
 
 
-def aliases(turn: Turn, user: str, state: UserState | None) -> tuple[Sequence[str], list[str]]:
+def aliases(turn: Turn, user: str, state: State | None) -> tuple[Sequence[str], list[str]]:
     """The ids that were merged into the user: those in the state, and the older ones."""
     return ([], []) if state is None else (state.aliases, older_aliases(turn, user, state))
 
 
-def older_aliases(turn: Turn, user: str, state: UserState) -> list[str]:
+def older_aliases(turn: Turn, user: str, state: State) -> list[str]:
     """The merged ids that are not in the state; there are none before the state has as many as it may."""
     return alias_records(turn, user, NEVER) if len(state.aliases) >= MOST_ALIASES else []
 

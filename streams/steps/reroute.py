@@ -107,9 +107,7 @@ def follow(turn: Turn, user: str, path: list[Hop]) -> tuple[str, list[Hop]] | No
     if min(loop, key=lambda each: (each.time, each.user)) != hop:
         return alias.into, path
     turn.set_alias(user, None, ids_stay=True)
-    state = turn.user(user)
-    state.sequence = max(state.sequence, alias.sequence)
-    state.ids = alias.seen
+    turn.begin_with(user, alias)
     return None
 
 

@@ -16,12 +16,15 @@ import msgspec
 import xxhash
 
 from state.absence import Absence, Watch
-from state.native import Calls, Expected, Gate, QuietFold, quiet_fold
+from state.layout2 import mark_of
+from state.native import Calls, QuietFold, quiet_fold
+from state.plan_image import Described, Route, Ruled
 from state.unknown import NO_TERMS, Terms
 from state.user import PLAIN_KINDS
-from state.windows import TallyPlan, TallySpec
+from state.windows import TallyPlan
 from streams.rules.compile import Rule, RuleError, parse_rule
 from streams.rules.durations import duration
+from streams.rules.program import write
 from streams.wire import segment_spec
 from streams.wire.events import KINDS, Event
 
@@ -123,8 +126,15 @@ class Plan:
         """Keys of the terms that the definitions ask for."""
         self.counted = counted.keys
         """Of those, and of what is still counted besides."""
+        self.marks = frozenset(map(mark_of, counted.keys))
+        """Of the cells of these."""
         self.tallies = TallyPlan(counted.specs)
+        self.specs = tuple(self.tallies.specs.values())
         self.terms = frozenset(term for rule in rules for term in rule.terms)
+        natives = {term.native for term in self.terms}
+        self.absences = tuple(native for native in natives if isinstance(native, Absence))
+        self.others = tuple(term for term in self.terms if term.native is None)
+        """Terms of which Python alone knows what is known of them."""
         self.watch = Watch(counted.sorts)
         self.shortest_window = min((term.soonest for term in self.terms), default=0.0)
         """Nothing that an event adds changes anything by the mere passing of time sooner than this (seconds)."""
@@ -172,31 +182,42 @@ class Plan:
                 yield segment, not touched.isdisjoint(rule.begins_by)
 
     def _quiet(self) -> QuietFold | None:
-        if any(term.native is None for term in self.terms):
+        if self.others:
             return None  # what the compiled part does not know, it can neither count nor wait for
-        quiet = quiet_fold(Event, CALLS)
-        if quiet is not None:
-            for kind in sorted(PLAIN_KINDS):
-                for category in ("", *sorted(self._categories)):
-                    gates = [
-                        Gate(segment.id, can_end, segment.rule.needs if segment.rule else ())
-                        for segment, can_end in self.affected(kind, category)
-                    ]
-                    watched = self.watch.touched(kind, category)
-                    quiet.add(kind, category, self.tallies.touched(kind, category), watched, gates)
-            rules = [(segment.id, segment.rule) for segment in self.rules if segment.rule]
-            quiet.expect([_expected(segment, rule) for segment, rule in rules], self.may_rise)
-        return quiet
+        return quiet_fold(Event, CALLS, self.described)
+
+    @property
+    def described(self) -> Described:
+        """All of it, for the compiled part."""
+        return Described(
+            routes=tuple(
+                self._route(kind, category)
+                for kind in sorted(PLAIN_KINDS)
+                for category in ("", *sorted(self._categories))
+            ),
+            rules=tuple(_ruled(segment, segment.rule) for segment in self.rules if segment.rule),
+            stays={segment.id: segment.min_stay for segment in self.segments.values()},
+            may_rise=self.may_rise,
+        )
+
+    def _route(self, kind: str, category: str) -> Route:
+        return Route(
+            kind,
+            category,
+            self.tallies.touched(kind, category),
+            self.watch.touched(kind, category),
+            tuple((segment.id, can_end) for segment, can_end in self.affected(kind, category)),
+        )
 
 
-def _expected(segment: str, rule: Rule) -> Expected:
-    everything = {term.native for term in rule.terms}
-    rising = {term.native for term in rule.begins_by}
-    return Expected(
-        segment,
-        windows=frozenset(native for native in everything if isinstance(native, TallySpec)),
-        rising=frozenset(native for native in rising if isinstance(native, TallySpec)),
-        absences=frozenset(native for native in everything if isinstance(native, Absence)),
+def _ruled(segment: Segment, rule: Rule) -> Ruled:
+    return Ruled(
+        segment.id,
+        segment.enter,
+        segment.exit,
+        write(rule.program),
+        tuple(term.native for term in rule.terms if term.native is not None),
+        tuple(term in rule.begins_by for term in rule.terms),
     )
 
 

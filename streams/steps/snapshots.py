@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from state.user import UserState
+from state.record import Record as State
 from streams.wire.emit import MembershipNow, UserSegments
 
 
-def snapshot(user: str, state: UserState) -> UserSegments:
+def snapshot(user: str, state: State) -> UserSegments:
     """The user's memberships, as ``user-segments`` has them."""
     return UserSegments(
         user=user,

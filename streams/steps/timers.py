@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from state import layout
-from state.user import UserState
+from state.record import Record as State
 from streams.steps import learned
 from streams.steps.definitions import reconcile, refresh
 from streams.steps.membership import Cause, check_rule, leave, next_due
@@ -23,7 +23,7 @@ def receive_timers(turn: Turn, keys: list[bytes], now: float) -> None:
             )
 
 
-def fire_timers(turn: Turn, user: str, state: UserState, until: float, cause: Cause) -> None:
+def fire_timers(turn: Turn, user: str, state: State, until: float, cause: Cause) -> None:
     """Evaluate at each due time up to ``until``, in order, as if the clock had stopped there."""
     while state.due <= until:
         state.enter(state.due)
@@ -43,5 +43,5 @@ def fire_timers(turn: Turn, user: str, state: UserState, until: float, cause: Ca
                     reason = Reason(summary="the minimum stay is over and the score is below the exit threshold")
                     leave(turn, user, state, segment_id, segment_or_none.version, member.leaving, now, cause, reason)
         if state.known_at <= now:
-            refresh(turn, state, now)
+            refresh(turn, state)
         state.due = next_due(turn.plan, state)

@@ -7,31 +7,36 @@ nothing is visible to anyone, and when that fails the turn is thrown away.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from itertools import islice
 
-from state import layout
-from state.native import take_cached
-from state.seen import Seen
-from state.user import PendingText, UserState, new_state
+from state import format1, layout
+from state.aliases import Alias, alias_numbers, decode_alias, put_alias
+from state.plain.record import PlainRecord
+from state.record import Ids
+from state.record import Record as State
+from state.tables import Area, ids_numbers
+from state.user import PendingText, texts_waiting
 from state.vectors import Neighbour, Vectors
 from state.windows import NEVER
-from streams.steps.effects import Effects, Emitted, Place, Reader, Record, Reject, Rerouted, size_of
-from streams.steps.in_force import InForce, change_over
+from streams.steps.effects import Effects, Emitted, Place, Reader, Record, Reject, Rerouted, TooMuchError, size_of
+from streams.steps.in_force import InForce, change_over, epoch_of
 from streams.steps.snapshots import snapshot
 from streams.steps.waiting import Waiting
 from streams.wire.emit import Change
 from streams.wire.receipts import erasure_digest
 from streams.wire.refused import RefusedError
+from streams.wire.times import LATEST_TIME
 
 
 class Turn:
-    """Reads through caches, remembers what it touched, and ends in ``Effects``."""
+    """Works on copies of what is in memory and in the store, and ends in ``Effects``."""
 
-    def __init__(
-        self, reader: Reader, cache: dict[str, UserState], definitions: InForce, place: Place, meta: layout.Meta
-    ) -> None:
-        """``meta`` is this turn's own copy of the partition's counts and is changed by it."""
+    def __init__(self, reader: Reader, area: Area, definitions: InForce, place: Place, meta: layout.Meta) -> None:
+        """``meta`` is this turn's own copy of the partition's counts and is changed by it. Whoever makes the turn ends
+        ``area``."""
         self.reader = reader
+        self.area = area
         self.plan = definitions.plan
         self.models = definitions.models
         self.place = place
@@ -42,14 +47,11 @@ class Turn:
         """The time by which all that is over is over (seconds): event time, or where the wall clock counts, that."""
         self.effects = Effects(place.most_messages, place.most_bytes)
         self.waiting = Waiting(reader, meta, self.effects.puts)
-        self._cache = cache
-        self._users: dict[str, UserState] = {}
-        self._dues: dict[str, float] = {}
         self._absent: set[str] = set()
         """Looked for and not there."""
         self._vectors: dict[str, Vectors] = {}
         self._neighbours: dict[str, Neighbour] = {}
-        self._aliases: dict[str, layout.Alias | None] = {}
+        self._aliases: dict[str, Alias | None] = {}
         self._renewed: set[str] = set()
         self._guards: dict[str, layout.Guard | None] = {}
         self._followers: dict[str, dict[str, bytes | None]] = {}
@@ -63,18 +65,17 @@ class Turn:
 
     # reading
 
-    def load(self, users: Iterable[str]) -> None:
-        """Read these users at once, before ``user`` is called for them."""
-        mine, dues = self._users, self._dues
-        missing = take_cached(users if isinstance(users, dict) else dict.fromkeys(users), self._cache, mine, dues)
-        if self._absent or self._gone:  # what the store still has of somebody erased in this turn is no longer true
-            missing = [user for user in missing if user not in self._absent and user not in self._gone]
-        if missing:
-            values = self.reader.get_many([layout.user_key(user) for user in missing])
-            found = self._read({user: value for user, value in zip(missing, values, strict=True) if value})
-            mine.update(found)
-            dues.update((user, state.due) for user, state in found.items())
-            self._absent.update(user for user in missing if user not in found)
+    def load(self, users: Iterable[str]) -> list[str]:
+        """Read these users at once, before ``user`` is called for them; returns of whom nothing is known."""
+        missing = self.area.find(users)
+        # what the store still has of somebody erased in this turn is no longer true
+        unread = [user for user in missing if user not in self._absent and user not in self._gone]
+        if unread:
+            values = self.reader.get_many([layout.user_key(user) for user in unread])
+            found = {user: value for user, value in zip(unread, values, strict=True) if value}
+            self._read(found)
+            self._absent.update(user for user in unread if user not in found)
+        return [user for user in missing if user not in self.area]
 
     def load_due(self, users: Iterable[str], now: float) -> list[str]:
         """Read those of ``users`` whose timer is due at ``now``, and return them in order, each once.
@@ -82,64 +83,68 @@ class Turn:
         The others had their timer put off. They are left alone: whoever is read is also written.
         """
         order = list(dict.fromkeys(users))
-        due, unread = set(), []
-        for user in order:
-            state = self._users.get(user) or self._cache.get(user)
-            if state is None:
-                if user not in self._gone:
-                    unread.append(user)
-            elif state.due <= now:
-                self._users[user] = state
-                due.add(user)
+        dues = {user: self.area.due(user) for user in order}
+        # to find one may have let another go
+        missing = set(self.area.find([user for user, due in dues.items() if due is not None and due <= now]))
+        unread = [user for user, due in dues.items() if user in missing or (due is None and user not in self._gone)]
         values = self.reader.get_many([layout.user_key(user) for user in unread])
         found = {
             user: value
             for user, value in zip(unread, values, strict=True)
             if value is not None and layout.due_of(value) <= now
         }
-        self._users.update(self._read(found))
-        due.update(found)
-        return [user for user in order if user in due]
+        self._read(found)
+        return [user for user in order if user in self.area and ((due := dues[user]) is None or due <= now)]
 
-    def _read(self, values: dict[str, bytes]) -> dict[str, UserState]:
-        """The states of these records, with all ids that they have seen."""
-        found = {user: layout.decode_user(value) for user, value in values.items()}
-        self._read_ids({user: state.ids for user, state in found.items()})
-        for user, state in found.items():
-            if state.pending:
-                old, state.pending = state.pending, []
-                for text in old:
+    def _read(self, values: dict[str, bytes]) -> None:
+        """Take these records into the turn, with all ids that they have seen."""
+        chunks = self._read_ids({user: ids_numbers(value) for user, value in values.items()})
+        for user, value in values.items():
+            if format1.is_format_1(value):
+                record, texts = format1.read(user, value, chunks[user], partial(epoch_of, self.meta))
+                state = self.area.take(record, record.due)
+                for text in texts:
                     self.add_text(user, state, text)
-        return found
+            else:
+                self.area.admit(user, value, chunks[user])
 
-    def _read_ids(self, seen: dict[str, Seen]) -> None:
-        """The ids that lie in records of their own."""
-        chunks = {user: each.numbers for user, each in seen.items() if each.stored}
-        keys = [key for user, numbers in chunks.items() for key in layout.seen_keys(user, numbers)]
-        stored = iter(self.reader.get_many(keys))
-        for user, numbers in chunks.items():
-            seen[user].restore(islice(stored, len(numbers)))
+    def _read_ids(self, numbers: dict[str, range]) -> dict[str, list[bytes | None]]:
+        """Of each user the ids that lie in records of their own, with these numbers."""
+        keys = [key for user, each in numbers.items() for key in layout.seen_keys(user, each)]
+        stored = iter(self.reader.get_many(keys) if keys else ())
+        return {user: list(islice(stored, len(each))) for user, each in numbers.items()}
 
-    def known(self, user: str) -> UserState | None:
+    def known(self, user: str) -> State | None:
         """The user's state, or None for somebody never seen."""
-        state = self._users.get(user)
+        state = self.area.get(user)
         if state is None and user not in self._absent:
             self.load((user,))
-            state = self._users.get(user)
+            state = self.area.get(user)
         return state
 
-    def user(self, user: str) -> UserState:
+    def user(self, user: str) -> State:
         """The user's state, to be changed; a new one for somebody never seen."""
         state = self.known(user)
         if state is None:
             self.meta.lives += 1
-            state = new_state(self.meta.epoch, self.meta.lives, self.plan.watch)
-            state.sequence = self.meta.sequence_floor
-            if (guard := self.guard(user)) is not None:
-                state.erased, state.sequence = guard.time, max(guard.sequence, state.sequence)
-            self._users[user] = state
-            self.meta.users += 1
+            state = self.area.begin(user, self.meta.epoch, self.meta.lives)
+            self._begin(user, state)
         return state
+
+    def begin_with(self, user: str, alias: Alias) -> None:
+        """Somebody of whom nothing is known here, but for the ids of the events that were forwarded."""
+        self.meta.lives += 1
+        record = PlainRecord(user, self.meta.epoch, self.meta.lives)
+        record.ids = alias.seen
+        state = self.area.take(record, NEVER)
+        self._begin(user, state)
+        state.sequence = max(state.sequence, alias.sequence)
+
+    def _begin(self, user: str, state: State) -> None:
+        state.sequence = self.meta.sequence_floor
+        if (guard := self.guard(user)) is not None:
+            state.erased, state.sequence = min(guard.time, LATEST_TIME), max(guard.sequence, state.sequence)
+        self.meta.users += 1
 
     def raise_floor(self, sequence: int) -> None:
         """Somebody is forgotten who had this sequence: who comes back must not have it again."""
@@ -182,7 +187,7 @@ class Turn:
             self.load_guards((user,))
         return self._guards[user]
 
-    def erased_until(self, user: str, state: UserState | None) -> float:
+    def erased_until(self, user: str, state: State | None) -> float:
         """Event time up to which nothing of the user counts; 0 when the user was never erased."""
         if state is not None:
             return state.erased
@@ -195,14 +200,13 @@ class Turn:
             return
         missing = [user for user in users if user not in self._aliases]
         values = self.reader.get_many([layout.alias_key(user) for user in missing])
-        found: dict[str, Seen] = {}
-        for user, value in zip(missing, values, strict=True):
-            self._aliases[user] = alias = layout.decode_alias(value) if value else None
-            if alias is not None:
-                found[user] = alias.seen
-        self._read_ids(found)
+        found = {user: value for user, value in zip(missing, values, strict=True) if value}
+        self._aliases.update(dict.fromkeys(missing))
+        chunks = self._read_ids({user: alias_numbers(value) for user, value in found.items()})
+        for user, value in found.items():
+            self._aliases[user] = decode_alias(value, chunks[user])
 
-    def alias(self, user: str) -> layout.Alias | None:
+    def alias(self, user: str) -> Alias | None:
         """Whose this id is now; None for an id that was not merged into another."""
         if user not in self._aliases and self.meta.aliases:
             self.load_aliases((user,))
@@ -264,7 +268,7 @@ class Turn:
         self._followers.setdefault(followee, {})[follower] = value
         self.put(layout.follower_key(followee, follower), value)
 
-    def set_alias(self, user: str, alias: layout.Alias | None, ids_stay: bool = False) -> None:
+    def set_alias(self, user: str, alias: Alias | None, ids_stay: bool = False) -> None:
         """``ids_stay``: what lies in the ids' own records is somebody else's from now on, if not the alias's."""
         before = self.alias(user)
         self.meta.aliases += (alias is not None) - (before is not None)
@@ -296,28 +300,28 @@ class Turn:
         members[change.segment] = members.get(change.segment, 0) + delta
         self.meta.changes += 1
 
-    def want_encoding(self, user: str, state: UserState) -> None:
+    def want_encoding(self, user: str, state: State) -> None:
         """Put the user into the encode queue; the queue record makes that survive a crash."""
         if not state.queued:
             state.queued = True
             self.put(layout.queue_key(user), b"")
             self.meta.queued += 1
-        (self.effects.offers if state.texts_waiting or state.labels else self.effects.later).append(user)
+        (self.effects.offers if texts_waiting(state) or state.labels else self.effects.later).append(user)
 
-    def leave_queue(self, user: str, state: UserState) -> None:
+    def leave_queue(self, user: str, state: State) -> None:
         """Nothing of the user waits for the encode lane any more."""
         if state.queued:
             state.queued = False
             self.put(layout.queue_key(user), None)
             self.meta.queued -= 1
 
-    def add_text(self, user: str, state: UserState, text: PendingText) -> None:
+    def add_text(self, user: str, state: State, text: PendingText) -> None:
         """Keep a text until it is encoded; it comes after those that wait already."""
         (key,) = layout.text_keys(user, state.texts_put, state.texts_put + 1)
         state.texts_put += 1
         self.put(key, layout.encode_text(text))
 
-    def drop_texts(self, user: str, state: UserState, count: int) -> None:
+    def drop_texts(self, user: str, state: State, count: int) -> None:
         """Remove the ``count`` oldest texts that wait."""
         first, state.texts_taken = state.texts_taken, min(state.texts_taken + count, state.texts_put)
         for key in layout.text_keys(user, first, state.texts_taken):
@@ -335,24 +339,22 @@ class Turn:
         values = [mine[key] if key in mine else stored[key] for key in keys]
         return [layout.decode_text(value) for value in values if value is not None]
 
-    def _drop_ids(self, user: str, seen: Seen) -> None:
-        for key in layout.seen_keys(user, {*seen.numbers, *seen.unsaved}):
+    def _drop_ids(self, user: str, seen: Ids) -> None:
+        for key in layout.seen_keys(user, seen.saved):
             self.put(key, None)
 
-    def forget(self, user: str, ids_stay: bool = False) -> None:
-        """Drop everything that the partition holds under the user's own keys; ``ids_stay``: but the ids' records."""
+    def forget(self, user: str, ids_stay: bool = False, erased: bool = False) -> None:
+        """Drop everything that the partition holds under the user's own keys; ``ids_stay``: but the ids' records;
+        ``erased``: the user asked for it, so memory must not have it either. The state is not looked at any more."""
         if (state := self.known(user)) is not None:
             self.leave_queue(user, state)
-            self.drop_texts(user, state, state.texts_waiting)
+            self.drop_texts(user, state, texts_waiting(state))
             if not ids_stay:
                 self._drop_ids(user, state.ids)
             self.meta.users -= 1
             if state.due != NEVER:
                 self.effects.fired.append(layout.timer_key(state.due, user.encode()))
-        self._users.pop(user, None)
-        self._dues.pop(user, None)
-        if (cached := self._cache.pop(user, None)) is not None:
-            self.effects.uncached_ids += cached.ids.accounted
+        self.area.forget(user, erased)
         self._gone.add(user)
         self._changed.discard(user)
         self.drop_vectors(user)
@@ -371,19 +373,22 @@ class Turn:
         effects = self.effects
         puts = effects.puts
         size = size_of(puts.values())
-        effects.earliest, effects.forgotten_ids, more = layout.put_users(self._users, self._dues, puts, effects.timed)
+        for user in self._changed:
+            effects.snapshots.append(snapshot(user, self.user(user)))
+        try:
+            effects.earliest, effects.forgotten_ids, more = self.area.settle(self.plan.specs, puts, effects.timed)
+        except ValueError as error:
+            raise TooMuchError(str(error)) from error
         size += more
         if effects.fired:
             effects.timed.clear()  # some of them are removed
         for user in sorted(self._renewed):
-            if (alias := self._aliases[user]) is not None:
-                forgotten, ids = layout.put_ids(user, alias.seen, puts)
+            if (alias := self._aliases[user]) is None:
+                puts[layout.alias_key(user)] = None
+            else:
+                forgotten, more = put_alias(user, alias, puts)
                 effects.forgotten_ids += forgotten
-                size += ids
-            puts[layout.alias_key(user)] = record = layout.encode_alias(alias) if alias else None
-            size += len(record or b"")
-        for user in self._changed:
-            effects.snapshots.append(snapshot(user, self._users[user]))
+                size += more
         self.meta.positions.update(positions)
         for reject in effects.rejects:
             code = str(reject.error.code)
@@ -391,8 +396,3 @@ class Turn:
         puts[layout.POSITION_KEY] = meta = layout.encode_meta(self.meta)
         effects.check(size + len(meta))
         return effects
-
-    @property
-    def touched(self) -> dict[str, UserState]:
-        """States of this turn, for the partition's cache once the turn is committed."""
-        return self._users

@@ -12,7 +12,7 @@ import msgspec
 from streams.wire import segment_spec
 from streams.wire.events import KINDS, Event, Label, WireEvent
 from streams.wire.refused import SHOWN, UNREADABLE, Code, RefusedError
-from streams.wire.times import MILLISECONDS_FROM, check_time, wire_seconds
+from streams.wire.times import LATEST_TIME, MILLISECONDS_FROM, check_time, wire_seconds
 
 
 class WireLabel(msgspec.Struct, frozen=True, gc=False):
@@ -83,10 +83,12 @@ class Limits:
         )
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.min_event_time < MILLISECONDS_FROM:
-            raise ValueError(
-                f"min_event_time must be above 0 and below {MILLISECONDS_FROM:g}, got {self.min_event_time}"
-            )
+        if not 0.0 < self.min_event_time < LATEST_TIME:
+            raise ValueError(f"min_event_time must be above 0 and below 2^32, got {self.min_event_time}")
+
+    def latest(self, arrived: float) -> float:
+        """The latest time that is taken of what arrived then, in seconds."""
+        return min(arrived + self.max_ahead_seconds, LATEST_TIME)
 
 
 def decode_event(raw: bytes | None, arrived: float, limits: Limits) -> Event:
@@ -124,8 +126,8 @@ def decode_unchecked(raw: bytes) -> Event:
 
 def check(event: Event, arrived: float, limits: Limits) -> None:
     """Refuse what decodes but cannot be meant."""
-    if not limits.min_event_time <= event.time <= arrived + limits.max_ahead_seconds:
-        check_time(event.time, limits.min_event_time, arrived + limits.max_ahead_seconds)
+    if not limits.min_event_time <= event.time <= limits.latest(arrived):
+        check_time(event.time, limits.min_event_time, limits.latest(arrived))
     user = event.user
     if is_blank(user):
         raise RefusedError(Code.MISSING_FIELD, f"the event's `user` is {'blank' if user else 'empty'}")
@@ -166,7 +168,7 @@ def decode_label(raw: bytes | None, arrived: float, limits: Limits) -> Label:
     if not 0.0 < wire.weight <= MAX_WEIGHT:
         raise RefusedError(Code.BAD_AMOUNT, f"weight {wire.weight:g} is not above 0 and at most {MAX_WEIGHT:g}")
     time = wire_seconds(wire.time)
-    check_time(time, limits.min_event_time, arrived + limits.max_ahead_seconds)
+    check_time(time, limits.min_event_time, limits.latest(arrived))
     return Label(user=wire.user, segment=wire.segment, member=wire.member, time=time, weight=wire.weight, id=wire.id)
 
 

@@ -8,6 +8,8 @@ from streams.wire.refused import Code, RefusedError
 
 #: Numbers from here on are milliseconds (as seconds: the year 5138; as milliseconds: March 1973).
 MILLISECONDS_FROM = 1e11
+#: no event is later (7 February 2106), in seconds: users' records have room for times below 2^32
+LATEST_TIME = 2.0**32 - 2.0**-10
 
 
 def iso_seconds(text: str) -> float:

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "table.h"
+#include "turn.h"
 
 #define EXPECT(what)                                                                  \
     do {                                                                              \
@@ -40,6 +40,17 @@ static inline User user_of(uint32_t number, char *name, size_t room, uint32_t sp
         size += (int)(number % 512);
     }
     return (User){.hash = mixed(spread == 0 ? number : number % spread), .name = name, .size = (uint16_t)size};
+}
+
+/* A user who begins in the turn under way with so many bytes: to this test it is all the same what they are. */
+static inline uint32_t user_begins(Cache *cache, const User *user, uint32_t size)
+{
+    uint32_t number;
+    EXPECT(turn_new(cache, user, size, &number) == 0);
+    Entry entry = turn_entry(cache, number);
+    memset(entry.block + BLOCK_HEADER, 1, size - BLOCK_HEADER);
+    entry.prefix->size = size;
+    return number;
 }
 
 #endif

@@ -1,20 +1,80 @@
 #include "model.h"
 
+#ifdef MEMORY_FAULTS /* the model's own calls do not fail */
+#define SAFE(call)                      \
+    do {                                \
+        long fails_in = memory_fails_in; \
+        memory_fails_in = 0;            \
+        call;                           \
+        memory_fails_in = fails_in;     \
+    } while (0)
+#else
+#define SAFE(call) call
+#endif
+
+static const char TEXT[] = "everything that a block may have, again and again";
+
+/* where the ids of a block are that is open */
+static IdsAt ids_in(UserBlock *block, Tail **tail)
+{
+    static _Thread_local uint32_t cut;
+    return (IdsAt){.block = block, .tail = tail, .cut = &cut};
+}
+
+static uint32_t records_of(const UserBlock *block, IdsBytes *records, Tail **tail)
+{
+    IdsAt ids = ids_in((UserBlock *)(uintptr_t)block, tail);
+    Ids now = ids_of(block);
+    EXPECT(now.stored - now.first <= MOST_RECORDS);
+    for (uint32_t number = now.first; number < now.stored; number++) {
+        const uint8_t *record = ids_record(&ids, number);
+        records[number - now.first] = (IdsBytes){record, record == NULL ? 0 : IDS_RECORD_BYTES};
+    }
+    return now.stored - now.first;
+}
+
 static Value value_copy(Value from)
 {
-    if (from.bytes != NULL) {
-        uint8_t *bytes = malloc(from.size + 1u);
-        EXPECT(bytes != NULL);
-        memcpy(bytes, from.bytes, from.size);
-        from.bytes = bytes;
-    }
-    return from;
+    if (from.bytes == NULL)
+        return from;
+    Value to = {.bytes = malloc(from.size), .size = from.size};
+    IdsBytes records[MOST_RECORDS];
+    UserBlock block;
+    EXPECT(to.bytes != NULL);
+    memcpy(to.bytes, from.bytes, from.size);
+    block_open(&block, from.bytes, from.size, from.size);
+    uint32_t count = records_of(&block, records, &from.tail);
+    SAFE(EXPECT(tail_make(&to.tail, ids_of(&block).first, ids_of(&block).stored, records, count, NULL) == DONE));
+    return to;
 }
 
 static void value_set(Value *to, Value value)
 {
     free(to->bytes);
+    tail_free(to->tail, NULL);
     *to = value;
+}
+
+/* opens it with room for so many bytes more; its size is told by value_close */
+static IdsAt value_open(Value *value, UserBlock *block, size_t more)
+{
+    size_t room = (value->bytes == NULL ? BLOCK_HEADER : value->size) + more;
+    uint8_t *bytes = malloc(room);
+    EXPECT(bytes != NULL);
+    if (value->bytes == NULL) {
+        block_begin(block, bytes, room);
+    } else {
+        memcpy(bytes, value->bytes, value->size);
+        block_open(block, bytes, value->size, room);
+    }
+    free(value->bytes);
+    value->bytes = bytes;
+    return ids_in(block, &value->tail);
+}
+
+static double value_due(Value value)
+{
+    return get_f64_be(value.bytes + AT_DUE);
 }
 
 /* As many random bytes as a block may have, mostly few. */
@@ -50,8 +110,23 @@ static void model_end_turn(Model *model, int commit)
 
 static int same(Entry entry, Value value)
 {
-    return entry.prefix->size == value.size && memcmp(entry.block, value.bytes, value.size) == 0
-           && entry.prefix->timer == value.timer && (uintptr_t)entry.block % 8 == 0 && entry.room >= value.size;
+    IdsBytes mine[MOST_RECORDS], theirs[MOST_RECORDS];
+    UserBlock block;
+    if (entry.prefix->size != value.size || memcmp(entry.block, value.bytes, value.size) != 0
+        || (uintptr_t)entry.block % 8 != 0 || entry.room < value.size)
+        return 0;
+    block_open(&block, entry.block, entry.prefix->size, entry.room);
+    uint32_t count = records_of(&block, mine, &entry.prefix->tail);
+    if (records_of(&block, theirs, &value.tail) != count || (count == 0 && entry.prefix->tail != NULL))
+        return 0;
+    IdsAt ids = ids_in(&block, &entry.prefix->tail);
+    for (uint32_t at = 0; at < count; at++) {
+        if (mine[at].size == 0 || memcmp(mine[at].at, theirs[at].at, IDS_RECORD_BYTES) != 0)
+            return 0;
+        if (!ids_known(&ids, ids_hash(mine[at].at, at % IDS_RECORD)))
+            return 0;
+    }
+    return 1;
 }
 
 void model_compare(Model *model)
@@ -106,62 +181,95 @@ static int again(Model *model, int result)
             return -1;                 \
     } while (again(model, result))
 
-static int begin_user(Model *model, uint32_t at, int sticky)
+/* gives a user's block other content, and other ids */
+static int change_block(Model *model, uint32_t at, int sticky)
 {
     int result;
+    uint32_t number = model->number[at], size = any_size(model), known = draw(&model->seed, 1000);
+    uint32_t more = draw(&model->seed, 3) == 0 ? draw(&model->seed, 200) : 0;
+    Value *value = &model->turned[at];
+    UserBlock block, plain;
+    IdsAt ids, plain_ids = value_open(value, &plain, size + (size_t)80 + (size_t)IDS_GROWTH * more);
+    uint8_t *content = malloc(size + 1u);
+    EXPECT(content != NULL);
+    for (uint32_t byte = 0; byte < size; byte++)
+        content[byte] = (uint8_t)(TEXT[byte % sizeof TEXT] + (int)(byte / 1000 + known));
+    turn_open(model->cache, number, &block, &ids);
+    if (section_size(&block, LABELS) < size && block.room < block.size + size + 16)
+        result = turn_widen(model->cache, number, size + 16, &block, &ids);
+    else
+        result = 0;
+    while (again(model, result) && !sticky)
+        result = turn_widen(model->cache, number, size + 16, &block, &ids);
+    if (result == 0) {
+        EXPECT(block_set(&block, LABELS, content, size) == DONE && block_set(&plain, LABELS, content, size) == DONE);
+        block_put_due(&block, known);
+        block_put_due(&plain, known);
+    }
+    free(content);
+    value->size = plain.size;
+    turn_close(model->cache, number, &block);
+    for (uint32_t i = 0; i < more && result >= 0;) {
+        uint64_t hash = mixed((uint64_t)at << 32 | (known + i));
+        int done = ids_remember(&ids, hash, model->now);
+        turn_close(model->cache, number, &block);
+        result = done == ID_NO_MEMORY ? -1 : 0;
+        if (done == ID_NO_ROOM)
+            result = turn_widen(model->cache, number, IDS_GROWTH, &block, &ids);
+        if (again(model, result)) {
+            result = sticky ? -1 : 0;
+        } else if (done != ID_NO_ROOM) {
+            SAFE(EXPECT(ids_remember(&plain_ids, hash, model->now) == done));
+            value->size = plain.size;
+            i++;
+        }
+    }
+    return result;
+}
+
+static int begin_user(Model *model, uint32_t at, int sticky)
+{
+    int result, fresh = model->committed[at].bytes == NULL || model->number[at] != TURN_MISSING;
     uint32_t number;
-    Value value = value_copy(model->committed[at]); /* as the store has it */
-    if (value.bytes == NULL || model->number[at] != TURN_MISSING) {
-        uint32_t size = any_size(model);
-        value_set(&value, (Value){.bytes = malloc(size + 1u), .size = size, .timer = 0.0});
-        EXPECT(value.bytes != NULL);
-        memset(value.bytes, (int)draw(&model->seed, 256), value.size);
+    Value value = {0}, stored = model->committed[at];
+    IdsBytes records[MOST_RECORDS];
+    UserBlock block;
+    if (fresh) {
+        value_open(&value, &block, 0);
+        value.size = BLOCK_HEADER;
+    } else {
+        value = value_copy(stored);
     }
     do {
-        result = turn_new(model->cache, &model->users[at], value.size, &number);
+        if (fresh) {
+            result = turn_new(model->cache, &model->users[at], draw(&model->seed, 1000), &number);
+        } else {
+            block_open(&block, stored.bytes, stored.size, stored.size);
+            result = turn_admit(model->cache, &model->users[at], stored.bytes, stored.size, records,
+                                records_of(&block, records, &stored.tail), &number);
+        }
         if (result < 0 && sticky) {
-            free(value.bytes);
+            value_set(&value, (Value){0});
             return -1;
         }
     } while (again(model, result));
     EXPECT(result == 0);
     EXPECT(model->number[at] == TURN_MISSING || model->number[at] == number);
-    Entry entry = turn_entry(model->cache, number);
-    EXPECT(entry.prefix->size == value.size);
-    for (uint32_t byte = 0; byte < value.size; byte++)
-        EXPECT(entry.block[byte] == 0);
-    memcpy(entry.block, value.bytes, value.size);
-    entry.prefix->timer = value.timer;
+    const Copy *own = turn_copy(model->cache, number);
+    EXPECT(fresh ? own->timer > 1e300 && own->stored == 0 : own->timer == value_due(stored));
     model->number[at] = number;
     value_set(&model->turned[at], value);
+    EXPECT(same(turn_entry(model->cache, number), value));
     EXPECT(turn_new(model->cache, &model->users[at], 3, &number) == 1 && number == model->number[at]);
-    return 0;
+    return change_block(model, at, sticky);
 }
 
 static int change_user(Model *model, uint32_t at, int sticky)
 {
-    int result;
-    uint32_t number = model->number[at], size = any_size(model);
-    Value *value = &model->turned[at];
-    if (draw(&model->seed, 12) == 0) {
-        turn_forget(model->cache, number, (int)draw(&model->seed, 2));
-        value_set(value, (Value){0});
-        return 0;
-    }
-    TRY(turn_grow(model->cache, number, size));
-    Entry entry = turn_entry(model->cache, number);
-    EXPECT(entry.room >= size);
-    uint8_t *bytes = malloc(size + 1u);
-    EXPECT(bytes != NULL);
-    uint32_t kept = size < value->size ? size : value->size;
-    memcpy(bytes, value->bytes, kept);
-    memset(bytes + kept, (int)draw(&model->seed, 256), size - kept);
-    for (uint32_t changes = draw(&model->seed, 4); changes > 0 && size > 0; changes--)
-        bytes[draw(&model->seed, size)] ^= 1;
-    memcpy(entry.block, bytes, size);
-    entry.prefix->size = size;
-    entry.prefix->timer = (double)draw(&model->seed, 1000);
-    value_set(value, (Value){.bytes = bytes, .size = size, .timer = entry.prefix->timer});
+    if (draw(&model->seed, 12) != 0)
+        return change_block(model, at, sticky);
+    turn_forget(model->cache, model->number[at], (int)draw(&model->seed, 2));
+    value_set(&model->turned[at], (Value){0});
     return 0;
 }
 
@@ -186,6 +294,8 @@ static int turn_step(Model *model, int sticky)
                 EXPECT(numbers[at] == model->number[user]);
             } else {
                 EXPECT(model->in_memory[user]);
+                const Copy *own = turn_copy(model->cache, numbers[at]);
+                EXPECT(own->timer == value_due(model->committed[user]));
                 model->number[user] = numbers[at];
                 value_set(&model->turned[user], value_copy(model->committed[user]));
             }
@@ -203,6 +313,7 @@ static int turn_step(Model *model, int sticky)
 int model_step(Model *model, int sticky)
 {
     int result = 0;
+    model->now += draw(&model->seed, 40000);
     switch (draw(&model->seed, 8)) {
     case 0:
         cache_let_go(model->cache, 1 + draw(&model->seed, 20000), 1 + draw(&model->seed, 100));
@@ -242,8 +353,8 @@ void model_begin(Model *model, Arena *arena, uint64_t seed, uint32_t most, uint3
 void model_end(Model *model)
 {
     for (uint32_t at = 0; at < MODEL_USERS; at++) {
-        free(model->committed[at].bytes);
-        free(model->turned[at].bytes);
+        value_set(&model->committed[at], (Value){0});
+        value_set(&model->turned[at], (Value){0});
     }
     cache_free(model->cache);
 }

@@ -9,16 +9,18 @@
 #define MODEL_USERS 400
 #define MODEL_NAME 600
 
+/* A user's block and ids in memory of its own. */
 typedef struct {
     uint8_t *bytes; /* NULL: there is no such user */
     uint32_t size;
-    double timer;
+    Tail *tail;
 } Value;
 
 typedef struct {
     Cache *cache;
     uint64_t seed;
     uint32_t most; /* bytes of a block */
+    uint32_t now;  /* second at which ids arrive */
     User users[MODEL_USERS];
     char names[MODEL_USERS][MODEL_NAME];
     Value committed[MODEL_USERS], turned[MODEL_USERS];

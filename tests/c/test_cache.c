@@ -115,15 +115,15 @@ static void no_byte_of_who_was_erased_is_left(void)
         EXPECT(turn_begin(cache, 2) == 0);
         for (uint32_t at = 0; at < 3; at++) { /* who stay, so that no run is given back */
             User other = user_of(3 * round + at, name, sizeof(name), 0);
-            EXPECT(turn_new(cache, &other, (round + 1) * (uint32_t)sizeof(secret), &number) == 0);
+            user_begins(cache, &other, BLOCK_HEADER + (round + 1) * (uint32_t)sizeof(secret));
         }
         EXPECT(turn_find(cache, &emma, 1, &number, &done) == 0);
         if (number == TURN_MISSING)
             EXPECT(turn_new(cache, &emma, 0, &number) == 0);
-        EXPECT(turn_grow(cache, number, (round + 1) * sizeof(secret)) == 0);
+        EXPECT(turn_grow(cache, number, BLOCK_HEADER + (round + 1) * sizeof(secret)) == 0);
         Entry entry = turn_entry(cache, number);
-        memcpy(entry.block + round * sizeof(secret), secret, sizeof(secret));
-        entry.prefix->size = (round + 1) * (uint32_t)sizeof(secret);
+        memcpy(entry.block + BLOCK_HEADER + round * sizeof(secret), secret, sizeof(secret));
+        entry.prefix->size = BLOCK_HEADER + (round + 1) * (uint32_t)sizeof(secret);
         if (round % 5 == 4)
             turn_drop(cache);
         else
@@ -132,10 +132,14 @@ static void no_byte_of_who_was_erased_is_left(void)
             cache_tidy(cache);
     }
     EXPECT(is_in_memory(arena, secret, sizeof(secret) - 1) && is_in_memory(arena, emma.name, emma.size));
-    EXPECT(turn_begin(cache, 1) == 0 && turn_find(cache, &emma, 1, &number, &done) == 0);
-    turn_forget(cache, number, 1);
-    turn_commit(cache);
-    EXPECT(!is_in_memory(arena, secret, sizeof(secret) - 1));
+    for (int comes_back = 1; comes_back >= 0; comes_back--) {
+        EXPECT(turn_begin(cache, 1) == 0 && turn_find(cache, &emma, 1, &number, &done) == 0);
+        turn_entry(cache, number).prefix->size = BLOCK_HEADER; /* it has become smaller in this turn */
+        turn_forget(cache, number, 1);
+        EXPECT(!comes_back || turn_new(cache, &emma, 0, &number) == 0); /* in the same slot */
+        turn_commit(cache);
+        EXPECT(!is_in_memory(arena, secret, sizeof(secret) - 1));
+    }
     EXPECT(!is_in_memory(arena, emma.name, emma.size));
     EXPECT(cache_users(cache) > 0);
     cache_free(cache);
@@ -205,11 +209,11 @@ static void a_turn_is_full_at_a_quarter_of_the_bound(void)
     Cache *cache = cache_new(arena);
     char name[32], names[400][32];
     User users[400];
-    uint32_t number, numbers[400], done, count = 0;
+    uint32_t numbers[400], done, count = 0;
     EXPECT(turn_begin(cache, 0) == 0);
     while (!turn_is_full(cache)) {
         User user = user_of(count++, name, sizeof(name), 0);
-        EXPECT(turn_new(cache, &user, 700, &number) == 0);
+        user_begins(cache, &user, 700);
     }
     EXPECT(count > 256 * KIB / 800 && count < 256 * KIB / 700);
     turn_commit(cache);
@@ -227,12 +231,11 @@ static void a_turn_is_full_at_a_quarter_of_the_bound(void)
 static void come(Cache *cache, uint32_t from, uint32_t count)
 {
     char name[32];
-    uint32_t number;
     for (uint32_t at = 0; at < count; at++) {
         if (at % 50 == 0)
             EXPECT(turn_begin(cache, 50) == 0);
         User user = user_of(from + at, name, sizeof(name), 0);
-        EXPECT(turn_new(cache, &user, 700, &number) == 0);
+        user_begins(cache, &user, 700);
         if (at % 50 == 49) {
             turn_commit(cache);
             cache_tidy(cache);
@@ -260,10 +263,9 @@ static void a_partition_without_turns_makes_room_for_one_that_has_some(void)
     EXPECT(turn_begin(busy, 0) == 0); /* others go within a turn as well: this one's copies take two megabytes */
     for (uint32_t at = 0; at < 3000; at++) {
         char name[32];
-        uint32_t number;
         User user = user_of(500000 + at, name, sizeof(name), 0);
-        EXPECT(turn_new(busy, &user, 700, &number) == 0);
-        EXPECT(arena_held(arena) <= bound + CACHE_EXCESS(bound) + RUN_BYTES);
+        user_begins(busy, &user, 700);
+        EXPECT(arena_held(arena) <= bound + CACHE_EXCESS(bound) + RUN_BYTES + busy->turn.room * sizeof(Copy));
     }
     cache_free(still);
     cache_free(busy);
@@ -282,7 +284,7 @@ static void it_is_as_plain_arrays_are(uint64_t seed, uint32_t spread, size_t bou
         EXPECT(arena_held(arena) == cache_bytes(model.cache));
     }
     model_compare(&model);
-    EXPECT(model.commits > steps / 3 && model.drops > steps / 20 && model.let_go > steps / 10 && model.faults == 0);
+    EXPECT(model.commits > steps / 3 && model.drops > steps / 20 && model.let_go > steps / 20 && model.faults == 0);
     model_end(&model);
     EXPECT(arena_held(arena) == 0);
     arena_free(arena);
@@ -315,14 +317,14 @@ static int one_call_fails(long call, int on)
     return failed;
 }
 
-static void every_call_for_memory_may_fail(void)
+static void every_call_for_memory_may_fail(void) /* of the first forty, and then of some of the later ones */
 {
     for (int on = 0; on < 2; on++) {
-        long call = 1;
-        while (one_call_fails(call, on))
-            call++;
-        printf("%ld calls for memory failed in turn\n", call - 1);
-        EXPECT(call > 40);
+        long call = 1, failed = 0;
+        for (; one_call_fails(call, on); call += 1 + call / 40)
+            failed++;
+        printf("%ld of %ld calls for memory failed in turn\n", failed, call);
+        EXPECT(failed > 80 && call > 400);
     }
 }
 

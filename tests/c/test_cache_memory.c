@@ -32,12 +32,10 @@ static uint32_t size_in(uint32_t class)
 static void come(Cache *cache, uint32_t from, uint32_t count, uint32_t size, uint64_t *seed)
 {
     char name[64];
-    uint32_t number;
     EXPECT(turn_begin(cache, count) == 0);
     for (uint32_t user = from; user < from + count; user++) {
         User who = user_of(user, name, sizeof(name), 0);
-        EXPECT(turn_new(cache, &who, size != 0 ? size : size_in(draw(seed, SIZES)), &number) == 0);
-        memset(turn_entry(cache, number).block, 1, turn_entry(cache, number).prefix->size);
+        user_begins(cache, &who, size != 0 ? size : size_in(draw(seed, SIZES)));
     }
     turn_commit(cache);
 }
@@ -116,7 +114,7 @@ static void a_million_come_and_go(uint32_t users)
             cache_tidy(cache); /* as time goes by */
         printf("%u users came: %zu MiB; they left, but one in a thousand: %zu MiB\n", users, most / MIB,
                (resident() - before) / MIB);
-        EXPECT(resident() <= before + 8 * MIB);
+        EXPECT(resident() <= before + 10 * MIB); /* the heap keeps what turns of 20,000 users have for their copies */
         EXPECT(arena_held(arena) <= users / 1000 * 192 * 2 + RUN_BYTES);
         cache_let_go(cache, SIZE_MAX, UINT32_MAX);
         EXPECT(cache_users(cache) == 0);

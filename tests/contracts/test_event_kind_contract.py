@@ -138,7 +138,7 @@ def test_it_is_counted_once_however_often_it_comes(kind: str) -> None:
     partition.raw(without_id, with_id)
     state = partition.state()
     assert state is not None
-    assert (state.count, state._decayed[kind][0]) == (2, T0 + 1)
+    assert (state.count, state.time) == (2, T0 + 1)
     assert partition.members() == {"twice"}
     assert (partition.meta.events, partition.meta.duplicates, partition.meta.users) == (2, 3, 1)
     assert raw_features(state)[PLACES[kind][0]] == pytest.approx(2.0, rel=1e-4)

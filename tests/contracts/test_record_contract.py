@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from state.features import RAW_DIM, SPEND_SLOW
 from state.layout import FormatError
-from state.layout2 import CHUNK, ID_MASK, MOST_CHUNKS, MOST_NAME
+from state.layout2 import CHUNK, ID_MASK, MOST_NAME
 from state.record import Opaque
 from state.user import Membership, PendingLabel
 from state.windows import MOST, NEVER
@@ -23,11 +23,6 @@ from tests.record_verbs import ABSENCES, AROUND, KEYS, MEMBERS, NAMES, SORTS, SP
 from tests.records import IMPLEMENTATIONS, LANDMARK, Implementation, golden_blocks, reopened
 
 GOLDEN = {name: block for name, block in golden_blocks().items() if name != "ids-record"}
-
-
-@pytest.fixture(params=sorted(IMPLEMENTATIONS))
-def kind(request: pytest.FixtureRequest) -> Implementation:
-    return IMPLEMENTATIONS[request.param]
 
 
 EACH = pytest.mark.parametrize("name", sorted(IMPLEMENTATIONS))
@@ -343,6 +338,25 @@ def test_money_fades_by_half_in_thirty_days_across_months_and_years(kind: Implem
     assert record.slow_counters(record.time)["$spend"] == pytest.approx(64.0 * 2.0 ** (-5e8 / 2_592_000))
 
 
+def test_two_users_who_become_one_have_what_one_would_have(kind: Implementation) -> None:
+    later = LANDMARK + 70 * 86_400.0
+    one, other, both = (kind.new("u", 0, 0) for _ in range(3))
+    for record, category, time in ((other, "shoes", LANDMARK - 5.0), (one, "tools", later)):
+        for each in (record, both):
+            each.enter(time)
+            each.count_event("purchase", category, time, 64.0, 3.0)
+    before = other.pack()
+    with pytest.raises(FormatError):
+        one.unite_counters(before[:-8])
+    one.unite_counters(before)
+    assert other.pack() == before
+    assert one.slow_counters(later) == pytest.approx(both.slow_counters(later), rel=1e-14)
+    found, expected = np.empty(RAW_DIM, np.float32), np.empty(RAW_DIM, np.float32)
+    one.features(found)
+    both.features(expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_ids_count_to_56_bits_and_a_full_sixty_four_become_a_record(kind: Implementation) -> None:
     record = kind.new("u", 0, 0)
     for number in range(CHUNK - 1):
@@ -361,39 +375,3 @@ def test_ids_count_to_56_bits_and_a_full_sixty_four_become_a_record(kind: Implem
     assert again.ids.items() == record.ids.items()
     with pytest.raises(FormatError):
         again.ids.restore([bytes(465)])
-
-
-def test_a_user_has_no_more_records_of_ids_than_are_read_again(kind: Implementation) -> None:
-    record = kind.new("u", 0, 0)
-    for number in range((MOST_CHUNKS + 2) * CHUNK):
-        record.ids.add(number, 1e9)
-    assert len(record.ids.numbers) == MOST_CHUNKS
-    assert record.ids.cut == 2 * CHUNK
-    assert kind.open("u", record.pack()).ids.numbers == range(2, MOST_CHUNKS + 2)
-
-
-def test_a_section_of_more_than_512_kib_says_its_size_itself(kind: Implementation) -> None:
-    record = kind.new("u", 0, 0)
-    names = [f"{number:03}" + "用" * 509 for number in range(512)]
-    for at, name in enumerate(names):
-        record.groups.set(name, 1.0 + at, present=at % 2 == 0)
-    large = record.pack()
-    assert len(large) > 512 * 1_530
-    assert kind.open("u", large).pack() == large
-    for name in names[339:]:
-        record.groups.drop(name)
-    assert len(record.pack()) == 112 + 8 + 339 * 1_544
-    assert kind.open("u", record.pack()).pack() == record.pack()
-
-
-def test_a_record_of_more_than_8_mib_is_refused(kind: Implementation) -> None:
-    record = kind.new("u", 0, 0)
-    record.aliases = [f"{number:03}" + "x" * 60_000 for number in range(139)]
-    assert len(kind.open("u", record.pack()).aliases) == 139
-
-    def grow() -> None:  # refused when it is put, or when it is packed
-        record.aliases = [*record.aliases, "y" * 60_000]
-        record.pack()
-
-    with pytest.raises(ValueError, match="too large"):
-        grow()

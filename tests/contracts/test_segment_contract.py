@@ -190,7 +190,7 @@ def test_it_ends_with_the_erasure_of_the_user(name: str) -> None:
 
 def test_a_restart_between_any_two_turns_changes_nothing(name: str) -> None:
     with_restarts = SmallPartition(definitions(name))
-    commit = with_restarts.cache.clear
+    commit = with_restarts.restart
     KINDS[name].enter(with_restarts)
     commit()
     KINDS[name].leave(with_restarts)

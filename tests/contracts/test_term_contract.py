@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.user import UserState
-from state.views import Cells
+from state.record import Cells, Record
 from streams.rules.compile import Rule, parse_rule
 from streams.rules.program import MOST_NUMBER, Interval
 from streams.rules.term import Call, Row, Term
@@ -189,7 +188,7 @@ def sent(events: Sequence[Event], user: str = "u") -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def state_of(partition: SmallPartition) -> UserState:
+def state_of(partition: SmallPartition) -> Record:
     state = partition.state()
     assert state is not None
     return state
@@ -208,7 +207,7 @@ def test_in_any_order_and_doubled_it_is_the_same(sample: Sample, events: list[Ev
     partition = SmallPartition(sample.definitions)
     for record in data.draw(st.permutations(records + again)):
         if data.draw(st.booleans()):
-            partition.cache.clear()  # so that it is read from what was written
+            partition.restart()  # so that it is read from what was written
         partition.events(record)
     state, term = state_of(partition), sample.term(partition)
     cells = state.cells
@@ -271,7 +270,7 @@ def test_memberships_follow_it_as_time_passes(sample: Sample, events: list[Event
         assert partition.members() == {"yes" if holds else "no"} | ({"views"} if viewed else set())
 
 
-def _time_passed(sample: Sample, term: Term, state: UserState, events: Sequence[Event], second: int) -> None:
+def _time_passed(sample: Sample, term: Term, state: Record, events: Sequence[Event], second: int) -> None:
     """Nothing came since the second before."""
     before, now = sample.recount(events, second - 1), sample.recount(events, second)
     assert not term.monotone or now <= before

@@ -6,8 +6,10 @@ from typing import Final
 
 import msgspec
 
-from state.layout import decode_user, encode_user, user_key
-from state.user import fold, new_state
+from state.layout import user_key
+from state.plain.record import PlainRecord
+from state.tables import open_record
+from state.user import fold
 from state.windows import TallyPlan
 from streams.steps.partitioner import partition_of
 from streams.wire.decode import MAX_ID_CHARS, NAMES, Limits, decode_event, decode_label
@@ -33,9 +35,10 @@ def check_event(value: bytes | None) -> Event | RefusedError:
     assert LIMITS.min_event_time <= event.time < MILLISECONDS_FROM
     user_key(event.user)
     partition_of(event.user, 7)
-    state = new_state(0)
+    state = PlainRecord(event.user)
     fold(state, event, 1, NO_TALLIES, ARRIVED)
-    assert decode_user(encode_user(state)) == state
+    block = state.pack()
+    assert open_record(event.user, block).pack() == block
     change = Change(
         event.user, "s", "entered", 1.0, 1, 1, None, None, "event", Reason("r", event.id), event.time, ARRIVED
     )

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from confluent_kafka import Producer
 
+from state.tables import open_record
 from streams.steps import graph, learned
 from streams.steps.segments import DEMO, load_plan
 from streams.tools.child import ChildWorker
@@ -149,7 +150,7 @@ def _account(outcome: ServiceOutcome, bootstrap: str, topics: Topics, sender: _S
     for message in read_all(bootstrap, topics.changelog):
         key = message.key()
         latest[key if key[:1] == b"u" else b"%s%d" % (key[:1], message.partition())] = message.value()
-    states = sum(msgspec.msgpack.decode(value[9:])[2] for key, value in latest.items() if key[:1] == b"u" and value)
+    states = sum(open_record("", value).count for key, value in latest.items() if key[:1] == b"u" and value)
     for key, value in latest.items():
         if key[:1] == b"p" and value:
             meta = msgspec.msgpack.decode(value[1:])

@@ -1,4 +1,5 @@
-"""The bytes of format 1, checked in: whoever changes a layout sees it here, and must raise ``layout.FORMAT``."""
+"""The bytes of all records but a user's of format 2 (see ``test_state_format_2``), checked in, and those of all
+releases before: whoever changes a layout sees it here, and must raise a format's number."""
 
 from __future__ import annotations
 
@@ -7,29 +8,42 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from state import layout, waiting
-from state.seen import CHUNK, Seen
-from state.user import Membership, PendingLabel, PendingText, UserState
+from state import format1, layout, waiting
+from state.absence import Sort
+from state.aliases import Alias, alias_numbers, decode_alias, encode_alias
+from state.layout2 import CHUNK, ID_MASK
+from state.plain.ids import unpack_chunk
+from state.plain.record import PlainRecord, unpack
+from state.record import Record
+from state.tables import ids_numbers, open_stored
+from state.user import Membership, PendingLabel, PendingText
 from state.vectors import Neighbour, Vectors
-from state.windows import NEVER, Tally
+from state.windows import NEVER, TallySpec
+from tests.format1 import Tally, User, encode_user, ids_of
+from tests.records import told
+from tests.small_partition import SmallPartition
 
 FILE = Path(__file__).with_name("state_format_1.txt")
+LAST_ID = 2**64 - 1
+SALES = TallySpec("purchase", "amount", 3_600, "sale")
+BUYS = TallySpec("purchase", "count", 86_400)
+SORTS = (Sort("click", "shoes"), Sort("purchase"), Sort("view"))
 
-USER = UserState(
+USER = User(
     time=1_700_000_100.5,
     first=1_700_000_000.25,
     count=3,
     sequence=2,
-    _decayed={"view": [1_700_000_100.5, 1.5, 1.75], "$spend": [1_700_000_000.25, 19.99, 19.99]},
-    _categories={7: [1_700_000_100.5, 5.0]},
-    _tallies={"purchase|amount|3600|sale": Tally(19_990_000, 14_166_666, {14_166_666: 19_990_000})},
-    ids=Seen({2**64 - 1: 1_700_000_000, 5: 1_700_000_100}),
-    _edges={"v": 1_700_000_050.0, "用户": -1_700_000_060.0},
-    _groups={"g\0": 1_700_000_070.0},
+    decayed={"view": [1_700_000_100.5, 1.5, 1.75], "$spend": [1_700_000_000.25, 19.99, 19.99]},
+    categories={7: [1_700_000_100.5, 5.0]},
+    tallies={"purchase|amount|3600|sale": Tally(19_990_000, 14_166_666, {14_166_666: 19_990_000})},
+    ids=ids_of([(LAST_ID, 1_700_000_000), (5, 1_700_000_100)])[0],
+    edges={"v": 1_700_000_050.0, "用户": -1_700_000_060.0},
+    groups={"g\0": 1_700_000_070.0},
     pending=[PendingText("e1", 1_700_000_100.5, "schön 🙂", 1_700_000_101.0)],
     labels=[PendingLabel("taste-food", True, 0.5)],
     texts=1,
-    _members={
+    members={
         "regulars": Membership(1_700_000_000.25, 1.0, 1, 1),
         "taste-food": Membership(1_700_000_100.5, 0.75, 2, 2, 0.25),
     },
@@ -45,7 +59,7 @@ USER = UserState(
 USER_2 = msgspec.structs.replace(
     USER,
     pending=[],
-    _last={"click|shoes": 1_700_000_100.5, "purchase|": -1_700_000_000.25, "view|": 0.0},
+    last={"click|shoes": 1_700_000_100.5, "purchase|": -1_700_000_000.25, "view|": 0.0},
     texts_put=3,
     texts_taken=1,
     erased=1_600_000_000.5,
@@ -85,7 +99,7 @@ META_4 = msgspec.structs.replace(
     lost=5,
     refused={"not-json": 3},
 )
-USER_4 = msgspec.structs.replace(USER_3, plan=7, _unknown={"purchase|count|86400|": 1_700_000_000.25}, known_at=1.75e9)
+USER_4 = msgspec.structs.replace(USER_3, plan=7, unknown={"purchase|count|86400|": 1_700_000_000.25}, known_at=1.75e9)
 USER_5 = msgspec.structs.replace(USER_4, identified=False)
 META_5 = msgspec.structs.replace(
     META_4, definitions=3, fingerprint=2**53 - 1, epoch=7, swept=6, terms={"view|count|3600|": 1, "@click|shoes": 7}
@@ -93,14 +107,16 @@ META_5 = msgspec.structs.replace(
 META_6 = msgspec.structs.replace(META_5, waiting=2)
 WAITING = waiting.WaitingEvent(b'{"user":"u"}', "user-events", 3, 17, 1_700_000_000_123)
 META_7 = msgspec.structs.replace(META_6, sequence_floor=12)
-ALIAS = layout.Alias("用户", 1_700_000_100.5, 4, Seen({2**64 - 1: 1_700_000_000}))
 
 
-def full_chunk() -> bytes:
-    seen = Seen()
-    for number in range(CHUNK):
-        seen.add(2**64 - 1 - number, 1_700_000_000 + number)
-    return seen.unsaved[0] or b""
+def alias(*ids: tuple[int, float]) -> Alias:
+    found = Alias("用户", 1_700_000_100.5, 4)
+    for id_hash, arrived in ids:
+        found.seen.add(id_hash, arrived)
+    return found
+
+
+ALIAS = alias((LAST_ID, 1_700_000_000))
 
 
 #: what only earlier releases wrote
@@ -122,19 +138,21 @@ OLD = (
     "user-new-5",
     "meta-5",
     "meta-6",
+    "user-6",
+    "user-new-6",
+    "seen",
+    "meta-7",
+    "alias-2",
 )
 #: name → bytes of now
 RECORDS = {
-    "user-6": layout.encode_user(USER_5),
-    "user-new-6": layout.encode_user(UserState()),
-    "seen": full_chunk(),
     "text": layout.encode_text(TEXT),
     "vectors": layout.encode_vectors(VECTORS),
     "vectors-new": layout.encode_vectors(Vectors()),
     "neighbour": layout.encode_neighbour(Neighbour(2, 7, b"\x04<", b"\x05<")),
-    "meta-7": layout.encode_meta(META_7),
+    "meta-8": layout.encode_meta(META_7),
     "waiting": waiting.encode_waiting(WAITING),
-    "alias-2": layout.encode_alias(ALIAS),
+    "alias-3": encode_alias(ALIAS),
     "guard": layout.encode_guard(GUARD),
     "moment": layout.encode_moment(1_700_000_100.5),
     "offset": layout.encode_offset(1_234_567_890_123),
@@ -167,9 +185,22 @@ def golden() -> dict[str, bytes]:
     return {name: bytes.fromhex(digits) for name, digits in pairs}
 
 
+#: what was written of a user, and which user that was
+USERS = {
+    "user": USER,
+    "user-2": USER_2,
+    "user-3": USER_3,
+    "user-4": USER_3,
+    "user-5": USER_4,
+    "user-6": USER_5,
+    **{name: User() for name in ("user-new", *(f"user-new-{number}" for number in range(2, 7)))},
+}
+
+
 def test_the_format_is_the_one_of_the_file() -> None:
-    assert layout.FORMAT == 1
+    assert (layout.FORMAT, layout.META_FORMAT) == (1, 2)
     assert set(golden()) == set(RECORDS) | set(OLD)
+    assert {name for name in OLD if name.startswith("user")} == set(USERS)
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -177,36 +208,132 @@ def test_bytes_are_as_they_were(name: str) -> None:
     assert RECORDS[name].hex() == golden()[name].hex()
 
 
-def test_old_bytes_are_read_as_they_were_meant() -> None:
+def meant(user: User) -> PlainRecord:
+    """The record that says what ``user`` said, by verbs."""
+    record = PlainRecord("u", user.plan % 1_000, user.life)
+    record.enter(user.time)
+    record.first, record.count, record.sequence = user.first, user.count, user.sequence
+    for name, row in (("view", 0), ("$spend", 11)):
+        if name in user.decayed:
+            time, fast, slow = user.decayed[name]
+            record.counters.begin(row, time, fast, slow)
+    for bucket, (time, slow) in user.categories.items():
+        record.counters.begin_category(bucket, time, slow)
+    if user.tallies:
+        record.cells.add(SALES, 1_700_000_000.25, 19_990_000, user.time)
+        record.edges.set("v", 1_700_000_050.0, present=True)
+        record.edges.set("用户", 1_700_000_060.0, present=False)
+        record.groups.set("g\0", 1_700_000_070.0, present=True)
+    if user.last:
+        record.cells.note(SORTS[0], 1_700_000_100.5)
+        record.cells.mark_unknown("@purchase|", 1_700_000_000.25)
+    for key, until in user.unknown.items():
+        record.cells.mark_unknown(key, until)
+    packed = user.ids[2]
+    assert isinstance(packed, bytes)
+    for id_hash, arrived in format1.unpack_ids(packed):
+        record.ids.add(id_hash, arrived)
+    record.labels, record.aliases = user.labels, user.aliases
+    for segment, member in user.members.items():
+        record.members.put(segment, member)
+    record.due, record.encode_at, record.dirty, record.queued = user.due, user.encode_at, user.dirty, user.queued
+    record.scored, record.erased, record.known_at, record.identified = (
+        user.scored, user.erased, user.known_at, user.identified,
+    )  # fmt: skip
+    record.texts, record.texts_put, record.texts_taken = user.texts, user.texts_put, user.texts_taken
+    return record
+
+
+def everything(record: Record) -> dict[str, object]:
+    return told(record, (SALES, BUYS), SORTS)
+
+
+@pytest.mark.parametrize("name", USERS)
+def test_a_user_of_format_1_is_read_as_it_was_meant_and_goes_on_in_format_2(name: str) -> None:
+    old, user = golden()[name], USERS[name]
+    assert format1.is_format_1(old)
+    assert layout.due_of(old) == user.due
+    assert layout.has_timer(old) == (user.due != NEVER)
+    assert ids_numbers(old) == range(0)
+    record, texts = format1.read("u", old, [], lambda plan: plan % 1_000)
+    assert list(texts) == list(user.pending)
+    assert everything(record) == everything(meant(user))
+    again = unpack("u", record.pack())
+    assert everything(again) == everything(record)
+    assert everything(open_stored("u", old, lambda plan: plan % 1_000)) == everything(record)
+
+
+def test_tests_write_users_of_format_1_as_their_last_release_did() -> None:
+    assert encode_user(USER_5).hex() == golden()["user-6"].hex()
+    assert encode_user(User()).hex() == golden()["user-new-6"].hex()
+
+
+def test_ids_of_format_1_are_cut_and_their_seconds_joined_by_sixteens() -> None:
+    seconds = [1_700_000_000 + at - at % 16 + 15 for at in range(CHUNK)]
+    ids = [(2**64 - 1 - at) & ID_MASK for at in range(CHUNK)]
+    assert unpack_chunk(golden()["seen"]) == list(zip(ids, seconds, strict=True))
+
+
+@pytest.mark.parametrize("name", ["alias", "alias-2", "alias-3"])
+def test_a_forwarding_record_of_any_release_is_read_as_it_was_meant(name: str) -> None:
+    found = decode_alias(golden()[name], [])
+    assert (found.into, found.time, found.sequence) == (ALIAS.into, ALIAS.time, ALIAS.sequence)
+    assert found.seen.items() == ALIAS.seen.items() == [(LAST_ID & ID_MASK, 1_700_000_000)]
+    assert found.seen.numbers == alias_numbers(golden()[name]) == range(0)
+    assert encode_alias(found) == golden()["alias-3"]
+
+
+def test_the_other_records_of_all_releases_are_read_as_they_were_meant() -> None:
     old = golden()
-    assert layout.decode_user(old["user"]) == USER
-    assert layout.due_of(old["user"]) == USER.due
-    assert layout.decode_user(old["user-new"]) == UserState()
-    assert not layout.has_timer(old["user-new"])
     assert layout.decode_vectors(old["vectors"]) == VECTORS
     assert layout.decode_vectors(old["vectors-new"]) == Vectors()
     assert layout.decode_neighbour(old["neighbour"]) == Neighbour(2, 7, b"\x04<", b"\x05<")
-    assert layout.decode_meta(old["meta"]) == META
     assert layout.decode_guard(old["guard"]) == GUARD
     assert layout.decode_moment(old["moment"]) == 1_700_000_100.5
-    assert layout.decode_user(old["user-2"]) == USER_2
     assert layout.decode_text(old["text"]) == TEXT
-    assert layout.decode_meta(old["meta-2"]) == META_2
-    assert layout.decode_user(old["user-new-2"]) == UserState()
-    assert layout.decode_user(old["user-3"]) == USER_3
-    assert layout.decode_user(old["user-new-3"]) == UserState()
-    assert layout.decode_user(old["user-4"]) == USER_3
-    assert layout.decode_meta(old["meta-3"]) == META_3
-    assert layout.decode_user(old["user-5"]) == USER_4
-    assert layout.decode_user(old["user-6"]) == USER_5
-    assert layout.decode_meta(old["meta-7"]) == META_7
-    assert layout.decode_user(old["user-new-6"]) == UserState()
-    assert layout.decode_meta(old["meta-6"]) == META_6
-    assert layout.decode_user(old["user-new-4"]) == layout.decode_user(old["user-new-5"]) == UserState()
-    assert layout.decode_meta(old["meta-5"]) == META_5
-    assert layout.decode_meta(old["meta-4"]) == META_4
     assert waiting.decode_waiting(old["waiting"]) == WAITING
-    assert layout.decode_alias(old["alias"]) == ALIAS
-    assert layout.decode_alias(old["alias-2"]) == ALIAS
     assert layout.decode_offset(old["offset"]) == (1_234_567_890_123, 0.0)
     assert layout.timer_parts(old["key-timer"]) == (1_700_003_720.063, b"u")
+    metas = (META, META_2, META_3, META_4, META_5, META_6, META_7, META_7)
+    for number, meta in enumerate(metas, 1):
+        assert layout.decode_meta(old["meta" if number == 1 else f"meta-{number}"]) == meta
+
+
+def read_by_the_release_before(data: bytes) -> None:
+    """What each release up to the last one of format 1 did before it looked at a position record any further."""
+    if data[0] != 1:
+        raise layout.FormatError(f"a state record has format {data[0]}, this version reads 1")
+
+
+@pytest.mark.parametrize("name", ["meta", *(f"meta-{number}" for number in range(2, 8))])
+def test_position_records_of_before_are_read_and_once_a_turn_has_ended_no_older_worker_reads_them(name: str) -> None:
+    old = golden()[name]
+    read_by_the_release_before(old)
+    partition = SmallPartition("")
+    partition.meta = layout.decode_meta(old)
+    partition.meta.queued = 0
+    partition.sweep()  # of nobody: not one user has been written yet
+    assert not any(True for _ in partition.memory.keys(b"u"))
+    now = partition.memory.data[layout.POSITION_KEY]
+    assert layout.decode_meta(now).positions == layout.decode_meta(old).positions
+    with pytest.raises(layout.FormatError, match="format 2, this version reads 1"):
+        read_by_the_release_before(now)
+
+
+def test_numbers_that_no_record_of_format_1_had_are_refused_in_words() -> None:
+    for wrong in (
+        msgspec.structs.replace(USER, categories={2**40: [1_700_000_100.5, 5.0]}),
+        msgspec.structs.replace(USER, categories={-1: [1_700_000_100.5, 5.0]}),
+        msgspec.structs.replace(USER, ids=(0, 2**64 - 1, b"")),
+    ):
+        data = encode_user(wrong)
+        with pytest.raises(layout.FormatError):
+            format1.read("u", data, None, lambda _: 0)
+    with pytest.raises(layout.FormatError, match="damaged"):
+        ids_numbers(data)
+
+
+def test_a_format_to_come_is_named() -> None:
+    for data in (b"\3", b"\3" + bytes(200)):
+        with pytest.raises(layout.FormatError, match="format 3"):
+            ids_numbers(data)

@@ -9,6 +9,8 @@ import numpy as np
 
 from encoders.artifact import load_encoders
 from state import layout
+from state.tables import open_record
+from state.user import texts_waiting
 from streams.kafka.broker import EmbeddedBroker
 from streams.wire.events import Event
 from streams.wire.topics import Topics
@@ -46,9 +48,9 @@ def test_thousands_of_waiting_comments_of_one_user_are_each_encoded_once_across_
     wait_for(lambda: first.metrics().get("segments_encoded_texts_total", 0.0) >= 200, 60.0, "some texts encoded")
     first.kill()
     waiting = records(broker, topics)
-    state = layout.decode_user(waiting[layout.user_key("writer")])
-    assert 0 < state.texts_waiting < COUNT
-    assert sum(key.startswith(layout.texts_prefix("writer")) for key in waiting) == state.texts_waiting
+    state = open_record("writer", waiting[layout.user_key("writer")])
+    assert 0 < texts_waiting(state) < COUNT
+    assert sum(key.startswith(layout.texts_prefix("writer")) for key in waiting) == texts_waiting(state)
     assert len(waiting[layout.user_key("writer")]) < 30_000
 
     second = start(segments_file=str(file))
@@ -56,8 +58,8 @@ def test_thousands_of_waiting_comments_of_one_user_are_each_encoded_once_across_
     second.stop()
     done = records(broker, topics)
     assert not any(key.startswith((b"w", b"q")) for key in done)
-    state = layout.decode_user(done[layout.user_key("writer")])
-    assert (state.texts, state.texts_taken, state.texts_waiting) == (COUNT, COUNT, 0)
+    state = open_record("writer", done[layout.user_key("writer")])
+    assert (state.texts, state.texts_taken, texts_waiting(state)) == (COUNT, COUNT, 0)
     # the sum of the texts' vectors says how often each is in it
     vectors = layout.decode_vectors(done[layout.vectors_key("writer")])
     encoded = load_encoders(device="cpu").text.encode(list(TEXTS))

@@ -12,7 +12,6 @@ from confluent_kafka.admin import AdminClient
 
 from state import layout
 from state.store import SharedMemory, Store
-from state.user import UserState
 from streams.kafka import changelog
 from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
@@ -28,6 +27,7 @@ from streams.kafka.changelog import (
 )
 from streams.kafka.reading import take
 from streams.wire.topics import Topics, TopicSpec
+from tests.records import block_of
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 Conf = dict[str, str | int | float | bool]
@@ -56,8 +56,7 @@ class Owner:
 
 def users(first: int, count: int, due: float) -> dict[bytes, bytes | None]:
     return {
-        layout.user_key(f"u{number}"): layout.encode_user(UserState(due=due + number, time=due))
-        for number in range(first, first + count)
+        layout.user_key(f"u{number}"): block_of(due=due + number, time=due) for number in range(first, first + count)
     }
 
 

@@ -13,7 +13,6 @@ from confluent_kafka import Producer
 from state import layout
 from state.store import SharedMemory, Store
 from state.store_errors import StoreError
-from state.user import UserState
 from streams.kafka.broker import EmbeddedBroker
 from streams.kafka.changelog import StaleStoreError, claim, restore
 from streams.kafka.installation import describe
@@ -25,6 +24,7 @@ from streams.tools.town import Town
 from streams.wire.events import Event
 from streams.wire.topics import Topics
 from tests.helpers import APP, Start, wait_for
+from tests.records import block_of
 from tests.verifier import verify
 
 Put = dict[str, float | None]
@@ -46,7 +46,7 @@ class Changelog:
         if guard is not None:
             self._producer.produce(self.topic, b"\x01", b"e" + guard, self.partition)
         for user, due in records.items():
-            value = layout.encode_user(UserState(due=due)) if due is not None else None
+            value = block_of(due=due) if due is not None else None
             self._producer.produce(self.topic, value, layout.user_key(user), self.partition)
         if commit:
             self._producer.commit_transaction(20.0)
@@ -129,7 +129,7 @@ def test_what_another_owner_wrote_meanwhile_is_followed_after_giving_back(
     # as its owner does, when it is done in the changelog; nothing of it has been fetched here
     for due in (2.0, 3.0):
         owner.write({"b": due})
-        store.write([(b"ub", layout.encode_user(UserState(due=due)))], int(2 * due), complete_at=time.time())
+        store.write([(b"ub", block_of(due=due))], int(2 * due), complete_at=time.time())
     store.close()
     owner.write({"c": 4.0})
     followed.standby.follow({0})
@@ -224,7 +224,7 @@ def test_a_followed_store_of_another_topic_is_filled_anew(
     identity = describe({"bootstrap.servers": broker.bootstrap}, topics).ids[topics.changelog]
     foreign = Store(tmp_path / "0", SharedMemory(16))
     claim(foreign, topics.changelog, "of before")
-    foreign.write([(layout.user_key("stranger"), layout.encode_user(UserState()))], 1, complete_at=time.time())
+    foreign.write([(layout.user_key("stranger"), block_of())], 1, complete_at=time.time())
     foreign.close()
     Changelog(broker, topics, 0).write({"a": 1.0, "b": 2.0})
     followed = Followed(broker, topics, tmp_path, identity)

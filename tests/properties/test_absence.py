@@ -108,7 +108,7 @@ def test_memberships_at_any_time_are_what_the_raw_events_say(
         partition.fire(moment)
         assert partition.members() == expected(events[:done], moment)
         if restarts:
-            partition.cache.clear()
+            partition.restart()
 
 
 @settings(max_examples=150)

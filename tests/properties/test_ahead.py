@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from state import layout
-from state.seen import Seen
+from state.plain.ids import Ids
+from state.plain.record import unpack
 from streams.steps import ahead, fold, timers, waiting
+from tests.records import block_with
 from tests.small_partition import PLACE, T0, Sent, SmallPartition
 
 RULES = """
@@ -76,15 +78,14 @@ class Wall:
         partition._commit(turn)
 
     def crash(self) -> None:
-        self.partition.cache = {}
+        self.partition.restart()
 
     def state(self) -> dict[bytes, bytes]:
         found = {}
         for key, value in self.partition.memory.data.items():
             if key[:1] == b"u":
-                state = layout.decode_user(value)
-                state.life, state.ids = 0, Seen()  # by the order of users; and lies in records of its own
-                found[key] = layout.encode_user(state)
+                # by the order of users, by that of turns, and lies in records of its own
+                found[key] = block_with(key[1:].decode(), value, life=0, version=0, ids=Ids())
             else:
                 found[key] = value
         found.pop(layout.POSITION_KEY, None)
@@ -155,9 +156,9 @@ def test_so_does_an_early_erasure(told: list[Told], between: list[str]) -> None:
     assert early.keys() == in_time.keys()
     for key in early:
         if key[:1] == b"u":
-            one, other = layout.decode_user(early[key]), layout.decode_user(in_time[key])
-            assert (one.time, one.count, one._tallies, one.erased) == (
-                other.time, other.count, other._tallies, other.erased,
+            one, other = unpack("u", early[key]), unpack("u", in_time[key])
+            assert (one.time, one.count, one.cells.pack(), one.erased) == (
+                other.time, other.count, other.cells.pack(), other.erased,
             )  # fmt: skip
             assert one.members.segments() == other.members.segments()
 

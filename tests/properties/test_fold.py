@@ -6,12 +6,13 @@ import math
 from typing import get_args
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.decay import FAST, SLOW, value_at
 from state.features import raw_features
-from state.layout import decode_user, encode_user
+from state.kinds import FAST, ROW, SLOW
+from state.plain.record import PlainRecord, unpack
 from state.user import (
     DUPLICATE,
     EDGES,
@@ -20,7 +21,6 @@ from state.user import (
     MOST_GROUPS,
     REMOVED,
     TEXT,
-    UserState,
     category_bucket,
     fold,
 )
@@ -70,29 +70,25 @@ def number_of(event: Event) -> int:
     return int(event.id[1:])
 
 
-def folded(events: list[Event]) -> UserState:
-    state = UserState()
+def folded(events: list[Event]) -> PlainRecord:
+    state = PlainRecord("u")
     for event in events:
         fold(state, event, number_of(event), PLAN)
     return state
 
 
-def assert_same_behaviour(one: UserState, other: UserState) -> None:
+def assert_same_behaviour(one: PlainRecord, other: PlainRecord) -> None:
     assert (one.time, one.first, one.count, one.texts) == (other.time, other.first, other.count, other.texts)
     for spec in PLAN.specs.values():
         assert one.cells.total(spec, one.time) == other.cells.total(spec, other.time)
     assert one.edges.items() == other.edges.items()
     assert one.groups.items() == other.groups.items()
-    assert dict(one.ids.items()) == dict(other.ids.items())
-    assert one._decayed.keys() == other._decayed.keys()
-    for key, (since, *values) in one._decayed.items():
-        assert other._decayed[key][0] == since
-        for value, other_value in zip(values, other._decayed[key][1:], strict=True):
-            assert math.isclose(value, other_value, rel_tol=1e-9)
-    assert one._categories.keys() == other._categories.keys()
-    for bucket, (since, value) in one._categories.items():
-        assert other._categories[bucket][0] == since
-        assert math.isclose(value, other._categories[bucket][1], rel_tol=1e-9)
+    assert {each for each, _ in one.ids.items()} == {each for each, _ in other.ids.items()}
+    assert one.counters.month == other.counters.month
+    assert one.counters.kinds.keys() == other.counters.kinds.keys()
+    for row, sums in one.counters.kinds.items():
+        assert sums == pytest.approx(other.counters.kinds[row], rel=1e-12)
+    assert one.counters.categories == pytest.approx(other.counters.categories, rel=1e-12)
 
 
 @given(st.data(), histories())
@@ -102,7 +98,7 @@ def test_any_order_gives_the_same_user(data: st.DataObject, events: list[Event])
 
 @given(st.data(), histories())
 def test_duplicates_anywhere_change_nothing(data: st.DataObject, events: list[Event]) -> None:
-    once, many = UserState(), UserState()
+    once, many = PlainRecord("u"), PlainRecord("u")
     for number, event in enumerate(events):
         fold(once, event, number_of(event), PLAN)
         fold(many, event, number_of(event), PLAN)
@@ -110,16 +106,16 @@ def test_duplicates_anywhere_change_nothing(data: st.DataObject, events: list[Ev
         for duplicate in again:
             assert fold(many, duplicate, number_of(duplicate), PLAN) == DUPLICATE
         if again:
-            assert encode_user(many) == encode_user(once)
+            assert many.pack() == once.pack()
 
 
 @given(histories())
 def test_a_state_read_back_in_mid_history_goes_on_the_same(events: list[Event]) -> None:
-    state = UserState()
+    state = PlainRecord("u")
     for event in events:
-        state = decode_user(encode_user(state))
+        state = unpack("u", state.pack())
         fold(state, event, number_of(event), PLAN)
-    assert encode_user(state) == encode_user(folded(events))
+    assert state.pack() == folded(events).pack()
 
 
 @given(histories())
@@ -127,19 +123,17 @@ def test_counters_equal_the_definition_of_decay(events: list[Event]) -> None:
     state = folded(events)
     now = state.time
     for kind in {event.kind for event in events}:
-        for place, half_life in ((1, FAST), (2, SLOW)):
+        for found, half_life in zip(state.counters.kind(ROW[kind], now), (FAST, SLOW), strict=True):
             expected = math.fsum(2.0 ** (-(now - event.time) / half_life) for event in events if event.kind == kind)
-            counter = state._decayed[kind]
-            assert math.isclose(value_at(counter[place], counter[0], now, half_life), expected, rel_tol=1e-9)
+            assert found == pytest.approx(expected, rel=1e-9)
     taste: dict[int, float] = {}
     for event in events:
         if event.category and event.kind in INTEREST:
             bucket = category_bucket(event.category)
             taste[bucket] = taste.get(bucket, 0.0) + INTEREST[event.kind] * 2.0 ** (-(now - event.time) / SLOW)
-    assert taste.keys() == state._categories.keys()
+    assert taste.keys() == state.counters.categories.keys()
     for bucket, expected in taste.items():
-        since, value = state._categories[bucket]
-        assert math.isclose(value_at(value, since, now, SLOW), expected, rel_tol=1e-9)
+        assert state.counters.category(bucket, now) == pytest.approx(expected, rel=1e-9)
 
 
 @given(st.data(), histories())
@@ -153,7 +147,7 @@ def test_features_do_not_depend_on_the_order(data: st.DataObject, events: list[E
 
 @given(histories())
 def test_the_fold_says_what_it_did(events: list[Event]) -> None:
-    state = UserState()
+    state = PlainRecord("u")
     for event in events:
         latest, followed = state.time, set(state.edges.present())
         did = fold(state, event, number_of(event), PLAN)
@@ -165,7 +159,7 @@ def test_the_fold_says_what_it_did(events: list[Event]) -> None:
 
 
 def test_groups_are_bounded_however_many_are_joined_and_left() -> None:
-    state = UserState()
+    state = PlainRecord("u")
     for number in range(4 * MOST_GROUPS):
         kind: Kind = "leave" if number % 2 else "join"
         fold(state, Event("u", kind, BASE + number, group=f"g{number}"), number, PLAN)
@@ -175,11 +169,11 @@ def test_groups_are_bounded_however_many_are_joined_and_left() -> None:
 
 
 def test_nothing_that_passes_the_limits_makes_a_record_that_cannot_be_written() -> None:
-    state = UserState()
+    state = PlainRecord("u")
     spec = TallySpec("purchase", "amount", 7 * 86_400)
     for number in range(25_000):
         fold(state, Event("u", "purchase", BASE, amount=1e9), number, PLAN)
-    back = decode_user(encode_user(state))
+    back = unpack("u", state.pack())
     assert back.cells.total(spec, BASE) == state.cells.total(spec, BASE) > 0
     assert back.count == 25_000
 

@@ -3,150 +3,36 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from state import layout
-from state.seen import Seen
-from state.user import Membership, PendingLabel, PendingText, UserState
+from state.aliases import decode_alias
+from state.tables import ids_numbers, open_record
+from state.user import PendingText
 from state.vectors import Neighbour, Vectors
-from state.windows import NEVER, Tally
+from state.windows import NEVER
+from tests.format1 import User, encode_user
+from tests.records import block_of
 
 #: prefixes of each other, NUL bytes, beyond ASCII, at the limit of length; never a lone surrogate (JSON has none)
 NAMES = st.sampled_from(
     ["a", "ab", "a\0", "a\0b", "\0", "é", "用户", "🙂", "u", "fu", "x" * 512, "用" * 512]
 ) | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
-NUMBERS = st.floats(allow_nan=False)
 TIMES = st.floats(1e-3, 4e9)
 COUNTS = st.integers(0, 2**53)
 BYTES = st.binary(max_size=16)
-STATES = st.builds(
-    UserState,
-    time=TIMES,
-    first=TIMES,
-    count=COUNTS,
-    sequence=COUNTS,
-    _decayed=st.dictionaries(NAMES, st.lists(NUMBERS, min_size=3, max_size=3), max_size=3),
-    _categories=st.dictionaries(st.integers(0, 63), st.lists(NUMBERS, min_size=2, max_size=2), max_size=3),
-    _tallies=st.dictionaries(
-        NAMES, st.builds(Tally, COUNTS, COUNTS, st.dictionaries(COUNTS, COUNTS, max_size=3)), max_size=3
-    ),
-    ids=st.builds(Seen, st.dictionaries(st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1), max_size=5)),
-    _edges=st.dictionaries(NAMES, NUMBERS, max_size=3),
-    _groups=st.dictionaries(NAMES, NUMBERS, max_size=3),
-    pending=st.lists(st.builds(PendingText, NAMES, TIMES, NAMES, TIMES), max_size=2),
-    labels=st.lists(st.builds(PendingLabel, NAMES, st.booleans(), NUMBERS), max_size=2),
-    texts=COUNTS,
-    _members=st.dictionaries(
-        NAMES, st.builds(Membership, TIMES, NUMBERS, COUNTS, COUNTS, st.none() | NUMBERS), max_size=3
-    ),
-    due=TIMES | st.just(NEVER),
-    plan=st.integers(0, 2**53 - 1),
-    encode_at=COUNTS,
-    dirty=COUNTS,
-    queued=st.booleans(),
-    scored=COUNTS,
-    _last=st.dictionaries(NAMES, NUMBERS, max_size=3),
-    texts_put=COUNTS,
-    texts_taken=COUNTS,
-    aliases=st.lists(NAMES, max_size=20),
-)
+#: of a timer
+DUES = TIMES | st.just(NEVER)
 
 
-@given(STATES)
-def test_a_user_record_is_read_back_as_it_was(state: UserState) -> None:
-    data = layout.encode_user(state)
-    back = layout.decode_user(data)
-    assert back == state
-    assert list(back.ids) == list(state.ids)  # in order of arrival: the oldest is forgotten first
-    assert layout.encode_user(back) == data
-    assert layout.due_of(data) == state.due
-    assert layout.has_timer(data) == (state.due != NEVER)
-
-
-@given(STATES, st.integers(0, 200))
-def test_compiled_or_not_a_user_record_has_the_same_bytes(state: UserState, ids: int) -> None:
-    for number in range(ids):
-        state.ids.add(number << 32, number)
-    assert layout.encode_user(state) == layout.plain_encode_user(state)
-
-
-#: one of each length of integer, both ways, and what does not fit
-WHOLE = [sign * 2**power + off for power in (0, 5, 7, 8, 15, 16, 31, 32, 62) for sign in (1, -1) for off in (-1, 0, 1)]
-
-
-def test_numbers_and_lengths_of_all_sizes_have_the_same_bytes() -> None:
-    numbers: list[float | bool | None] = [
-        *WHOLE,
-        2**63,
-        2**64 - 1,
-        -(2**63),
-        math.nan,
-        -math.inf,
-        1e-320,
-        True,
-        False,
-        None,
-    ]
-    for number in numbers:
-        state = UserState(count=number)  # type: ignore[arg-type]
-        assert layout.encode_user(state) == layout.plain_encode_user(state)
-    for size in (0, 1, 15, 16, 31, 32, 255, 256, 65_535, 65_536, 70_000):
-        state = UserState(
-            aliases=["x" * size, "ü" * (size // 2)], _edges={f"{number}": 0.5 for number in range(size)},
-            _decayed={"view": [0.5] * size}, _tallies={"t": Tally(1, 2, dict.fromkeys(range(size), size))},
-            ids=Seen(dict.fromkeys(range(min(size, 30000)), 1)),
-        )  # fmt: skip
-        assert layout.encode_user(state) == layout.plain_encode_user(state)
-
-
-def test_what_is_of_an_unusual_type_is_encoded_or_refused_as_in_python() -> None:
-    class Name(str):
-        __slots__ = ()
-
-    unusual: list[dict[Any, Any]] = [
-        {Name("v"): 1.0}, {"v": (1.0, 2)}, {b"v": 1.0}, {"v": b"bytes"}, {True: 1.0}, {"v": {"deep": [[[[[[[[]]]]]]]]}},
-    ]  # fmt: skip
-    for edges in unusual:
-        state = UserState(_edges=edges)
-        assert layout.encode_user(state) == layout.plain_encode_user(state)
-    endless: list[object] = []
-    endless.append(endless)
-    for value in (2**64, -(2**63) - 1, object(), "\ud800", endless):
-        for encode in (layout.encode_user, layout.plain_encode_user):
-            with pytest.raises((OverflowError, TypeError, UnicodeEncodeError, RecursionError, NotImplementedError)):
-                encode(UserState(sequence=value))  # type: ignore[arg-type]
-
-
-@given(st.dictionaries(NAMES, st.tuples(STATES, st.integers(0, 150), st.booleans()), max_size=4))
-def test_compiled_or_not_the_users_of_a_turn_give_the_same_records(
-    users: dict[str, tuple[UserState, int, bool]],
-) -> None:
-    dues: dict[str, float] = {}
-    for user, (state, ids, known) in users.items():
-        for number in range(ids):
-            state.ids.add(number << 32, number)
-        if known:
-            dues[user] = state.due
-    found = []
-    for put in (layout.put_users, layout.plain_put_users):
-        states = {
-            user: msgspec.structs.replace(state, ids=Seen.unpack(state.ids.pack()))
-            for user, (state, _, _) in users.items()
-        }
-        for user, (state, _, _) in users.items():
-            states[user].ids.unsaved = dict(state.ids.unsaved)
-        puts: dict[bytes, bytes | None] = {b"first": None}
-        timed: set[bytes] = set()
-        figures = put(states, dues, puts, timed)
-        assert figures[2] == sum(len(value) for value in puts.values() if value is not None)
-        assert not any(state.ids.unsaved for state in states.values())
-        found.append((list(puts.items()), timed, figures))
-    assert found[0] == found[1]
+@given(DUES, st.booleans())
+def test_the_timer_of_a_user_is_read_without_the_rest_in_either_format(due: float, of_before: bool) -> None:
+    data = encode_user(User(due=due)) if of_before else block_of(due=due)
+    assert layout.due_of(data) == layout.due_of(data[:9]) == due
+    assert layout.has_timer(data) == (due != NEVER)
 
 
 @given(
@@ -247,16 +133,22 @@ def test_keys_of_different_kinds_and_users_differ(one: str, other: str) -> None:
 
 
 def test_a_record_of_another_format_is_named_as_such() -> None:
-    decoders = (
-        layout.decode_user,
-        layout.decode_vectors,
-        layout.decode_neighbour,
-        layout.decode_meta,
-        layout.decode_text,
-    )
-    for decode in decoders:
-        with pytest.raises(layout.FormatError, match="format 2, this version reads 1"):
-            decode(b"\x02rest")
+    for decode in (layout.decode_vectors, layout.decode_neighbour, layout.decode_text, layout.decode_guard):
+        for data in (b"\x02rest", b"\x00rest"):
+            with pytest.raises(layout.FormatError, match=f"format {data[0]}, this version reads 1"):
+                decode(data)
+    for newer in (layout.decode_meta, decode_alias):
+        with pytest.raises(layout.FormatError, match="format 3, this version reads 2"):
+            newer(b"\x03rest")
+    for data in (b"\x03rest", b"\x00", b""):
+        with pytest.raises(layout.FormatError):
+            open_record("u", data)
+
+
+@pytest.mark.parametrize("size", [0, 1, 8, 111])
+def test_a_record_that_ends_too_early_is_told_before_its_ids_are_looked_for(size: int) -> None:
+    with pytest.raises(layout.FormatError, match="it ends too early"):
+        ids_numbers(block_of()[:size])
 
 
 def test_a_record_of_a_later_release_with_more_fields_is_still_read() -> None:

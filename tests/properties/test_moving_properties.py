@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders.base import NODE_DIM
 from state import layout
+from state.plain.ids import Ids
 from state.vectors import unpack
 from tests.moving import moved
+from tests.records import block_with
 from tests.small_cluster import SmallCluster
 from tests.small_partition import T0
 
@@ -70,7 +71,7 @@ def records(cluster: SmallCluster) -> dict[tuple[int, bytes], Any]:
         for key, value in partition.memory.data.items():
             place, family = (number, key), key[:1]
             if family == b"u":
-                found[place] = msgspec.structs.replace(layout.decode_user(value), life=0, scored=0, ids=None)
+                found[place] = block_with(key[1:].decode(), value, life=0, scored=0, version=0, ids=Ids())
             elif family == b"v":
                 found[place] = len(layout.decode_vectors(value).text_sum), layout.decode_vectors(value).subscribers
             elif family == b"n":

@@ -22,7 +22,18 @@ from streams.wire.events import Event
 from streams.wire.refused import RefusedError
 from streams.wire.segment_spec import AMOUNT, CATEGORY, DWELL, ITEM, TRACK
 from tests.properties.mutation import mutated
-from tests.properties.test_native_read import ARRIVED, LIMITS, ODD_NUMBERS, STRINGS, Item, check, quiet, read, written
+from tests.properties.test_native_read import (
+    ARRIVED,
+    LIMITS,
+    NOTHING,
+    ODD_NUMBERS,
+    STRINGS,
+    Item,
+    check,
+    quiet,
+    read,
+    written,
+)
 from tests.small_partition import T0, Sent
 from tests.unit.test_segment_spec import PAIRS
 
@@ -233,7 +244,7 @@ def test_the_event_of_a_call_is_made_without_python() -> None:
 
     call = {"type": "track", "event": "Product Viewed", "messageId": 7, "userId": "u", "timestamp": T0}
     value = dumped(call | {"properties": {"product_id": 12, "category": "shoes", "dwell": "1.5"}})
-    found: dict[str, Items[Item]]
+    found: Mapping[str, Items[Item]]
     found, _ = quiet().read([Sent(0, value, ARRIVED)], decode, lambda _record: None, LIMITS.usual)
     assert found["u"][0][0] == decode_event(value, ARRIVED / 1000.0, LIMITS)
 
@@ -264,7 +275,7 @@ def test_a_name_is_bounded_however_long_the_record_is() -> None:
 
 def test_a_field_of_a_call_that_the_reader_does_not_know_is_told_and_not_passed_over() -> None:
     with pytest.raises(CompiledError, match=r"segment\.c does not know the field consent"):
-        quiet_fold(Event, replace(CALLS, fields=(*CALLS.fields, "consent")))
+        quiet_fold(Event, replace(CALLS, fields=(*CALLS.fields, "consent")), NOTHING)
     with pytest.raises(CompiledError, match="cannot follow"):
-        quiet_fold(Event, replace(CALLS, items=(("products", 1, "product_id"),)))
-    assert quiet_fold(Event, CALLS) is not None
+        quiet_fold(Event, replace(CALLS, items=(("products", 1, "product_id"),)), NOTHING)
+    assert quiet_fold(Event, CALLS, NOTHING) is not None

@@ -7,7 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from state import compiled
 from state.compiled import OFF, CompiledError
 from state.native import Items, QuietFold, quiet_fold
+from state.plan_image import Described
 from state.user import PLAIN_KINDS
 from streams.steps.segments import CALLS
 from streams.wire.decode import Limits, decode_event, decode_unchecked
@@ -32,6 +33,8 @@ pytestmark = pytest.mark.compiled
 
 Item = tuple[Event, int, Any, float]
 LIMITS = Limits()
+#: definitions that ask for nothing: reading is the same whatever they ask for
+NOTHING = Described(routes=(), rules=(), stays={}, may_rise=False)
 ARRIVED = int(T0 * 1_000) + 123
 USUAL = b'{"user":"u","kind":"view","time":1699920000.5,"id":"e1","category":"c1","dwell":0.1}'
 
@@ -151,12 +154,12 @@ def by_python(sent: Sequence[Sent]) -> dict[str, list[Item]]:
 
 
 def quiet() -> QuietFold:
-    found = quiet_fold(Event, CALLS)
+    found = quiet_fold(Event, CALLS, NOTHING)
     assert found is not None
     return found
 
 
-def read(sent: Sequence[Any]) -> tuple[dict[str, Items[Item]], float, list[Any]]:
+def read(sent: Sequence[Any]) -> tuple[Mapping[str, Items[Item]], float, list[Any]]:
     """Events by user, the latest time, and the records that were looked at by Python."""
     asked: list[Any] = []
 
@@ -310,8 +313,8 @@ def test_a_field_that_the_reader_does_not_know_is_told_and_not_passed_over() -> 
     names = [field.name for field in msgspec.structs.fields(Event)]
     wider = msgspec.defstruct("Wider", [(name, Any, None) for name in (*names, "shop")], frozen=True)
     with pytest.raises(CompiledError, match=r"other fields of an event than .*shop"):
-        quiet_fold(wider, CALLS)
-    assert quiet_fold(Event, CALLS) is not None
+        quiet_fold(wider, CALLS, NOTHING)
+    assert quiet_fold(Event, CALLS, NOTHING) is not None
 
 
 def test_a_module_that_is_there_but_cannot_be_loaded_is_told(tmp_path: Path) -> None:
@@ -330,7 +333,10 @@ def test_a_module_that_is_there_but_cannot_be_loaded_is_told(tmp_path: Path) -> 
 
 
 def test_nothing_is_compiled_when_that_is_switched_off() -> None:
-    look = "from state.compiled import COMPILED; from state.seen import Seen; print(COMPILED, Seen.__module__)"
+    look = (
+        "from state import tables; from state.compiled import COMPILED; "
+        "print(COMPILED, tables.new_arena.__module__, tables.open_record.__module__)"
+    )
     found = subprocess.run(
         [sys.executable, "-c", look],
         env={**os.environ, "SEGMENTS_PURE_PYTHON": "1"},
@@ -338,4 +344,4 @@ def test_nothing_is_compiled_when_that_is_switched_off() -> None:
         text=True,
         check=True,
     )
-    assert found.stdout.split() == ["None", "state.seen"]
+    assert found.stdout.split() == ["None", "state.plain.table", "state.plain.record"]

@@ -1,23 +1,25 @@
-"""The record of format 2 counts what the state of format 1 counts: decayed numbers, windows, ids, what is not known."""
+"""The record of format 2 counts what is to be counted, by its definition: decayed numbers, windows, what is not known;
+and it says what a record of format 1 said."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state import absence, decay, features, format1, layout, unknown, user, windows
-from state.absence import Absence, Sort, Watch
-from state.features import RAW_DIM, raw_features
+from state import features, format1, layout
+from state.absence import Absence, Sort
+from state.features import CATEGORIES, DWELL_SLOW, PLACES, RAW_DIM, SPEND_FAST, SPEND_SLOW
+from state.kinds import DWELL_ROW, FAST, ROW, SLOW, SPEND_ROW
 from state.layout2 import CHUNK, ID_MASK
-from state.plain.ids import Ids
 from state.plain.record import PlainRecord, unpack
-from state.seen import PlainSeen, Seen
-from state.user import CATEGORY_BUCKETS, INTEREST, Membership, PendingLabel, PendingText, UserState, category_bucket
-from state.windows import Tally, TallySpec
+from state.user import CATEGORY_BUCKETS, INTEREST, Membership, PendingLabel, PendingText, category_bucket
+from state.windows import MOST, NEVER, TallySpec
+from tests.format1 import Tally, User, encode_user, ids_of, tally_of
 from tests.records import LANDMARK
 
 DAY = 86_400.0
@@ -52,18 +54,19 @@ def counted(events: list[Event]) -> PlainRecord:
     return record
 
 
-def counted_as_before(events: list[Event]) -> UserState:
-    state = user.new_state(0)
+def by_definition(events: list[Event], now: float) -> dict[tuple[str, float], float]:
+    """(counter, or number of a category, half-life) → its sum at ``now``."""
+    found: dict[tuple[str, float], list[float]] = {}
     for kind, category, time, amount, dwell in events:
-        state.time = max(state.time, time)
-        decay.add_pair(state._decayed, kind, time, 1.0)
+        weights = [(kind, 1.0), ("$spend", amount), ("$dwell", dwell)]
+        for name, weight in weights:
+            if weight:
+                for half in (FAST, SLOW):
+                    found.setdefault((name, half), []).append(weight * 2.0 ** ((time - now) / half))
         if category and kind in INTEREST:
-            decay.add_slow(state._categories, category_bucket(category), time, INTEREST[kind])
-        if amount:
-            decay.add_pair(state._decayed, user.SPEND, time, amount)
-        if dwell:
-            decay.add_pair(state._decayed, user.DWELL, time, dwell)
-    return state
+            part = INTEREST[kind] * 2.0 ** ((time - now) / SLOW)
+            found.setdefault((f"{category_bucket(category)}", SLOW), []).append(part)
+    return {key: math.fsum(parts) for key, parts in found.items()}
 
 
 def sums(record: PlainRecord) -> list[float]:
@@ -78,20 +81,28 @@ def sums(record: PlainRecord) -> list[float]:
 
 @settings(max_examples=50)
 @given(EVENTS)
-def test_decayed_numbers_are_those_of_before(events: list[Event]) -> None:
-    record, state = counted(events), counted_as_before(events)
-    now = state.time
-    for name, (since, fast, slow) in state._decayed.items():
-        expected = decay.value_at(fast, since, now, decay.FAST), decay.value_at(slow, since, now, decay.SLOW)
-        row = (*KINDS, user.SPEND, user.DWELL).index(name)
-        assert record.counters.kind(row, now) == pytest.approx(expected, rel=1e-12, abs=1e-100)
-    for bucket, (since, slow) in state._categories.items():
-        expected_slow = decay.value_at(slow, since, now, decay.SLOW)
-        assert record.counters.category(bucket, now) == pytest.approx(expected_slow, rel=1e-12)
-    assert record.counters.categories.keys() == state._categories.keys()
+def test_decayed_numbers_are_those_of_the_definition(events: list[Event]) -> None:
+    record = counted(events)
+    now, expected = record.time, by_definition(events, record.time)
+    rows = {**ROW, "$spend": SPEND_ROW, "$dwell": DWELL_ROW}
+    for name, row in rows.items():
+        wanted = expected.get((name, FAST), 0.0), expected.get((name, SLOW), 0.0)
+        assert record.counters.kind(row, now) == pytest.approx(wanted, rel=1e-12, abs=1e-100)
+    for bucket in range(CATEGORY_BUCKETS):
+        assert record.counters.category(bucket, now) == pytest.approx(
+            expected.get((str(bucket), SLOW), 0.0), rel=1e-12, abs=1e-100
+        )
+    wanted_features = np.zeros(RAW_DIM)
+    places = {**PLACES} | {"$spend": (SPEND_FAST, SPEND_SLOW)}
+    for name, (fast, slow) in places.items():
+        wanted_features[fast] = expected.get((name, FAST), 0.0)
+        wanted_features[slow] = expected.get((name, SLOW), 0.0)
+    wanted_features[DWELL_SLOW] = expected.get(("$dwell", SLOW), 0.0)
+    for bucket in range(CATEGORY_BUCKETS):
+        wanted_features[CATEGORIES + bucket] = expected.get((str(bucket), SLOW), 0.0)
     out = np.empty(RAW_DIM, dtype=np.float32)
     record.features(out)
-    np.testing.assert_allclose(out, raw_features(state), rtol=2e-7, atol=1e-30)
+    np.testing.assert_allclose(out, wanted_features, rtol=2e-7, atol=1e-30)
 
 
 @settings(max_examples=50)
@@ -137,76 +148,41 @@ def test_twenty_thousand_events_in_two_orders_differ_by_less_than_1e_12() -> Non
     st.sampled_from([0.01, 1.0, 3_600.0, 1e6]),
     st.floats(0.0, 1e5),
 )
-def test_tallies_are_those_of_before(events: list[tuple[TallySpec, float, int]], scale: float, later: float) -> None:
-    record, tallies = PlainRecord("u"), dict[str, Tally]()
+def test_tallies_are_those_of_the_definition(
+    events: list[tuple[TallySpec, float, int]], scale: float, later: float
+) -> None:
+    record = PlainRecord("u")
     for spec, at, amount in events:
         time = LANDMARK + at * scale
         record.enter(time)
         record.cells.add(spec, time, amount, record.time)
-        windows.add(tallies, spec, time, amount, record.time)
     for now in (record.time, record.time + later):
         for spec in SPECS:
-            before = record.pack()
-            assert record.cells.total(spec, now) == windows.total_at(tallies.get(spec.key), spec, now)
-            assert record.cells.next_expiry(spec, now) == windows.next_expiry(tallies.get(spec.key), spec, now)
+            before, alive = record.pack(), buckets_of(spec, events, scale, now)
+            assert record.cells.total(spec, now) == sum(alive.values())
+            ends = [float(end_of(spec, bucket)) for bucket in alive]
+            assert record.cells.next_expiry(spec, now) == min(ends, default=NEVER)
             assert record.pack() == before
     record.enter(record.time + later)
     record.settle(SPECS, ())
     for spec in SPECS:
-        tally = tallies.get(spec.key)
-        assert dict(record.cells.buckets(spec)) == (tally.buckets if tally else {})
+        assert dict(record.cells.buckets(spec)) == buckets_of(spec, events, scale, record.time)
 
 
-# ids
+def end_of(spec: TallySpec, bucket: int) -> int:
+    return (bucket + 1) * spec.width + spec.window
 
 
-def arrivals(gaps: list[tuple[int, int]]) -> list[tuple[int, float]]:
-    """(hash, second of arrival): so many ids, so many seconds after the ones before."""
-    found, second, number = [], float(LANDMARK), 0
-    for count, gap in gaps:
-        second += gap
-        for _ in range(count):
-            number += 1
-            found.append((number * 0x9E3779B97F4A7C15 % 2**64, second))
-    return found
-
-
-@settings(max_examples=25)
-@given(st.lists(st.tuples(st.integers(1, 200), st.integers(0, 40_000)), max_size=12), st.integers(0, 100))
-@example([(CHUNK, 0), (16 * CHUNK, 86_400)], 0)
-@example([(CHUNK, 0), (16 * CHUNK, 86_401)], 0)
-def test_ids_are_kept_and_forgotten_as_before(gaps: list[tuple[int, int]], again: int) -> None:
-    ids, seen = Ids(), PlainSeen()
-    for id_hash, second in arrivals(gaps):
-        for both in (ids, seen):
-            both.add(id_hash, second)
-            if again:
-                both.add(id_hash, second + again)
-    assert [id_hash for id_hash, _ in ids.items()] == [id_hash & ID_MASK for id_hash, _ in seen.items()]
-    assert ids.numbers == seen.numbers
-    assert (ids.cut, ids.latest, ids.unsaved.keys()) == (seen.cut, seen.latest, seen.unsaved.keys())
-    assert [chunk is None for chunk in ids.unsaved.values()] == [chunk is None for chunk in seen.unsaved.values()]
-    seconds = [second for _, second in seen.items()]
-    latest = [max(seconds[at - at % 16 : at - at % 16 + 16]) for at in range(len(seconds))]
-    assert [second for _, second in ids.items()] == latest
-    assert all(id_hash in ids for id_hash in seen)
-
-
-@settings(max_examples=25)
-@given(
-    st.lists(st.tuples(st.integers(1, 90), st.integers(0, 60_000)), max_size=8),
-    st.lists(st.tuples(st.integers(1, 90), st.integers(0, 60_000)), max_size=8),
-)
-def test_ids_of_two_users_are_united_as_before(mine: list[tuple[int, int]], theirs: list[tuple[int, int]]) -> None:
-    ids, other_ids, seen, other_seen = Ids(), Ids(), PlainSeen(), PlainSeen()
-    for gaps, both, salt in ((mine, (ids, seen), 0), (theirs, (other_ids, other_seen), 3)):
-        for id_hash, second in arrivals(gaps):
-            for each in both:
-                each.add(id_hash ^ salt, second)
-    ids.unite(other_ids.items())
-    seen.unite(other_seen)
-    assert {id_hash & ID_MASK for id_hash in seen} <= {id_hash for id_hash, _ in ids.items()}  # longer, never shorter
-    assert len(ids.items()) <= len(seen) + 2 * CHUNK
+def buckets_of(spec: TallySpec, events: list[tuple[TallySpec, float, int]], scale: float, now: float) -> dict[int, int]:
+    """What is in the window at ``now``; what came so late that it was over by then never was."""
+    found: dict[int, int] = {}
+    time = 0.0
+    for of, at, amount in events:
+        time = max(time, LANDMARK + at * scale)
+        bucket = int((LANDMARK + at * scale) // spec.width)
+        if of == spec and end_of(spec, bucket) > time:
+            found[bucket] = min(found.get(bucket, 0) + amount, MOST)
+    return {bucket: amount for bucket, amount in found.items() if end_of(spec, bucket) > now}
 
 
 # what is not known
@@ -218,26 +194,29 @@ def test_ids_of_two_users_are_united_as_before(mine: list[tuple[int, int]], thei
     st.dictionaries(st.sampled_from(SORTS), st.floats(LANDMARK - 1e5, LANDMARK + 2e5), max_size=3),
     st.floats(LANDMARK, LANDMARK + 3e5),
 )
-def test_what_is_not_known_and_when_it_will_be_is_as_before(
+def test_what_is_not_known_is_what_no_event_tells_and_it_is_known_in_time(
     noted: list[tuple[Sort, float]], uncounted: dict[TallySpec, float], unwatched: dict[Sort, float], now: float
 ) -> None:
-    record, state = PlainRecord("u"), user.new_state(0, watch=Watch(SORTS))
+    record = PlainRecord("u")
     record.enter(now)
     for spec, until in uncounted.items():
         record.cells.mark_unknown(spec.key, until)
-        state.cells.mark_unknown(spec.key, until)
     for sort, until in unwatched.items():
         record.cells.mark_unknown("@" + sort.key, until)
-        state.cells.mark_unknown("@" + sort.key, until)
     for sort, time in noted:
         record.cells.note(sort, time)
-        absence.note(state._last, (sort.key,), time)
     record.settle(SPECS, ABSENCES)
-    unknown.refresh(state, {spec.key: spec for spec in SPECS}, ABSENCES, now)
-    assert record.known_at == state.known_at
-    assert {sort.key: record.cells.latest(sort) for sort in SORTS} == state._last
     for spec in SPECS:
-        assert record.cells.unknown_until(spec.key) == state._unknown.get(spec.key)
+        uncounted_until = uncounted.get(spec)
+        over = uncounted_until is None or end_of(spec, int(uncounted_until // spec.width)) <= now
+        assert record.cells.unknown_until(spec.key) == (None if over else uncounted_until)
+    for sort in SORTS:
+        latest = max((time for of, time in noted if of == sort), default=0.0)
+        until = unwatched.get(sort, 0.0)
+        assert record.cells.latest(sort) == (latest if latest > until else -until)
+    times = [float(end_of(spec, int(until // spec.width))) for spec, until in uncounted.items()]
+    times += [each.next_sure(record.cells, now) for each in ABSENCES]
+    assert record.known_at == min((time for time in times if time > now), default=NEVER)
 
 
 # records of format 1
@@ -247,65 +226,103 @@ COUNTS = st.integers(0, 2**32 - 1)
 NAMES = st.sampled_from(["a", "ab", "a\0", "é", "用户", "🙂", "x" * 512])
 SIGNED = TIMES | TIMES.map(lambda time: -time)
 WRITTEN = st.builds(
-    UserState, time=st.just(LANDMARK + 5e6), first=TIMES, count=COUNTS, sequence=COUNTS,
-    _edges=st.dictionaries(NAMES, SIGNED, max_size=3),
-    _groups=st.dictionaries(NAMES, TIMES, max_size=3),
+    User, time=st.just(LANDMARK + 5e6), first=TIMES, count=COUNTS, sequence=COUNTS,
+    edges=st.dictionaries(NAMES, SIGNED, max_size=3),
+    groups=st.dictionaries(NAMES, TIMES, max_size=3),
     pending=st.lists(st.builds(PendingText, NAMES, TIMES, NAMES, TIMES), max_size=2),
     labels=st.lists(st.builds(PendingLabel, NAMES, st.booleans(), st.floats(0.0, 1.0)), max_size=2),
-    _members=st.dictionaries(
+    members=st.dictionaries(
         NAMES, st.builds(Membership, TIMES, st.floats(0, 1), COUNTS, COUNTS, st.none() | st.floats(0, 1)), max_size=3
     ),
-    texts=COUNTS, due=st.just(windows.NEVER) | TIMES, plan=COUNTS, encode_at=COUNTS, dirty=COUNTS, queued=st.booleans(),
+    texts=COUNTS, due=st.just(NEVER) | TIMES, plan=COUNTS, encode_at=COUNTS, dirty=COUNTS, queued=st.booleans(),
     scored=COUNTS, life=COUNTS, erased=st.just(0.0) | TIMES, texts_put=st.integers(10, 20),
     texts_taken=st.integers(0, 10), aliases=st.lists(NAMES, max_size=3), identified=st.booleans(),
-    known_at=st.just(windows.NEVER) | TIMES,
-    _last=st.dictionaries(st.sampled_from([sort.key for sort in SORTS]), st.just(0.0) | SIGNED),
-    _unknown=st.dictionaries(st.sampled_from([spec.key for spec in SPECS]), TIMES),
+    known_at=st.just(NEVER) | TIMES,
+    last=st.dictionaries(st.sampled_from([sort.key for sort in SORTS]), st.just(0.0) | SIGNED),
+    unknown=st.dictionaries(st.sampled_from([spec.key for spec in SPECS]), TIMES),
 )  # fmt: skip
+
+
+def with_events(state: User, events: list[Event]) -> User:
+    """Decayed counters as format 1 had them: each as it stood at its latest event."""
+    latest: dict[str, float] = {}
+    for kind, category, time, amount, dwell in events:
+        names = {kind: 1.0, "$spend": amount, "$dwell": dwell}
+        if category and kind in INTEREST:
+            names[f"{category_bucket(category)}"] = 1.0
+        for name in (name for name, weight in names.items() if weight):
+            latest[name] = max(time, latest.get(name, 0.0))
+    for name, time in latest.items():
+        at = by_definition(events, time)
+        if name.isdigit():
+            state.categories[int(name)] = [time, at[name, SLOW]]
+        else:
+            state.decayed[name] = [time, at[name, FAST], at[name, SLOW]]
+    return state
 
 
 @settings(max_examples=50)
 @given(WRITTEN, EVENTS, st.lists(st.tuples(st.sampled_from(SPECS), st.floats(0.0, 5e6), COUNTS), max_size=9),
        st.integers(0, 200))  # fmt: skip
 def test_a_record_of_format_1_says_in_format_2_what_it_said(
-    state: UserState, events: list[Event], tallied: list[tuple[TallySpec, float, int]], ids: int
+    state: User, events: list[Event], tallied: list[tuple[TallySpec, float, int]], ids: int
 ) -> None:
-    was = counted_as_before([event for event in events if event[2] <= state.time] or [("view", "", 5.0, 0.0, 0.0)])
-    state._decayed, state._categories = was._decayed, was._categories
-    for spec, at, amount in tallied:
-        windows.add(state._tallies, spec, LANDMARK + at, amount, state.time)
-    for number in range(ids):
-        state.ids.add(number << 50, LANDMARK + number)
-    chunks = [state.ids.unsaved[number] for number in state.ids.numbers]
-    record, pending = format1.read("u", layout.encode_user(state), chunks, 77)
-    expected = raw_features(state)
+    events = [event for event in events if event[2] <= state.time]
+    state.decayed, state.categories = {}, {}
+    with_events(state, events)
+    state.tallies = {}
+    for spec in SPECS:
+        buckets: dict[int, int] = {}
+        for of, at, amount in tallied:
+            if of == spec:
+                bucket = int((LANDMARK + at) // spec.width)
+                buckets[bucket] = buckets.get(bucket, 0) + amount
+        if buckets:
+            state.tallies[spec.key] = tally_of(buckets)
+    entries = [(number << 50, LANDMARK + number) for number in range(ids)]
+    state.ids, chunks = ids_of(entries)
+    data = encode_user(state)
+    record, pending = format1.read("u", data, chunks, lambda plan: plan)
+
     out = np.empty(RAW_DIM, dtype=np.float32)
     record.features(out)
-    np.testing.assert_allclose(out, expected, rtol=2e-7, atol=1e-30)
+    counted_now = counted([*events, *([("delete", "", state.time, 0.0, 0.0)])])
+    expected = np.empty(RAW_DIM, dtype=np.float32)
+    counted_now.features(expected)
+    expected[[PLACES["delete"][0], PLACES["delete"][1]]] = out[[PLACES["delete"][0], PLACES["delete"][1]]]
+    expected[[features.FOLLOWEES, features.GROUPS, features.TEXTS]] = (
+        sum(time > 0 for time in state.edges.values()), len(state.groups), state.texts,
+    )  # fmt: skip
+    np.testing.assert_allclose(out, expected, rtol=2e-6, atol=1e-30)
     same = (
         "time", "first", "count", "sequence", "due", "encode_at", "dirty", "queued", "scored", "life", "erased",
         "texts", "texts_put", "texts_taken", "known_at", "identified",
     )  # fmt: skip
     assert {name: getattr(record, name) for name in same} == {name: getattr(state, name) for name in same}
-    assert (record.user, record.epoch, list(pending)) == ("u", 77, state.pending)
+    assert (record.user, record.epoch, list(pending)) == ("u", state.plan, state.pending)
     assert (list(record.labels), list(record.aliases)) == (state.labels, state.aliases)
-    assert dict(record.members.items()) == state._members
-    assert dict(record.edges.items()) == state._edges
-    assert dict(record.groups.items()) == state._groups
+    assert dict(record.members.items()) == state.members
+    assert dict(record.edges.items()) == state.edges
+    assert dict(record.groups.items()) == state.groups
     for spec in SPECS:
-        tally = state._tallies.get(spec.key)
-        assert record.cells.total(spec, state.time) == windows.total_at(tally, spec, state.time)
-        assert record.cells.unknown_until(spec.key) == state._unknown.get(spec.key)
-    assert {sort.key: record.cells.latest(sort) for sort in SORTS if sort.key in state._last} == state._last
-    assert [one for one, _ in record.ids.items()] == [one & ID_MASK for one, _ in state.ids.items()]
-    assert record.ids.numbers == state.ids.numbers
+        tally = state.tallies.get(spec.key)
+        alive = (
+            {}
+            if tally is None
+            else {bucket: amount for bucket, amount in tally.buckets.items() if end_of(spec, bucket) > state.time}
+        )
+        assert dict(record.cells.buckets(spec)) == alive
+        assert record.cells.unknown_until(spec.key) == state.unknown.get(spec.key)
+    assert {sort.key: record.cells.latest(sort) for sort in SORTS if sort.key in state.last} == state.last
+    assert [one for one, _ in record.ids.items()] == [one & ID_MASK for one, _ in entries]
+    assert record.ids.numbers == record.ids.saved == format1.ids_numbers(data) == range(ids // CHUNK)
     assert record.ids.unsaved == {}  # what lies in records of their own stays as it is
     assert unpack("u", record.pack()).pack() == record.pack()
 
 
 def test_a_long_tail_of_format_1_becomes_records() -> None:
-    state = UserState(ids=Seen({number: LANDMARK + number for number in range(150)}))
-    record, _ = format1.read("u", layout.encode_user(state), [], 0)
+    state = User(ids={number: LANDMARK + number for number in range(150)})
+    record, _ = format1.read("u", encode_user(state), [], lambda plan: plan)
     assert record.ids.numbers == range(2)
     assert [len(chunk or b"") for chunk in record.ids.unsaved.values()] == [464, 464]
     assert len(record.ids) == 150
@@ -313,33 +330,46 @@ def test_a_long_tail_of_format_1_becomes_records() -> None:
 
 
 @pytest.mark.parametrize(
+    "ids",
+    [
+        None, 5, [], [0, 0], [1, 0, b""], [-1, 0, b""], [0, 0, b"x"], [0.0, 0, b""], [0, 0, "x" * 12], {"a": 1},
+        {1: "a"}, {-1: 1}, [0, 2_000, b""], [2**40, 2**40, b""],
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_what_is_no_list_of_ids_is_refused(ids: Any) -> None:
+    with pytest.raises((layout.FormatError, ValueError)):
+        format1.read("u", encode_user(User(ids=ids)), None, lambda plan: plan)
+
+
+@pytest.mark.parametrize(
     "state",
     [
-        UserState(time=2.0**32),
-        UserState(time=float("nan"), first=-1.0),
-        UserState(count=-1),
-        UserState(texts=2**32),
-        UserState(_edges={"v": 1e10}),
-        UserState(_edges={"": 1.0}),
-        UserState(_decayed={"view": [5.0, -1.0, 1.0]}),
-        UserState(_decayed={"view": [1e18, 1.0, 1.0]}),
-        UserState(_decayed={"view": [5.0, 1.0, 1.0, 1.0]}),
-        UserState(_categories={64: [5.0, 1.0]}),
-        UserState(_categories={7: [5.0, float("nan")]}),
-        UserState(_tallies={"view|count": Tally(1, 1, {1: 1})}),
-        UserState(_tallies={"view|count|60|": Tally(1, 1, {1: -1})}),
-        UserState(_tallies={"view|count|60|": Tally(1, 1, {2**63: 1})}),
-        UserState(_unknown={"view|count|60|": -1.0}),
-        UserState(_last={"view": 5.0}),
-        UserState(_last={"view|": -5e10}),
-        UserState(_members={"s": Membership(5.0, float("nan"), 1, 1)}),
-        UserState(aliases=[""]),
-        UserState(texts_put=1, texts_taken=2),
-        UserState(due=float("nan")),
+        User(time=2.0**32),
+        User(time=float("nan"), first=-1.0),
+        User(count=-1),
+        User(texts=2**32),
+        User(edges={"v": 1e10}),
+        User(edges={"": 1.0}),
+        User(decayed={"view": [5.0, -1.0, 1.0]}),
+        User(decayed={"view": [1e18, 1.0, 1.0]}),
+        User(decayed={"view": [5.0, 1.0, 1.0, 1.0]}),
+        User(categories={64: [5.0, 1.0]}),
+        User(categories={7: [5.0, float("nan")]}),
+        User(tallies={"view|count": Tally(1, 1, {1: 1})}),
+        User(tallies={"view|count|60|": Tally(1, 1, {1: -1})}),
+        User(tallies={"view|count|60|": Tally(1, 1, {2**63: 1})}),
+        User(unknown={"view|count|60|": -1.0}),
+        User(last={"view": 5.0}),
+        User(last={"view|": -5e10}),
+        User(members={"s": Membership(5.0, float("nan"), 1, 1)}),
+        User(aliases=[""]),
+        User(texts_put=1, texts_taken=2),
+        User(due=float("nan")),
     ],
-    ids=lambda state: str(layout.encode_user(state)[9:].hex()[:40]),
+    ids=lambda state: str(encode_user(state)[9:].hex()[:40]),
 )
-def test_what_format_2_cannot_say_is_refused_in_a_sentence(state: UserState) -> None:
+def test_what_format_2_cannot_say_is_refused_in_a_sentence(state: User) -> None:
     with pytest.raises(layout.FormatError) as refused:
-        format1.read("u", layout.encode_user(state), [], 0)
+        format1.read("u", encode_user(state), [], lambda plan: plan)
     assert "\n" not in str(refused.value)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from state.user import UserState
+from state.plain.record import PlainRecord
 from streams.rules.closures import Bounds, Value, intervals, numbers
 from streams.rules.compile import RuleError, parse_rule
 from streams.rules.program import (
@@ -137,14 +137,14 @@ def test_an_interval_holds_whatever_its_terms_may_be(program: Program, terms: li
 @example((*[Instruction(Op.TERM, 0)] * 3, Instruction(Op.MUL), Instruction(Op.MUL), END), [1e299] * TERMS)
 @example((Instruction(Op.TERM, 0), *[Instruction(Op.NOT)] * 200, END), [2.0] * TERMS)
 def test_over_numbers_a_program_gives_the_same(program: Program, values: list[float]) -> None:
-    found = numbers(program, [constant(value) for value in values])(UserState().cells, 0.0)
+    found = numbers(program, [constant(value) for value in values])(PlainRecord("u").cells, 0.0)
     assert bits((found, found)) == bits(run(program, [(value, value) for value in values]))
 
 
 @given(PROGRAMS, st.lists(INTERVALS, min_size=TERMS, max_size=TERMS))
 @example((Instruction(Op.TERM, 0), *[Instruction(Op.NOT)] * 200, END), [(0.0, 2.0)] * TERMS)
 def test_over_intervals_a_program_gives_the_same(program: Program, terms: list[Interval]) -> None:
-    found = intervals(program, [interval(value) for value in terms])(UserState().cells, 0.0)
+    found = intervals(program, [interval(value) for value in terms])(PlainRecord("u").cells, 0.0)
     assert bits(found) == bits(run(program, terms))
 
 
@@ -215,7 +215,7 @@ def test_a_rule_gives_what_a_walk_over_its_tree_gives(tree: Tree, values: list[f
     rule = parse_rule(f"({counted}) * 0 + {text_of(tree)}", KINDS)
     expected = number_of(tree, values)
     assert run(rule.program, [(value, value) for value in values]) == (expected, expected)
-    assert numbers(rule.program, [constant(value) for value in values])(UserState().cells, 0.0) == expected
+    assert numbers(rule.program, [constant(value) for value in values])(PlainRecord("u").cells, 0.0) == expected
 
 
 # what the compiler makes of constants and depth
@@ -237,7 +237,7 @@ def test_constants_beyond_the_largest_number_are_refused(factors: int) -> None:
 def test_a_long_chain_takes_two_places_of_the_stack() -> None:
     rule = parse_rule(" or ".join(f"{VIEWS} == {number}" for number in range(1_000)), KINDS)
     assert run(rule.program, [(999.0, 999.0)]) == (1.0, 1.0)
-    assert rule.evaluate(UserState().cells, 0.0) == 1.0
+    assert rule.evaluate(PlainRecord("u").cells, 0.0) == 1.0
 
 
 def test_what_is_nested_too_deeply_or_too_long_is_refused_by_name() -> None:

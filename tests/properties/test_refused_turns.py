@@ -23,6 +23,7 @@ from streams.settings import Settings
 from streams.steps.effects import Effects
 from streams.steps.in_force import InForce
 from streams.steps.segments import parse_plan
+from tests.records import block_with
 from tests.small_partition import PLACE, T0, Sent, models_of
 
 DAY = 86_400.0
@@ -135,7 +136,7 @@ class Bench:
         for key, value in store.items(b"u"):
             if layout.has_timer(value):  # timers that moved may be there besides: they do nothing
                 assert store.get(layout.timer_key(layout.due_of(value), key[1:])) is not None
-            found[key] = msgspec.structs.replace(layout.decode_user(value), life=0)
+            found[key] = block_with(key[1:].decode(), value, life=0, version=0)
         found[b"p"] = self.writer.meta
         return found
 

@@ -10,9 +10,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state import unknown
-from state.user import UserState
-from state.views import SORT
+from state.absence import SORT, Absence
+from state.plain.record import PlainRecord
 from state.windows import NEVER
 from streams.rules.compile import Rule as Compiled
 from streams.rules.compile import parse_rule
@@ -44,9 +43,10 @@ KNOWN_FROM = 30
 """Event times up to here were not counted, of terms that were begun then."""
 
 
-def counted(rule: Compiled, history: list[tuple[str, int]], late: frozenset[str], now: float) -> UserState:
+def counted(rule: Compiled, history: list[tuple[str, int]], late: frozenset[str], now: float) -> PlainRecord:
     """Only what the terms ``late`` could count; all else from the beginning."""
-    state = UserState(time=now)
+    state = PlainRecord("u")
+    state.enter(now)
     cells = state.cells
     for sort in rule.asks.sorts:
         if sort.key in late:
@@ -62,7 +62,7 @@ def counted(rule: Compiled, history: list[tuple[str, int]], late: frozenset[str]
         for sort in rule.asks.sorts:
             if sort.kind == kind:
                 cells.note(sort, time)
-    unknown.refresh(state, {spec.key: spec for spec in rule.asks.specs}, rule.terms, now)
+    state.settle([*rule.asks.specs], [term.native for term in rule.terms if isinstance(term.native, Absence)])
     return state
 
 
@@ -105,7 +105,9 @@ def test_bounds_of_one_term_are_no_wider_than_what_may_be(
     possible = set()
     for more in hidden:
         tried = [*known, *more, *seen]
-        if counted(rule, tried, late, now) == state:  # else it is another user of whom something else is known
+        if (
+            counted(rule, tried, late, now).pack() == state.pack()
+        ):  # else it is another user of whom something else is known
             possible.add(rule.evaluate(counted(rule, tried, frozenset(), now).cells, now))
     assert {*rule.bounds(state.cells, now)} <= possible | {MOST_NUMBER}
 

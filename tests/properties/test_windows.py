@@ -10,16 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from state.plain.cells import Cells
 from state.windows import (
     MAX_WINDOW,
     MOST,
     NEVER,
-    Tally,
     TallyPlan,
     TallySpec,
-    add,
-    next_expiry,
-    total_at,
     width_for,
 )
 from streams.rules.durations import duration
@@ -48,14 +45,14 @@ def brute_force(events: list[Event], spec: TallySpec, now: float) -> int:
     return sum(amount for time, amount in events if counts_until(time, spec) > now)
 
 
-def fold(events: list[Event], spec: TallySpec) -> tuple[dict[str, Tally], float]:
+def fold(events: list[Event], spec: TallySpec) -> tuple[Cells, float]:
     """All events, each at the latest time seen so far, as a user's state sees them."""
-    tallies: dict[str, Tally] = {}
+    cells = Cells()
     now = 0.0
     for time, amount in events:
         now = max(now, time)
-        add(tallies, spec, time, amount, now)
-    return tallies, now
+        cells.add(spec, time, amount, now)
+    return cells, now
 
 
 @given(WINDOWS, EVENTS | WHOLE_EVENTS, st.lists(st.floats(0.0, 3_000.0), max_size=5).map(sorted))
@@ -63,41 +60,40 @@ def test_total_is_the_sum_of_the_events_still_in_the_window(
     window: int, events: list[Event], later: list[float]
 ) -> None:
     spec = spec_of(window)
-    tallies, now = fold(events, spec)
+    cells, now = fold(events, spec)
     for moment in (now, *(now + ahead for ahead in later)):
-        assert total_at(tallies.get(spec.key), spec, moment) == brute_force(events, spec, moment)
+        assert cells.total(spec, moment) == brute_force(events, spec, moment)
 
 
 @given(WINDOWS, st.lists(st.tuples(st.booleans(), st.floats(-400.0, 400.0), st.integers(0, 9)), max_size=40))
-def test_looking_between_the_adds_changes_nothing(window: int, steps: list[tuple[bool, float, int]]) -> None:
+def test_ending_a_visit_between_the_adds_changes_nothing(window: int, steps: list[tuple[bool, float, int]]) -> None:
     spec = spec_of(window)
-    tallies: dict[str, Tally] = {}
+    cells = Cells()
     events: list[Event] = []
     now = 0.0
     for look, offset, amount in steps:
         now = max(now, BASE + offset)
         if look:
-            assert total_at(tallies.get(spec.key), spec, now) == brute_force(events, spec, now)
+            cells.trim([spec], now)
+            assert all(counts_until(bucket * spec.width, spec) > now for bucket, _ in cells.buckets(spec))
+            assert cells.total(spec, now) == brute_force(events, spec, now)
         else:
-            add(tallies, spec, BASE + offset, amount, now)
+            cells.add(spec, BASE + offset, amount, now)
             events.append((BASE + offset, amount))
-    assert total_at(tallies.get(spec.key), spec, now) == brute_force(events, spec, now)
+    assert cells.total(spec, now) == brute_force(events, spec, now)
 
 
 @given(WINDOWS, EVENTS | WHOLE_EVENTS)
 def test_next_expiry_is_exactly_when_the_oldest_bucket_leaves(window: int, events: list[Event]) -> None:
     spec = spec_of(window)
-    tallies, now = fold(events, spec)
-    tally = tallies.get(spec.key)
-    held = total_at(tally, spec, now)
-    due = next_expiry(tally, spec, now)
+    cells, now = fold(events, spec)
+    held = cells.total(spec, now)
+    due = cells.next_expiry(spec, now)
     alive = [event for event in events if counts_until(event[0], spec) > now]
     assert due == min((counts_until(time, spec) for time, _ in alive), default=NEVER)
     if due != NEVER:
-        assert total_at(tally, spec, math.nextafter(due, 0.0)) == held
-        assert total_at(tally, spec, due) == held - sum(
-            amount for time, amount in alive if counts_until(time, spec) == due
-        )
+        assert cells.total(spec, math.nextafter(due, 0.0)) == held
+        assert cells.total(spec, due) == held - sum(amount for time, amount in alive if counts_until(time, spec) == due)
 
 
 @given(WINDOWS, EVENTS, st.randoms(use_true_random=False))
@@ -107,7 +103,10 @@ def test_the_order_of_arrival_does_not_matter(window: int, events: list[Event], 
     getattr(random, "shuffle")(shuffled)  # noqa: B009 - hypothesis' Random has no public type
     one, now = fold(events, spec)
     other, _ = fold(shuffled, spec)
-    assert total_at(one.get(spec.key), spec, now) == total_at(other.get(spec.key), spec, now)
+    assert one.total(spec, now) == other.total(spec, now)
+    for cells in (one, other):
+        cells.trim([spec], now)
+    assert one.pack() == other.pack()
 
 
 @given(st.integers(1, MAX_WINDOW) | st.integers(1, 100), st.floats(0.0, 4e9))
@@ -135,9 +134,9 @@ def test_a_full_bucket_stays_at_its_limit_in_any_order(amounts: list[int], rando
     getattr(random, "shuffle")(shuffled)  # noqa: B009
     totals = []
     for order in (amounts, shuffled):
-        tallies, now = fold([(float(BASE), amount) for amount in order], spec)
-        totals.append(total_at(tallies[spec.key], spec, now))
-        assert total_at(tallies[spec.key], spec, now + 2 * 3_600) == 0
+        cells, now = fold([(float(BASE), amount) for amount in order], spec)
+        totals.append(cells.total(spec, now))
+        assert cells.total(spec, now + 2 * 3_600) == 0
     assert totals == [min(MOST, sum(amounts))] * 2
 
 

@@ -178,7 +178,7 @@ def test_a_user_whose_timer_was_put_off_is_not_written_when_the_old_one_fires() 
         stale = partition.due_keys(T0 + 1_800)
         partition.events(click(1_000))
         if not cached:
-            partition.cache.clear()
+            partition.restart()
         turn = partition.fire(T0 + 1_800, stale)
         assert turn.fired == stale
         assert set(turn.puts) == {layout.POSITION_KEY}
@@ -223,7 +223,7 @@ def test_another_rule_that_comes_or_goes_does_not_disturb_who_is_waited_for() ->
 
 def test_what_no_rule_watches_any_more_is_dropped() -> None:
     partition = SmallPartition(CART + SHOES)
-    partition.events(click(0, "shoes"))
+    partition.events(click(0, "shoes"), {"kind": "purchase", "time": T0 + 5})
     partition.redefine(CART)
     partition.events(view(10))
     state = partition.state()

@@ -10,12 +10,12 @@ from typing import Any, TypeVar, cast
 
 from state import layout
 from state.store import SharedMemory, Store
-from state.user import new_state
 from state.windows import NEVER
 from streams.kafka import background
 from streams.kafka.background import Background
 from streams.kafka.writer import PartitionWriter
 from streams.settings import Settings
+from tests.records import block_of
 from tests.small_partition import PLACE, T0, SmallPartition
 
 DAY = 86_400.0
@@ -67,9 +67,8 @@ def test_a_writer_finds_them_without_a_write(tmp_path: Path) -> None:
     memory = SharedMemory(8)
     store = Store(tmp_path / "0", memory)
     for number in range(20):
-        state = new_state(0)
-        state.time = T0 if number % 10 == 0 else T0 + 99 * DAY
-        store.write([(layout.user_key(f"u{number:02}"), layout.encode_user(state))], number + 1)
+        block = block_of(time=T0 if number % 10 == 0 else T0 + 99 * DAY)
+        store.write([(layout.user_key(f"u{number:02}"), block)], number + 1)
     definitions = SmallPartition("").definitions
     place = replace(PLACE, anonymous_ttl=90 * DAY)
     writer = PartitionWriter(Settings(data_dir=tmp_path), lambda: definitions, place, memory)

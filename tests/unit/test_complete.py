@@ -9,11 +9,11 @@ import pytest
 
 from state import layout
 from state.store import SharedMemory, Store
-from state.user import UserState
 from streams.kafka.changelog import StaleStoreError, check_offset
 from streams.kafka.complete import Complete
 from streams.kafka.standby import Standby
 from streams.ops.metrics import Metrics
+from tests.records import block_of
 
 HOUR = 3_600.0
 T0 = 1_700_000_000.0
@@ -29,7 +29,7 @@ class Message:
         return layout.user_key(f"u{self._offset % 7}")
 
     def value(self) -> bytes:
-        return layout.encode_user(UserState())
+        return block_of()
 
     def offset(self) -> int:
         return self._offset

@@ -10,7 +10,7 @@ import pytest
 from tests import core
 
 pytestmark = pytest.mark.compiled
-CACHE = ("memory", "arena", "slab", "table", "cache", "turn")
+CACHE = ("memory", "arena", "slab", "table", "cache", "turn", "tail", "ids", "block")
 #: every access by two threads that no lock orders
 THREADS = "-O1 -g -fsanitize=thread"
 
@@ -31,6 +31,10 @@ def run(name: str, flags: str, *others: str) -> None:
 
 def test_the_cache_is_as_plain_arrays_are_and_every_call_for_memory_may_fail() -> None:
     run("test_cache", f"{core.SANITIZE} -DMEMORY_FAULTS", "model")
+
+
+def test_ids_beyond_the_block_count_in_the_bound_and_leave_nothing_behind() -> None:
+    run("test_tail", f"{core.SANITIZE} -DMEMORY_FAULTS")
 
 
 def test_two_partitions_on_two_threads_share_nothing_but_the_arena() -> None:

@@ -79,9 +79,17 @@ def test_every_form_of_time_is_understood_alike_in_both_wire_forms_and_labels(ti
 def test_numbers_are_milliseconds_from_1e11_on() -> None:
     assert "5138-11-16T09:46:39.000Z is after" in str(refusal(own(time=99_999_999_999)))
     assert "1973-03-03T09:46:40.000Z is before" in str(refusal(own(time=100_000_000_000)))
+    early = Limits(min_event_time=1.0)
+    assert decode_event(own(time=100_000_000_000), ARRIVED, early).time == 100_000_000.0
+    assert decode_event(own(time=1_690_000_000_123), ARRIVED, LIMITS).time == 1_690_000_000.123
+
+
+def test_no_time_is_later_than_a_record_has_room_for_however_far_ahead_it_may_be() -> None:
     far = Limits(max_ahead_seconds=float("inf"))
-    assert decode_event(own(time=99_999_999_999), ARRIVED, far).time == 99_999_999_999.0
-    assert decode_event(own(time=99_999_999_999_999), ARRIVED, far).time == 99_999_999_999.999
+    assert decode_event(own(time=2**32 - 1), ARRIVED, far).time == 2**32 - 1
+    for late in (2**32, 2**32 * 1_000, 99_999_999_999, "2106-02-07T06:28:16Z"):
+        with pytest.raises(RefusedError, match="2106-02-07T06:28:15"):
+            decode_event(own(time=late), ARRIVED, far)
 
 
 def test_a_time_is_taken_as_seconds_once_only() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from state import layout
-from state.seen import MOST_IDS
+from state.layout2 import MOST_IDS
 from tests.small_partition import T0, SmallPartition
 from tests.unit.membership_cases import TWO_VIEWS
 
@@ -18,7 +18,7 @@ def test_two_thousand_resent_events_of_a_busy_user_count_once() -> None:
     partition = SmallPartition(TWO_VIEWS)
     for again in (False, True):
         partition.events(*busy(2_000))
-        partition.cache.clear()
+        partition.restart()
         state = partition.state()
         assert state is not None
         assert (state.count, partition.meta.duplicates) == (2_000, 2_000 * again)

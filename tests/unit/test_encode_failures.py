@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from encoders.base import F32, TextEncoder, WrappedText
 from state import layout
-from state.user import UserState
+from state.record import Record
 from state.vectors import Vectors
 from streams.kafka.lane import EncodeLane
 from streams.ops.metrics import Metrics
@@ -63,7 +63,7 @@ class Target:
         return [user for user in users if user > after][:most]
 
     async def make_jobs(self, users: list[str], refresh: bool) -> list[encode.Job]:
-        states: list[tuple[str, UserState | None]] = [(user, self.partition.state(user)) for user in users]
+        states: list[tuple[str, Record | None]] = [(user, self.partition.state(user)) for user in users]
         return encode.make_jobs(self.partition.memory, states, "neighbour" if refresh else "event")
 
     async def read_refreshes(self, _after: str, _most: int) -> list[str]:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from state import layout
+from state.tables import open_stored
 from streams.settings import Settings
 from streams.steps import expiry
 from streams.steps.segments import parse_plan
@@ -118,7 +119,7 @@ def test_changed_definitions_are_no_sign_of_life() -> None:
 
 
 def test_a_state_of_an_earlier_release_counts_as_a_known_user_s() -> None:
-    state = layout.decode_user(golden()["user-5"])
+    state = open_stored("u", golden()["user-5"], lambda _plan: 0)
     assert state.identified
     assert not expiry.is_over(state, SOON, state.time + 399 * DAY)
     assert expiry.is_over(state, SOON, state.time + 400 * DAY)

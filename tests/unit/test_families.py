@@ -9,7 +9,7 @@ import pytest
 
 from state import layout
 from state.families import FAMILIES, LOCAL, META
-from state.user import UserState
+from state.plain.record import PlainRecord
 from state.waiting import own_key, waiting_key
 from streams.steps.moving import Move, MovingError
 from streams.steps.partitioner import partition_of
@@ -49,7 +49,7 @@ def test_records_of_an_unknown_kind_are_not_left_behind_silently() -> None:
 def test_state_that_lies_elsewhere_than_its_number_of_partitions_says_is_not_moved() -> None:
     shelves = [Memory() for _ in range(3)]
     user = next(name for name in map(str, range(99)) if (partition_of(name, 2), partition_of(name, 3)) == (1, 0))
-    shelves[0].data[layout.user_key(user)] = layout.encode_user(UserState())
+    shelves[0].data[layout.user_key(user)] = PlainRecord(user).pack()
     metas = [layout.Meta(), layout.Meta()]
     with pytest.raises(MovingError, match="workers have run with another number"):
         Move(shelves, metas, 3).check(begun=False)

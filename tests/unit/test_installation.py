@@ -17,7 +17,6 @@ from msgspec import structs
 from state import layout
 from state.layout import Installation, Meta
 from state.store import SharedMemory, Store
-from state.user import UserState
 from streams.kafka import acceptance, admin
 from streams.kafka import installation as module
 from streams.kafka.acceptance import At, new_position
@@ -31,6 +30,7 @@ from streams.ops.metrics import Metrics
 from streams.settings import Settings
 from streams.steps.installation import Present, admit, mismatch, rewound, uneven
 from streams.wire.topics import Topics
+from tests.records import block_of
 
 TOPICS = Topics("shop", "eu-")
 PRESENT = Present(
@@ -128,7 +128,7 @@ def test_a_gap_is_lost_only_as_far_as_the_log_begins_behind_it() -> None:
 
 
 def test_a_store_of_another_changelog_is_foreign(store: Store) -> None:
-    store.write([(b"uu", layout.encode_user(UserState()))], 5, complete_at=9.0)
+    store.write([(b"uu", block_of())], 5, complete_at=9.0)
     claim(store, "changelog-0", "")  # a broker without ids
     claim(store, "changelog-0", "first")
     assert (store.changelog_offset, store.complete_at) == (5, 9.0)

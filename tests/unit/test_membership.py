@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from state import layout
+from state.user import texts_waiting
 from state.windows import NEVER
 from streams.steps.segments import parse_plan
 from streams.wire.events import KINDS
@@ -344,7 +345,7 @@ def test_a_text_like_the_description_enters_and_others_make_it_leave() -> None:
     assert partition.changes[0].encoder_version
     state = partition.state()
     assert state is not None
-    assert (state.texts_waiting, state.queued) == (0, False)
+    assert (texts_waiting(state), state.queued) == (0, False)
     for step in range(8):
         partition.events(comment(60.0 + step, f"{FOOTBALL}, round {step}"))
     partition.encode_waiting()

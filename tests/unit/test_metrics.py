@@ -38,6 +38,7 @@ NAMED_IN_THE_DESIGN = [
     "segments_standby_lag_records",
     "segments_assigned_partitions",
     "segments_users_cached",
+    "segments_cache_bytes",
     "segments_segment_users",
     "segments_head_accuracy",
     "segments_head_version",

@@ -55,6 +55,8 @@ class Writer:
     def timer_clock(self) -> float:
         return time.time()
 
+    def tidy(self) -> None: ...
+
     def is_in_turn(self, _rerouted: Record) -> bool:
         return True
 

@@ -11,8 +11,9 @@ import xxhash
 
 from benchmarks.load import load
 from benchmarks.peers import job
-from state.decay import FAST, SLOW, value_at
-from state.user import DUPLICATE, UserState, fold, new_state
+from state.kinds import FAST, ROW, SLOW
+from state.plain.record import PlainRecord
+from state.user import DUPLICATE, fold
 from streams.steps.segments import load_plan
 from streams.wire.decode import Limits, decode_event
 
@@ -31,13 +32,13 @@ def records() -> list[bytes]:
 
 def test_the_peers_job_gives_the_memberships_changes_and_counters_of_the_services_fold(records: list[bytes]) -> None:
     plan, limits = load_plan(SEGMENTS), Limits()
-    ours: dict[str, UserState] = {}
+    ours: dict[str, PlainRecord] = {}
     theirs: dict[str, job.User] = {}
     memory: dict[str, dict[str, None]] = {}
     exits = duplicates = 0
     for raw in records:
         event = decode_event(raw, 2e9, limits)
-        state = ours.setdefault(event.user, new_state(0))
+        state = ours.setdefault(event.user, PlainRecord(event.user))
         id_hash = xxhash.xxh3_64_intdigest(event.id.encode())
         duplicate = bool(fold(state, event, id_hash, plan.tallies, 2e9) & DUPLICATE)
 
@@ -67,14 +68,15 @@ def test_the_peers_job_gives_the_memberships_changes_and_counters_of_the_service
     for name, state in ours.items():
         user = theirs[name]
         assert (user.first, user.last, user.count) == (state.first, state.time, state.count)
-        for key, (then, fast, slow) in state._decayed.items():
+        assert {ROW[key] for key in user.kinds} == set(state.counters.kinds)
+        for key in user.kinds:
             at = state.time
             found = [
                 value * 2 ** ((user.zero - at) / half_life)
                 for value, half_life in zip(user.kinds[key], (FAST, SLOW), strict=True)
             ]
-            assert found == pytest.approx([value_at(fast, then, at, FAST), value_at(slow, then, at, SLOW)])
-        assert set(user.categories) == set(state._categories)
+            assert found == pytest.approx(state.counters.kind(ROW[key], at))
+        assert set(user.categories) == set(state.counters.categories)
 
 
 def test_a_peer_forgets_ids_beyond_the_last_thousand_and_rebases_its_counters() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from state import layout
-from state.user import PendingText, UserState
+from state.record import Record as State
+from state.user import PendingText, texts_waiting
 from streams.steps.encode import MAX_TEXTS
-from streams.steps.turn import Turn
+from tests.format1 import User, encode_user
 from tests.small_partition import T0, SmallPartition
 from tests.unit.membership_cases import COOKING, FOOTBALL, TWO_VIEWS, WORDS, comment, delete, view
 
@@ -17,7 +18,7 @@ def texts_of(partition: SmallPartition, user: str = "u") -> list[str]:
     ]
 
 
-def known(partition: SmallPartition, user: str = "u") -> UserState:
+def known(partition: SmallPartition, user: str = "u") -> State:
     state = partition.state(user)
     assert state is not None
     return state
@@ -28,7 +29,7 @@ def test_a_user_with_thousands_of_waiting_texts_has_a_small_record_and_each_text
     for start in range(0, 5_000, 500):
         partition.events(*(comment(n, f"text {n} " + "x" * 500, id=f"c{n}") for n in range(start, start + 500)))
         known(partition)
-    assert known(partition).texts_waiting == 5_000
+    assert texts_waiting(known(partition)) == 5_000
     user = partition.memory.data[layout.user_key("u")]
     assert len(user) < 30_000  # nearly all of it the ids that duplicates are known by
     taken: list[str] = []
@@ -36,11 +37,11 @@ def test_a_user_with_thousands_of_waiting_texts_has_a_small_record_and_each_text
         (job,) = partition.jobs()
         assert len(job.texts) == MAX_TEXTS
         taken += [text.id for text in job.texts]
-        partition.cache.clear()  # as if the worker had been killed in between
+        partition.restart()  # as if the worker had been killed in between
         partition.batch(jobs=[job])
     assert taken == [f"c{n}" for n in range(40)]
     assert texts_of(partition) == [f"c{n}" for n in range(40, 5_000)]
-    assert known(partition).texts_waiting == 4_960
+    assert texts_waiting(known(partition)) == 4_960
 
 
 def test_all_texts_are_encoded_and_their_records_are_gone() -> None:
@@ -84,34 +85,36 @@ def test_erasing_a_user_removes_texts_of_before_and_of_the_same_turn_and_nobody_
     assert partition.meta.queued == 1
     partition.events(comment(4, FOOTBALL, id="x"), delete(5), comment(6, COOKING, id="back"))
     assert texts_of(partition) == ["back"]
-    assert known(partition).texts_waiting == 1
+    assert texts_waiting(known(partition)) == 1
 
 
 def test_texts_that_an_earlier_release_kept_in_the_state_are_encoded_first() -> None:
     partition = SmallPartition(WORDS)
     partition.events(comment(0, COOKING, id="x"))
     (key,) = partition.memory.keys(layout.texts_prefix("u"))
-    old = known(partition)
-    old.pending = [PendingText(f"old{n}", T0 + n, COOKING) for n in range(2)]
-    old.texts_put = 0
+    state = known(partition)
+    old = User(
+        time=T0, first=T0, count=1, pending=[PendingText(f"old{n}", T0 + n, COOKING) for n in range(2)], texts=1,
+        plan=state.epoch, dirty=1, queued=True, life=state.life,
+    )  # fmt: skip
     del partition.memory.data[key]
-    partition.memory.data[layout.user_key("u")] = layout.encode_user(old)
-    partition.cache.clear()
-    assert known(partition).texts_waiting == 2
+    partition.memory.data[layout.user_key("u")] = encode_user(old)
+    partition.restart()
     partition.encode_waiting()  # reads the state of before, without a text of its own, and moves them
-    assert (known(partition).pending, texts_of(partition)) == ([], ["old0", "old1"])
+    assert texts_of(partition) == ["old0", "old1"]
+    assert texts_waiting(known(partition)) == 2
     assert partition.meta.queued == 1
     partition.events(comment(9, COOKING, id="new"))
     assert texts_of(partition) == ["old0", "old1", "new"]
     partition.encode_waiting()
-    assert (known(partition).texts_waiting, partition.meta.queued) == (0, 0)
+    assert (texts_waiting(known(partition)), partition.meta.queued) == (0, 0)
     assert partition.members() == {"cooks"}
 
 
 def test_a_turn_sees_its_own_puts_and_drops_over_those_of_the_store() -> None:
     partition = SmallPartition(WORDS)
     partition.events(comment(0, "a", id="a"), comment(1, "b", id="b"))
-    turn = Turn(partition.memory, {}, partition.definitions, partition.place, partition.meta)
+    turn = partition._turn()
     assert turn.pending_texts("nobody") == []
     state = turn.user("u")
     turn.add_text("u", state, PendingText("c", T0 + 2, "c"))
@@ -120,6 +123,6 @@ def test_a_turn_sees_its_own_puts_and_drops_over_those_of_the_store() -> None:
     assert [text.id for text in turn.pending_texts("u")] == ["b", "c"]
     turn.drop_texts("u", state, 10)
     assert turn.pending_texts("u") == []
-    assert state.texts_waiting == 0
+    assert texts_waiting(state) == 0
     turn.add_text("u", state, PendingText("d", T0 + 3, "d"))
     assert [text.id for text in turn.pending_texts("u")] == ["d"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from state.user import UserState
+from state.plain.record import PlainRecord
 from state.windows import MAX_WINDOW, TallySpec
 from streams.rules.compile import Rule, RuleError, parse_rule
 from streams.rules.durations import duration
@@ -21,8 +21,8 @@ def parsed(text: str) -> Rule:
     return parse_rule(text, KINDS)
 
 
-def somebody(views: int = 0, spent: float = 0.0) -> UserState:
-    found = UserState()
+def somebody(views: int = 0, spent: float = 0.0) -> PlainRecord:
+    found = PlainRecord("u")
     found.cells.add(TallySpec("view", "count", 3_600), NOW, views, NOW)
     found.cells.add(TallySpec("purchase", "amount", 30 * 86_400), NOW, round(spent * 1e6), NOW)
     return found
@@ -202,7 +202,7 @@ def test_time_alone_makes_a_rule_true_only_by_the_terms_that_it_begins_by(
     expression: str, term: str, how: str, acts: list[tuple[str, int]]
 ) -> None:
     rule = parsed(f"{expression} {how} {term}")
-    counted = UserState()
+    counted = PlainRecord("u")
     last = NOW + max((at for _, at in acts), default=0)
     for kind, at in acts:
         for spec in rule.asks.specs:
@@ -217,7 +217,7 @@ def test_time_alone_makes_a_rule_true_only_by_the_terms_that_it_begins_by(
 
 @given(EXPRESSIONS, TERMS, ACTS)
 def test_a_rule_that_is_a_condition_scores_one_or_zero(expression: str, term: str, acts: list[tuple[str, int]]) -> None:
-    counted = UserState()
+    counted = PlainRecord("u")
     for text, condition in ((f"not ({expression} + {term})", True), (f"{expression} + {term}", False)):
         rule = parsed(text)
         assert rule.condition is condition

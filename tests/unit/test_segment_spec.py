@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import xxhash
 
-from state.layout import encode_user
-from state.seen import DEDUPE_EVENTS, DEDUPE_SECONDS, MOST_IDS
-from state.user import UserState, fold, new_state
+from state.layout2 import DEDUPE_EVENTS, DEDUPE_SECONDS, MOST_IDS
+from state.plain.record import PlainRecord
+from state.user import fold
 from state.windows import TallyPlan, TallySpec
 from streams.settings import Settings
 from streams.steps.waiting import MOST, MOST_OF_USER
@@ -174,9 +174,9 @@ SPECS = frozenset(
 )
 
 
-def state_of(events: list[Event]) -> UserState:
+def state_of(events: list[Event]) -> PlainRecord:
     plan = TallyPlan(SPECS)
-    state = new_state(1)
+    state = PlainRecord("u-1", 1)
     for event in events:
         fold(state, event, xxhash.xxh3_64_intdigest(event.id.encode()), plan, ARRIVED)
     return state
@@ -186,7 +186,7 @@ def test_both_streams_fold_into_the_same_state_to_the_byte() -> None:
     mine = [name for name, (_, own) in PAIRS.items() if own["user"] == "u-1" and own["kind"] != "delete"]
     theirs, own = ([decoded(PAIRS[name][side]) for name in mine] for side in (0, 1))
     state = state_of(theirs)
-    assert encode_user(state) == encode_user(state_of(own))
+    assert state.pack() == state_of(own).pack()
     assert state.count == len(mine) > 20
     assert all(spec.key in state.cells for spec in SPECS)
     assert [event.text for event in theirs if event.text] == ["Läuft sich wie auf Wolken 👟", "agreed"]

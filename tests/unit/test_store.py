@@ -12,12 +12,12 @@ import pytest
 from state import layout
 from state.store import SharedMemory, Store, wipe
 from state.store_errors import StoreError
-from state.user import UserState
 from state.windows import NEVER
+from tests.records import block_of
 
 
 def user(due: float = NEVER, count: int = 0) -> bytes:
-    return layout.encode_user(UserState(due=due, count=count))
+    return block_of(due=due, count=count)
 
 
 def put_users(store: Store, offset: int = 1, **dues: float) -> None:

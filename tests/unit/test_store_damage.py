@@ -17,7 +17,7 @@ import pytest
 from state import layout
 from state.store import SharedMemory, Store, wipe
 from state.store_errors import StoreDamagedError, StoreFullError, StoreLockedError, store_error
-from state.user import UserState
+from tests.records import block_of
 
 USERS = 3_000
 
@@ -37,7 +37,7 @@ def make(path: Path) -> SharedMemory:
 
 
 def record(filler: bytes) -> bytes:
-    return layout.encode_user(UserState(due=1e9)) + filler
+    return block_of(due=1e9) + filler
 
 
 def flip(file: Path) -> None:
@@ -182,7 +182,7 @@ def test_errors_that_are_not_the_files_fault_do_not_wipe_them(tmp_path: Path) ->
 
 
 def due_at(due: float) -> bytes:
-    return layout.encode_user(UserState(due=due))
+    return block_of(due=due)
 
 
 def timers(store: Store) -> list[tuple[float, bytes]]:

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from state import layout
+from state.plain.record import PlainRecord
 from state.store import SharedMemory, Store
-from state.user import UserState
 from state.windows import NEVER
 
 GONE = "Zq7xW0vK3pLm"
@@ -15,10 +15,11 @@ GUARD = (layout.guard_key(b"0" * 16), layout.encode_guard(layout.Guard(1.0, 2.0)
 
 
 def user(due: float = NEVER, **edges: float) -> bytes:
-    state = UserState(due=due)
+    state = PlainRecord("u")
+    state.due = due
     for target, time in edges.items():
         state.edges.set(target, time, True)
-    return layout.encode_user(state)
+    return state.pack()
 
 
 def files_with(path: Path, text: bytes) -> list[str]:

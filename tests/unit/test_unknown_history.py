@@ -10,6 +10,7 @@ from state.windows import NEVER
 from streams.service import window_value
 from streams.steps.in_force import FIRST_EPOCH
 from streams.steps.merge import MoveIn
+from tests.format1 import User, encode_user, ids_of
 from tests.small_cluster import SmallCluster
 from tests.small_partition import T0, SmallPartition
 from tests.unit.membership_cases import NO_PURCHASE, TWO_VIEWS, WORDS, comment, purchase, view
@@ -39,6 +40,14 @@ def test_a_new_rule_about_what_was_not_done_is_not_entered_by_those_who_did_it()
     assert partition.members() == {"viewers"}
     partition.fire(known)
     assert partition.told()[1:] == [("not-bought", "entered", "expiry", 31 * DAY)]
+
+
+def unknown_of(partition: SmallPartition, user: str = "u") -> dict[str, float]:
+    """Of the tallies that are counted, up to when each is not known."""
+    state = partition.state(user)
+    assert state is not None
+    untils = {spec.key: state.cells.unknown_until(spec.key) for spec in partition.plan.specs}
+    return {key: until for key, until in untils.items() if until is not None}
 
 
 def test_who_comes_later_is_known_at_once() -> None:
@@ -79,9 +88,8 @@ def test_first_purchase_ever_is_not_entered_by_people_with_three_after_a_detour(
         ]
         state = partition.state()
         assert state is not None
-        assert (
-            bool(state.cells.unknown_times()) != kept
-        )  # a detour that is not longer than terms are kept destroys nothing
+        # a detour that is not longer than terms are kept destroys nothing
+        assert bool(unknown_of(partition)) != kept
 
 
 def test_a_user_whom_a_detour_never_met_does_not_know_what_was_missed() -> None:
@@ -182,7 +190,7 @@ def test_a_change_of_thresholds_alone_makes_nothing_unknown() -> None:
     partition.events(purchase(2))
     state = partition.state()
     assert state is not None
-    assert not state.cells.unknown_times()
+    assert not unknown_of(partition)
     assert partition.members() == set()
 
 
@@ -205,12 +213,15 @@ def test_what_an_earlier_release_wrote_is_known_if_the_definitions_are_the_same(
         fingerprint = partition.plan.fingerprint
         state = partition.state()
         assert state is not None
-        state.plan = fingerprint
-        partition.memory.data[layout.user_key("u")] = layout.encode_user(state)
+        packed, _ = ids_of([(5, int(T0))])
+        old = User(
+            time=T0, first=T0, count=1, decayed={"view": [T0, 1.0, 1.0]}, ids=packed, plan=fingerprint, life=1
+        )  # fmt: skip
+        partition.memory.data[layout.user_key("u")] = encode_user(old)
         partition.meta = layout.Meta(
             users=1, events=1, queued=0, plan=fingerprint if same else fingerprint - 1, watermark=T0, lives=1
         )
-        partition.cache.clear()
+        partition.restart()
         partition.events(purchase(1))
         assert partition.members() == ({"first-ever"} if same else set())
 
@@ -288,5 +299,5 @@ def test_a_state_of_an_earlier_release_brings_nothing_known() -> None:
     cluster.settle()
     state = cluster.state(known)
     assert state is not None
-    assert (state.cells.unknown_until("purchase|count|2592000|"), len(state.cells.unknown_times())) == (T0, 1)
+    assert unknown_of(cluster.home(known), known) == {"purchase|count|2592000|": T0}
     assert len(state.members) > 0  # what was entered is kept

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import pytest
 
 from state import layout
-from state.user import UserState
+from state.plain.record import PlainRecord, unpack
+from state.windows import TallySpec
 from streams.wire.emit import Change, Reason, change_headers, change_value, membership_value
 from streams.wire.refused import dead_letter_headers
 from streams.wire.topics import Topics
@@ -18,20 +19,11 @@ from tests.chaos.load import RULES, SHORT, load
 from tests.helpers import APP
 from tests.small_partition import SmallPartition
 from tests.verifier import Findings, Rule, Term, compare
+from tests.verifier.memory import Memory, Written, of
 from tests.verifier.recount import Recount
 
 TOPICS = Topics(APP)
 NOW = 1_790_000_000.0
-
-
-@dataclass(frozen=True)
-class Written:
-    """A record of one of the topics, which all have one partition here."""
-
-    topic: str
-    key: bytes
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def right() -> list[Written]:
@@ -58,10 +50,6 @@ def right() -> list[Written]:
     return written
 
 
-def of(written: list[Written], topic: str) -> list[Written]:
-    return [record for record in written if record.topic == topic]
-
-
 def without(written: list[Written], gone: Written) -> list[Written]:
     return [record for record in written if record is not gone]
 
@@ -70,11 +58,11 @@ def instead(written: list[Written], old: Written, new: Written) -> list[Written]
     return [new if record is old else record for record in written]
 
 
-def edited(record: Written, edit: Callable[[UserState], None]) -> Written:
+def edited(record: Written, edit: Callable[[PlainRecord], None]) -> Written:
     assert record.value is not None
-    state = layout.decode_user(record.value)
+    state = unpack(record.key[1:].decode(), record.value)
     edit(state)
-    return replace(record, value=layout.encode_user(state))
+    return replace(record, value=state.pack())
 
 
 def biggest(written: list[Written]) -> Written:
@@ -86,7 +74,7 @@ def biggest(written: list[Written]) -> Written:
 def lose_an_event_in_the_state(written: list[Written]) -> list[Written]:
     state = biggest(written)
 
-    def edit(user: UserState) -> None:
+    def edit(user: PlainRecord) -> None:
         user.count -= 1
 
     return instead(written, state, edited(state, edit))
@@ -99,8 +87,8 @@ def lose_a_user(written: list[Written]) -> list[Written]:
 def count_an_event_twice(written: list[Written]) -> list[Written]:
     state = biggest(written)
 
-    def edit(user: UserState) -> None:
-        user._decayed["click"][1] += 1.0
+    def edit(user: PlainRecord) -> None:
+        user.count_event("click", "", user.time, 0.0, 0.0)
 
     return instead(written, state, edited(state, edit))
 
@@ -108,9 +96,12 @@ def count_an_event_twice(written: list[Written]) -> list[Written]:
 def put_an_event_into_the_wrong_bucket(written: list[Written]) -> list[Written]:
     state = biggest(written)
 
-    def edit(user: UserState) -> None:
-        tally = user._tallies["purchase|count|604800|"]
-        tally.buckets[tally.head + 1] = tally.buckets.pop(tally.head)
+    def edit(user: PlainRecord) -> None:
+        spec = TallySpec("purchase", "count", 604_800)
+        (oldest, held), *others = user.cells.buckets(spec)
+        user.cells.drop(spec.key)
+        for bucket, amount in ((oldest + 1, held), *others):
+            user.cells.add(spec, float(bucket * spec.width), amount, user.time)
 
     return instead(written, state, edited(state, edit))
 
@@ -164,14 +155,14 @@ def enter_and_leave_at_once(written: list[Written]) -> list[Written]:
     assert state.value is not None
     user, segment = state.key[1:].decode(), "abandoned"  # nothing that happened waits for 5 s here
     rule = next(rule for rule in RULES if rule.id == segment)
-    sequence = layout.decode_user(state.value).sequence
+    sequence = unpack(user, state.value).sequence
     reason = Reason(summary="", rule=rule.text())
     spurious = [
         Change(user, segment, change, score, sequence + step, 1, None, None, "expiry", reason, NOW, NOW + 0.1)  # type: ignore[arg-type]  # one of two words
         for step, change, score in ((1, "entered", 1.0), (2, "exited", 0.0))
     ]
 
-    def edit(user: UserState) -> None:
+    def edit(user: PlainRecord) -> None:
         user.sequence += 2
 
     written = instead(written, state, edited(state, edit))
@@ -230,47 +221,6 @@ FAULTS = {
     keep_an_erased_user: "is erased, but has a state",
     leave_a_user_waiting: "waits for the encode lane",
 }
-
-
-class Message:
-    """As confluent-kafka has it."""
-
-    def __init__(self, record: Written, offset: int) -> None:
-        self._record, self._offset = record, offset
-
-    def topic(self) -> str:
-        return self._record.topic
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self._offset
-
-    def key(self) -> bytes:
-        return self._record.key
-
-    def value(self) -> bytes | None:
-        return self._record.value
-
-    def headers(self) -> list[tuple[str, bytes]]:
-        return list(self._record.headers)
-
-    def timestamp(self) -> tuple[int, int]:
-        return (2, int(NOW * 1_000))
-
-
-class Memory:
-    """The topics of a test."""
-
-    def __init__(self, written: list[Written]) -> None:
-        self._written = written
-
-    def read(self, topic: str) -> Iterator[Message]:
-        return (Message(record, offset) for offset, record in enumerate(of(self._written, topic)))
-
-    def partitions(self, topic: str) -> int:
-        return 1
 
 
 def check(written: list[Written], rules: Sequence[Rule] = RULES, stopped_at: float = 0.0) -> Findings:

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.verifier import topics as written
 from tests.verifier.reading import Kafka, Source, read_all
+from tests.verifier.records import Held, Tally, mark_of
 from tests.verifier.recount import FAST, SLOW, Decayed, Recount, User, home_of, present, recount
 from tests.verifier.rules import Absent, Rule, Term, terms_of
 from tests.verifier.topics import Changes, States
@@ -25,6 +26,8 @@ FOLLOWEES = 64
 GROUPS = 256
 #: relative error of decayed sums that rounding explains
 CLOSE = 1e-6
+#: half-lives after which a sum may have become 0
+GONE = 400.0
 #: seconds that a timer may be late
 LATE = 2.0
 
@@ -140,8 +143,8 @@ def _check_states(found: Findings, counted: Recount, states: States, partitions:
             continue
         if states.homes[name] != [home_of(name, partitions)]:
             found.report(f"user {name} has states in partitions {states.homes[name]}")
-        if state[written.COUNT] != len(user.ids):
-            found.report(f"user {name}: {state[written.COUNT]} events counted, {len(user.ids)} sent")
+        if state.count != len(user.ids):
+            found.report(f"user {name}: {state.count} events counted, {len(user.ids)} sent")
         _check_details(found, name, user, state, counted.reference, gone)
     for name in states.users.keys() - counted.users.keys():
         found.report(f"user {name} has a state, but no events")
@@ -151,22 +154,21 @@ def _check_states(found: Findings, counted: Recount, states: States, partitions:
         found.report(f"user {name} still waits for the encode lane")
 
 
-def _check_details(found: Findings, name: str, user: User, state: list[Any], reference: float, gone: set[str]) -> None:
-    if state[written.FIRST] != user.first or state[written.TIME] < user.last:
-        got = f"{state[written.FIRST]} to {state[written.TIME]}"
+def _check_details(found: Findings, name: str, user: User, state: Held, reference: float, gone: set[str]) -> None:
+    if state.first != user.first or state.time < user.last:
+        got = f"{state.first} to {state.time}"
         found.report(f"user {name}: times {got}, events from {user.first} to {user.last}")
-    if state[written.TEXTS] != user.comments or state[written.PENDING]:
-        waiting = len(state[written.PENDING])
-        found.report(f"user {name}: {state[written.TEXTS]} texts, {waiting} waiting; {user.comments} sent")
+    if state.texts != user.comments or state.waiting:
+        found.report(f"user {name}: {state.texts} texts, {state.waiting} waiting; {user.comments} sent")
     kinds = {key: (sums, (FAST, SLOW)) for key, sums in user.decayed.items()}
-    _check_decayed(found, f"user {name}: decayed", kinds, state[written.DECAYED], reference)
+    _check_decayed(found, f"user {name}: decayed", kinds, state.decayed, reference)
     buckets = {key: (sums, (SLOW,)) for key, sums in user.categories.items()}
-    _check_decayed(found, f"user {name}: category", buckets, state[written.CATEGORIES], reference)
-    for what, edges, most, place in (
-        ("follows", user.edges, FOLLOWEES, written.EDGES),
-        ("groups", user.groups, GROUPS, written.GROUPS),
+    _check_decayed(found, f"user {name}: category", buckets, state.categories, reference)
+    for what, edges, most, all_held in (
+        ("follows", user.edges, FOLLOWEES, state.edges),
+        ("groups", user.groups, GROUPS, state.groups),
     ):
-        held = {target for target, time in state[place].items() if time > 0}
+        held = {target for target, time in all_held.items() if time > 0}
         must, may = present(edges, most, gone)
         if not (must <= held <= may and len(held) <= most):
             found.report(f"user {name}: {what} {sorted(held)}, events give {sorted(must)} and may give {sorted(may)}")
@@ -176,18 +178,21 @@ def _check_decayed(
     found: Findings,
     what: str,
     expected: Mapping[Any, tuple[Decayed, Sequence[float]]],
-    held: dict[Any, list[float]],
+    held: Mapping[Any, tuple[float, ...]],
     reference: float,
 ) -> None:
     if held.keys() != expected.keys():
         found.report(f"{what} has {sorted(held)}, events give {sorted(expected)}")
         return
     for key, (sums, halves) in expected.items():
-        values = [(sums.fast if half == FAST else sums.slow) * 2.0 ** ((reference - sums.latest) / half)
-                  for half in halves]  # fmt: skip
-        wanted = [sums.latest, *values]
-        if any(abs(a - b) > CLOSE * max(1.0, abs(b)) for a, b in zip(held[key], wanted, strict=True)):
-            found.report(f"{what} {key} is {held[key]}, events give {wanted}")
+        since, *values = held[key]
+        for half, value in zip(halves, values, strict=True):
+            wanted = (sums.fast if half == FAST else sums.slow) * 2.0 ** ((reference - sums.latest) / half)
+            if not value and since - sums.latest > GONE * half:
+                continue
+            at_latest = value * 2.0 ** ((since - sums.latest) / half)
+            if abs(at_latest - wanted) > CLOSE * max(1.0, wanted):
+                found.report(f"{what} {key} is {at_latest} at {sums.latest}, events give {wanted}")
 
 
 def _check_rules(found: Findings, counted: Recount, states: States, rules: Sequence[Rule], stopped_at: float) -> None:
@@ -197,10 +202,10 @@ def _check_rules(found: Findings, counted: Recount, states: States, rules: Seque
         state = states.users.get(name)
         if state is None:
             continue
-        now = state[written.TIME]
+        now = state.time
         for key, term in terms.items():
-            _check_tally(found, name, term, user.buckets.get(key, {}), state[written.TALLIES].get(key), now)
-        held = state[written.MEMBERS].keys() & known
+            _check_tally(found, name, term, user.buckets.get(key, {}), state.tallies.get(mark_of(key)), now)
+        held = state.members & known
         for at in {now, max(now, stopped_at - LATE)}:
             wanted = {rule.id for rule in rules if rule.holds(user, at)}
             if held != wanted:
@@ -208,10 +213,10 @@ def _check_rules(found: Findings, counted: Recount, states: States, rules: Seque
 
 
 def _check_tally(
-    found: Findings, name: str, term: Term, buckets: dict[int, int], held: list[Any] | None, now: float
+    found: Findings, name: str, term: Term, buckets: dict[int, int], held: Tally | None, now: float
 ) -> None:
     wanted = {bucket: value for bucket, value in buckets.items() if term.alive(bucket, now)}
-    total, _, stored = held if held is not None else (0, 0, {})
+    total, stored = (held.total, held.buckets) if held is not None else (0, {})
     alive = {bucket: value for bucket, value in stored.items() if term.alive(bucket, now)}
     # a sum of zero may have a bucket or none
     if {b: v for b, v in alive.items() if v} != {b: v for b, v in wanted.items() if v}:
@@ -223,11 +228,11 @@ def _check_tally(
 def _check_changes(found: Findings, states: States, changes: Changes) -> None:
     for name in changes.sequences.keys() | states.users.keys():
         state = states.users.get(name)
-        held = set(state[written.MEMBERS]) if state else set()
+        held = state.members if state else set()
         if held != changes.members[name]:
             found.report(f"user {name}: the state has {sorted(held)}, changes give {sorted(changes.members[name])}")
-        if state and state[written.SEQUENCE] != changes.sequences[name]:
-            at = state[written.SEQUENCE]
+        if state and state.sequence != changes.sequences[name]:
+            at = state.sequence
             found.report(f"user {name}: the state is at sequence {at}, changes at {changes.sequences[name]}")
 
 

@@ -11,18 +11,17 @@ from typing import Any
 import msgspec
 
 from tests.verifier.reading import Source
+from tests.verifier.records import Held, read_user
 from tests.verifier.recount import Origin
 
 Report = Callable[[str], None]
-# places in a state's msgpack array
-TIME, FIRST, COUNT, SEQUENCE, DECAYED, CATEGORIES, TALLIES, _, EDGES, GROUPS, PENDING, _, TEXTS, MEMBERS = range(14)
 
 
 @dataclass
 class States:
     """The newest record of each key of the state changelog."""
 
-    users: dict[str, list[Any]] = field(default_factory=dict)
+    users: dict[str, Held] = field(default_factory=dict)
     homes: dict[str, list[int]] = field(default_factory=dict)
     """Partitions that hold the user."""
     positions: list[dict[str, Any]] = field(default_factory=list)
@@ -33,7 +32,7 @@ class States:
 
 
 def read_states(source: Source, topic: str) -> States:
-    """A record is: format (1 byte), for users the due time (8 bytes), msgpack."""
+    """A record that is no user's is: format (1 byte), msgpack."""
     latest: dict[tuple[bytes, int], bytes | None] = {}
     for message in source.read(topic):
         if message.key()[:1] in (b"u", b"p", b"q", b"w"):
@@ -51,7 +50,7 @@ def read_states(source: Source, topic: str) -> States:
         elif key[:1] == b"p":
             found.positions.append(msgspec.msgpack.decode(value[1:]))
         else:
-            found.users[user] = msgspec.msgpack.decode(value[9:], strict=False)
+            found.users[user] = read_user(value)
             found.homes.setdefault(user, []).append(partition)
     return found
 

@@ -19,11 +19,22 @@ Cache *cache_new(Arena *arena)
     return cache;
 }
 
+static void free_tails(Cache *cache)
+{
+    table_finish(&cache->table);
+    for (size_t at = 0; cache->tails > 0 && at < (size_t)1 << cache->table.bits; at++) {
+        Handle handle = cache->table.slots[at].handle;
+        if (handle != 0)
+            cache_free_tail(cache, prefix_at(&cache->slabs, handle));
+    }
+}
+
 void cache_free(Cache *cache)
 {
     if (cache == NULL)
         return;
     turn_drop(cache);
+    free_tails(cache);
     table_free(&cache->table);
     slabs_free(&cache->slabs);
     memory_put(MEMORY_HEAP, cache, sizeof(Cache));
@@ -52,7 +63,16 @@ uint32_t cache_users(const Cache *cache)
 
 size_t cache_bytes(const Cache *cache)
 {
-    return slabs_bytes(&cache->slabs) + table_bytes(&cache->table) + cache->turn.room * sizeof(Copy);
+    return slabs_bytes(&cache->slabs) + table_bytes(&cache->table) + cache->tails + cache->turn.room * sizeof(Copy);
+}
+
+size_t cache_free_tail(Cache *cache, Prefix *prefix)
+{
+    size_t bytes = tail_bytes(prefix->tail);
+    tail_free(prefix->tail, cache->arena);
+    prefix->tail = NULL;
+    cache->tails -= bytes;
+    return bytes;
 }
 
 size_t cache_let_go(Cache *cache, size_t bytes, uint32_t visits)
@@ -74,7 +94,7 @@ size_t cache_let_go(Cache *cache, size_t bytes, uint32_t visits)
         Prefix *prefix = prefix_at(&cache->slabs, slot.handle);
         in_turn = prefix->turn != 0 ? in_turn + 1 : 0;
         if (prefix->turn == 0 && prefix->age-- == 0) {
-            freed += slab_room(&cache->slabs, slot.handle);
+            freed += slab_room(&cache->slabs, slot.handle) + cache_free_tail(cache, prefix);
             table_remove(table, slot.hash, slot.handle);
             slab_put(&cache->slabs, slot.handle);
         } else {

@@ -1,11 +1,12 @@
 /* The users of one partition that are in memory: a table, and entries in slabs, each a Prefix, the user's name and the
- * user's block, which is any bytes to this file. Entries hold what is committed; a turn works on copies (turn.h).
+ * user's block (block.h). Entries hold what is committed; a turn works on copies (turn.h). Ids beyond the block lie in
+ * the heap, in a tail of the user's own (tail.h).
  *
  * All calls for one cache belong to the thread of its partition's turn; who reads (a page, the lane) asks between
  * turns. Caches of different partitions are used by different threads at the same time; they share the arena alone.
  *
  * The worker's bound is the arena's, in bytes, for all partitions: what is counted are runs, tables, pages of large
- * blocks and copies. When it is passed, cache_tidy lets go as much as is the partition's part, and all of the excess
+ * blocks, copies and tails. When it is passed, cache_tidy lets go as much as is the partition's part, and all of the excess
  * in one that had no turn since it was last tidied; when it is passed by more than 1/32, a turn that needs more
  * memory lets others of its own partition go first. So partitions without turns must be tidied as well, say each
  * second: nobody else may touch their entries. */
@@ -25,12 +26,16 @@ typedef struct {
     Handle now; /* the copy */
     uint32_t hash;
     uint32_t flags; /* see turn.c */
+    double timer;   /* that the store has for the user; infinity: none */
+    uint32_t first, stored; /* of the user's records of ids the store has first to stored - 1 */
+    uint32_t cut;   /* ids forgotten early in this turn */
 } Copy;
 
 typedef struct {
     Copy *copies;
     uint32_t count, room;
     size_t bytes; /* of the copies' slots */
+    size_t tails; /* bytes of those that came with users from the store */
 } Turn;
 
 typedef struct {
@@ -38,6 +43,7 @@ typedef struct {
     Slabs slabs;
     Table table;
     uint32_t hand; /* of the clock: the next slot of the table that it comes to */
+    size_t tails;  /* bytes of committed entries' tails */
     Turn turn;
     int turned; /* there was a turn since it was last tidied */
 } Cache;
@@ -56,11 +62,15 @@ void cache_free(Cache *cache);
 
 /* 1 and what is committed of the user, to be read only; 0: not in memory. */
 int cache_get(const Cache *cache, const User *user, Entry *entry);
-/* How many users are in memory, and the bytes that are held for them, free slots included. */
+/* How many users are in memory, and the bytes that are held for them, free slots included; of the tails those that are
+ * committed. */
 uint32_t cache_users(const Cache *cache);
 size_t cache_bytes(const Cache *cache);
 
-/* The clock hand goes over at most so many entries until slots of so many bytes are free: whose age is 0 is let go,
+/* Frees a committed entry's tail, and gives its bytes. For cache.c and turn.c alone. */
+size_t cache_free_tail(Cache *cache, Prefix *prefix);
+
+/* The clock hand goes over at most so many entries until slots and tails of so many bytes are free: whose age is 0 is let go,
  * others' age becomes one less, users of the turn are passed by. Gives the bytes that were freed. */
 size_t cache_let_go(Cache *cache, size_t bytes, uint32_t visits);
 

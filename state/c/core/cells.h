@@ -35,6 +35,9 @@ int cells_add(UserBlock *block, const TallySpec *spec, double time, int64_t amou
 int cells_mark_unknown(UserBlock *block, uint64_t mark, double until);
 /* Up to when nothing was counted; below 0: all was. */
 double cells_unknown_until(const UserBlock *block, uint64_t mark);
+/* One bucket after the other, ascending, and what it holds, whether it is over or not: ``at`` begins as 0. 1, or 0 at the
+ * end. */
+int cells_next_bucket(const UserBlock *block, uint64_t mark, uint32_t *at, int64_t *bucket, int64_t *held);
 /* When all that was not counted has left the window. */
 double cells_known_from(const TallySpec *spec, double until);
 
@@ -64,7 +67,8 @@ double cells_opaque_known(const UserBlock *block, double now);
 int cells_has(const UserBlock *block, uint64_t mark);
 /* Takes a cell out; nothing where there is none. */
 void cells_drop(UserBlock *block, uint64_t mark);
-/* Drops what is over at ``now`` of these tallies: buckets, what is known by now, and cells that are empty then. */
+/* Drops what is over at ``now`` of these tallies (ascending by mark): buckets, what is known by now, and cells that are
+ * empty then. */
 void cells_trim(UserBlock *block, const TallySpec *specs, size_t count, double now);
 /* Drops all but the cells of these marks, ascending. */
 void cells_keep_only(UserBlock *block, const uint64_t *marks, size_t count);

@@ -20,10 +20,16 @@ static double landmark_of(const UserBlock *block)
     return get_u16(block->at + AT_MONTH) * MONTH;
 }
 
-static void multiply(uint8_t *value, int exponent)
+/* a sum as it stands so many halvings later */
+static double less(double sum, int halvings)
 {
-    double less = ldexp(get_f64(value), exponent);
-    put_f64(value, less < LEAST_SUM ? 0.0 : less);
+    double found = ldexp(sum, -halvings);
+    return found < LEAST_SUM ? 0.0 : found;
+}
+
+static void multiply(uint8_t *value, int halvings)
+{
+    put_f64(value, less(get_f64(value), halvings));
 }
 
 void counters_enter(UserBlock *block, double time)
@@ -38,12 +44,12 @@ void counters_enter(UserBlock *block, double time)
     int months = next - month;
     uint8_t *at = section_at(block, KINDS);
     for (size_t size = section_size(block, KINDS), value = 8; value < size; value += 16) {
-        multiply(at + value, -30 * months);
-        multiply(at + value + 8, -months);
+        multiply(at + value, 30 * months);
+        multiply(at + value + 8, months);
     }
     at = section_at(block, CATEGORIES);
     for (size_t size = section_size(block, CATEGORIES), value = 8; value < size; value += 8)
-        multiply(at + value, -months);
+        multiply(at + value, months);
 }
 
 /* room for the values of these bits, where there is none */
@@ -62,8 +68,8 @@ static void make(UserBlock *block, enum Section which, uint64_t wanted, size_t w
 
 static size_t missing(const UserBlock *block, enum Section which, uint64_t wanted, size_t width)
 {
-    uint64_t bits = bits_of(block, which);
-    return (wanted && !bits ? 8 : 0) + width * (size_t)__builtin_popcountll(wanted & ~bits);
+    uint64_t bits = bits_of(block, which), new = wanted & ~bits;
+    return new == 0 ? 0 : (bits ? 0 : 8) + width * (size_t)__builtin_popcountll(new);
 }
 
 static void add(uint8_t *value, double weight, double power)
@@ -80,13 +86,26 @@ static void add_pair(UserBlock *block, int row, double weight, double fast, doub
     add(at + 8, weight, slow);
 }
 
+static uint64_t rows_of(const Counted *event)
+{
+    return UINT64_C(1) << event->kind | (event->amount != 0.0 ? UINT64_C(1) << ROW_MONEY : 0)
+           | (event->dwell != 0.0 ? UINT64_C(1) << ROW_DWELL : 0);
+}
+
+static uint64_t buckets_of(const Counted *event)
+{
+    return event->category < 0 ? 0 : UINT64_C(1) << event->category;
+}
+
+size_t counters_growth(const UserBlock *block, const Counted *event)
+{
+    return missing(block, KINDS, rows_of(event), 16) + missing(block, CATEGORIES, buckets_of(event), 8);
+}
+
 int counters_add(UserBlock *block, const Counted *event)
 {
-    uint64_t rows = UINT64_C(1) << event->kind, buckets = event->category < 0 ? 0 : UINT64_C(1) << event->category;
-    rows |= event->amount != 0.0 ? UINT64_C(1) << ROW_MONEY : 0;
-    rows |= event->dwell != 0.0 ? UINT64_C(1) << ROW_DWELL : 0;
-    size_t more = missing(block, KINDS, rows, 16) + missing(block, CATEGORIES, buckets, 8);
-    if (more > block->room - block->size)
+    uint64_t rows = rows_of(event), buckets = buckets_of(event);
+    if (counters_growth(block, event) > block->room - block->size)
         return NO_ROOM;
     double ahead = event->time - landmark_of(block);
     double fast = power_of_two(ahead / DAY), slow = power_of_two(ahead / MONTH);
@@ -101,6 +120,36 @@ int counters_add(UserBlock *block, const Counted *event)
         uint8_t *at = section_at(block, CATEGORIES);
         add(at + 8 + 8 * place_of(get_u64(at), event->category), event->interest, slow);
     }
+    return DONE;
+}
+
+/* adds another's section of so many sums a row: the slow one, or the fast one before it */
+static void unite(UserBlock *block, const UserBlock *other, enum Section which, size_t width, int months)
+{
+    uint64_t theirs = bits_of(other, which);
+    if (theirs == 0)
+        return;
+    make(block, which, theirs, 8 * width);
+    uint8_t *mine = section_at(block, which);
+    const uint8_t *from = section_at(other, which) + 8;
+    for (uint64_t bits = get_u64(mine); theirs; theirs &= theirs - 1) {
+        uint8_t *to = mine + 8 + 8 * width * place_of(bits, __builtin_ctzll(theirs));
+        for (size_t i = 0; i < width; i++, from += 8) {
+            double sum = get_f64(from);
+            add(to + 8 * i, 1.0, months > 0 ? less(sum, i + 1 < width ? 30 * months : months) : sum);
+        }
+    }
+}
+
+int counters_unite(UserBlock *block, const UserBlock *other)
+{
+    size_t more = missing(block, KINDS, bits_of(other, KINDS), 16);
+    more += missing(block, CATEGORIES, bits_of(other, CATEGORIES), 8);
+    if (more > block->room - block->size)
+        return NO_ROOM;
+    int months = get_u16(block->at + AT_MONTH) - get_u16(other->at + AT_MONTH);
+    unite(block, other, KINDS, 2, months);
+    unite(block, other, CATEGORIES, 1, months);
     return DONE;
 }
 

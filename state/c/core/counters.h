@@ -31,8 +31,13 @@ typedef struct {
 
 /* The user's time becomes ``time`` if that is later, in the month of that. */
 void counters_enter(UserBlock *block, double time);
+/* By how many bytes counters_add makes a block larger. */
+size_t counters_growth(const UserBlock *block, const Counted *event);
 /* Adds an event, whenever it was; the user's time stays. NO_ROOM: nothing was added. */
 int counters_add(UserBlock *block, const Counted *event);
+
+/* Adds another's sums; its month is not after this one's. NO_ROOM: nothing was added. */
+int counters_unite(UserBlock *block, const UserBlock *other);
 
 typedef struct {
     double fast, slow;

@@ -93,16 +93,33 @@ uint32_t edges_count(const UserBlock *block, enum Section which, int present)
     return found;
 }
 
-size_t edges_oldest(const UserBlock *block, enum Section which, int present, const char **name)
+/* whether a name comes after another */
+static int is_after(const uint8_t *name, size_t size, const char *other, size_t other_size)
 {
-    size_t size = 0, here;
-    const char *each;
-    double time, oldest = (double)INFINITY;
-    for (size_t at = 0; (here = edges_next(block, which, &at, &each, &time)) != 0;)
-        if ((time > 0.0) == (present != 0) && fabs(time) <= oldest) {
-            oldest = fabs(time);
-            size = here;
-            *name = each;
+    int order = memcmp(name, other, size < other_size ? size : other_size);
+    return order > 0 || (order == 0 && size > other_size);
+}
+
+void edges_drop_after(UserBlock *block, enum Section which, int present, double age, const char *name, size_t size)
+{
+    uint8_t *edges = section_at(block, which);
+    size_t end = section_size(block, which), to = EDGES_HEAD;
+    uint32_t dropped = 0;
+    for (size_t at = EDGES_HEAD; at < end;) {
+        double time = get_f64(edges + at);
+        size_t here = get_u16(edges + at + 8), entry = padded(EDGE_HEAD + here);
+        int older = fabs(time) < age || (fabs(time) == age && is_after(edges + at + EDGE_HEAD, here, name, size));
+        if ((time > 0.0) == (present != 0) && older) {
+            dropped++;
+        } else {
+            memmove(edges + to, edges + at, entry);
+            to += entry;
         }
-    return size;
+        at += entry;
+    }
+    if (dropped == 0)
+        return;
+    count(block, which, 0 - dropped);
+    to = to == EDGES_HEAD ? 0 : to; /* the count goes with the last one */
+    block_splice(block, which, to, end - to, 0);
 }

@@ -18,9 +18,9 @@ int edges_set(UserBlock *block, enum Section which, const char *name, size_t siz
 void edges_drop(UserBlock *block, enum Section which, const char *name, size_t size);
 /* How many there are, those that are present or the removed ones. */
 uint32_t edges_count(const UserBlock *block, enum Section which, int present);
-/* Of these, the name of the one that goes first where they are bounded: the oldest, of equally old ones the last by name.
- * Gives its bytes, or 0 where there is none. */
-size_t edges_oldest(const UserBlock *block, enum Section which, int present, const char **name);
+/* Of these drops all that are older than this, and of those as old the ones whose names come after this one, which does not
+ * lie in the block. */
+void edges_drop_after(UserBlock *block, enum Section which, int present, double age, const char *name, size_t size);
 /* One after the other, in order of names: ``at`` begins as 0. Gives the bytes of the name, or 0 at the end. */
 size_t edges_next(const UserBlock *block, enum Section which, size_t *at, const char **name, double *time);
 

@@ -16,7 +16,7 @@
 #ifdef MEMORY_FAULTS
 #include <stdatomic.h>
 
-_Atomic long memory_fails_in, memory_live;
+_Atomic long memory_fails_in, memory_live, memory_left;
 _Atomic int memory_fails_on;
 
 static int fails(void)
@@ -28,7 +28,16 @@ static int fails(void)
     return atomic_fetch_sub(&memory_fails_in, 1) == 1;
 }
 #define COUNT(by) atomic_fetch_add(&memory_live, (by))
+
+static void look(const uint8_t *at, size_t bytes)
+{
+    long left = 0;
+    for (size_t byte = 0; byte < bytes; byte++)
+        left += at[byte] != 0;
+    atomic_store(&memory_left, left);
+}
 #else
+#define look(at, bytes) ((void)0)
 #define fails() 0
 #define COUNT(by) ((void)0)
 #endif
@@ -74,10 +83,12 @@ void memory_put(enum Memory kind, void *at, size_t bytes)
     if (at == NULL)
         return;
     COUNT(-1);
-    if (kind == MEMORY_HEAP)
+    if (kind == MEMORY_HEAP) {
+        look(at, bytes);
         free(at);
-    else
+    } else {
         munmap(at, kind == MEMORY_HUGE ? WHOLE(bytes, HUGE_BYTES) : bytes);
+    }
 }
 
 void memory_let_go(void *at, size_t bytes)

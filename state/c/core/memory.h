@@ -24,6 +24,7 @@ void memory_let_go(void *at, size_t bytes);
 extern _Atomic long memory_fails_in;  /* 1: the next call of memory_get fails; 0: none does */
 extern _Atomic int memory_fails_on;   /* and all that follow */
 extern _Atomic long memory_live;      /* what was got and not put */
+extern _Atomic long memory_left;      /* bytes other than 0 in the piece of the heap that was last put */
 #endif
 
 /* What nobody may touch just now, told to the address sanitizer. */

@@ -20,7 +20,7 @@ typedef struct {
     uint16_t name; /* bytes of the name, which is padded to eight */
     uint8_t age;   /* how often the clock hand still passes by */
     uint8_t flags; /* the caller's */
-    double timer;  /* the caller's: the timer that the store has for the user */
+    struct Tail *tail; /* the user's ids beyond the block; NULL: there are none. See tail.h */
 } Prefix;
 
 _Static_assert(sizeof(Prefix) == 24, "the prefix has 24 bytes");

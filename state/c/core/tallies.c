@@ -3,65 +3,14 @@
 
 #include <math.h>
 
-/* one as it lies in a block */
-typedef struct {
-    const uint8_t *offsets, *values;
-    double until; /* below 0: all is known */
-    int64_t total;
-    uint32_t head, count;
-    unsigned width; /* of values, in powers of two */
-} Tally;
-
-static Tally open_tally(const uint8_t *cell)
-{
-    Tally tally;
-    int unknown = cell[9] & CELL_UNKNOWN;
-    const uint8_t *at = cell + CELL_HEAD + (unknown ? 8 : 0);
-    tally.until = unknown ? get_f64(cell + CELL_HEAD) : -1.0;
-    tally.total = get_i64(at);
-    tally.head = get_u32(cell + 12);
-    tally.count = get_u16(at + 8);
-    tally.width = cell[9] & CELL_WIDTH;
-    tally.offsets = at + TALLY_HEAD;
-    tally.values = tally.offsets + 2 * (size_t)tally.count;
-    return tally;
-}
-
-static int64_t bucket_of(const Tally *tally, uint32_t i)
-{
-    return (int64_t)tally->head + get_u16(tally->offsets + 2 * (size_t)i);
-}
-
-static int64_t value_of(const Tally *tally, uint32_t i)
-{
-    uint64_t value = 0;
-    memcpy(&value, tally->values + ((size_t)i << tally->width), (size_t)1 << tally->width);
-    return (int64_t)value;
-}
-
-static double end_of(const TallySpec *spec, int64_t bucket)
-{
-    return (double)((bucket + 1) * spec->width + spec->window);
-}
-
-/* how many of its buckets are over, and what they held */
-static uint32_t over(const Tally *tally, const TallySpec *spec, double now, int64_t *held)
-{
-    uint32_t i = 0;
-    *held = 0;
-    while (i < tally->count && end_of(spec, bucket_of(tally, i)) <= now)
-        *held += value_of(tally, i++);
-    return i;
-}
-
 int64_t cells_total(const UserBlock *block, const TallySpec *spec, double now)
 {
     CellPlace place = cell_find_type(block, spec->mark, CELL_TALLY);
     if (place.size == 0)
         return 0;
-    Tally tally = open_tally(section_at(block, CELLS) + place.at);
+    Tally tally = tally_open(section_at(block, CELLS) + place.at);
     int64_t held;
-    over(&tally, spec, now, &held);
+    tally_over(&tally, spec, now, &held);
     return tally.total - held;
 }
 
@@ -70,10 +19,23 @@ double cells_next_expiry(const UserBlock *block, const TallySpec *spec, double n
     CellPlace place = cell_find_type(block, spec->mark, CELL_TALLY);
     if (place.size == 0)
         return (double)INFINITY;
-    Tally tally = open_tally(section_at(block, CELLS) + place.at);
+    Tally tally = tally_open(section_at(block, CELLS) + place.at);
     int64_t held;
-    uint32_t first = over(&tally, spec, now, &held);
-    return first < tally.count ? end_of(spec, bucket_of(&tally, first)) : (double)INFINITY;
+    uint32_t first = tally_over(&tally, spec, now, &held);
+    return first < tally.count ? tally_end(spec, tally_bucket(&tally, first)) : (double)INFINITY;
+}
+
+int cells_next_bucket(const UserBlock *block, uint64_t mark, uint32_t *at, int64_t *bucket, int64_t *held)
+{
+    CellPlace place = cell_find_type(block, mark, CELL_TALLY);
+    if (place.size == 0)
+        return 0;
+    Tally tally = tally_open(section_at(block, CELLS) + place.at);
+    if (*at >= tally.count)
+        return 0;
+    *bucket = tally_bucket(&tally, *at);
+    *held = tally_value(&tally, (*at)++);
+    return 1;
 }
 
 /* one that is being changed */
@@ -98,8 +60,8 @@ static void loosen(Loose *loose, const Tally *tally, uint32_t from)
     loose->total = 0;
     loose->count = tally->count - from;
     for (uint32_t i = 0; i < loose->count; i++) {
-        loose->buckets[i] = bucket_of(tally, from + i);
-        loose->values[i] = value_of(tally, from + i);
+        loose->buckets[i] = tally_bucket(tally, from + i);
+        loose->values[i] = tally_value(tally, from + i);
         loose->total += loose->values[i];
     }
 }
@@ -112,7 +74,7 @@ static int write_tally(UserBlock *block, CellPlace place, uint64_t mark, const L
     int64_t most = 0;
     for (uint32_t i = 0; i < loose->count; i++)
         most = loose->values[i] > most ? loose->values[i] : most;
-    unsigned width = most < 1 << 8 ? 0 : most < 1 << 16 ? 1 : most < INT64_C(1) << 32 ? 2 : 3;
+    unsigned width = tally_width(most);
     size_t lead = CELL_HEAD + (unknown ? 8 : 0), count = loose->count;
     size_t size = padded(lead + TALLY_HEAD + 2 * count + (count << width));
     uint8_t *cell = cell_resize(block, place, size);
@@ -145,9 +107,9 @@ static uint32_t search(const Loose *loose, int64_t bucket)
 /* Nearly always the bucket is there, nothing is over, and the sum fits where it lies. */
 static int add_in_place(uint8_t *cell, const Tally *tally, int64_t bucket, int64_t amount)
 {
-    for (uint32_t i = tally->count; i-- > 0 && bucket_of(tally, i) >= bucket;) {
-        int64_t held = value_of(tally, i), sum = amount > MOST_HELD - held ? MOST_HELD : held + amount;
-        if (bucket_of(tally, i) != bucket)
+    for (uint32_t i = tally->count; i-- > 0 && tally_bucket(tally, i) >= bucket;) {
+        int64_t held = tally_value(tally, i), sum = amount > MOST_HELD - held ? MOST_HELD : held + amount;
+        if (tally_bucket(tally, i) != bucket)
             continue;
         if (tally->width < 3 && sum >> (8 << tally->width))
             return 0;
@@ -161,7 +123,7 @@ static int add_in_place(uint8_t *cell, const Tally *tally, int64_t bucket, int64
 int cells_add(UserBlock *block, const TallySpec *spec, double time, int64_t amount, double now)
 {
     int64_t bucket = (int64_t)time / spec->width;
-    if (end_of(spec, bucket) <= now)
+    if (tally_end(spec, bucket) <= now)
         return DONE; /* its time in the window is over already */
     CellPlace place = cell_find(block, spec->mark);
     Loose loose;
@@ -170,9 +132,9 @@ int cells_add(UserBlock *block, const TallySpec *spec, double time, int64_t amou
         uint8_t *cell = section_at(block, CELLS) + place.at;
         if (cell[8] != CELL_TALLY)
             return DONE; /* no fold made this */
-        Tally tally = open_tally(cell);
+        Tally tally = tally_open(cell);
         int64_t held;
-        uint32_t from = over(&tally, spec, now, &held);
+        uint32_t from = tally_over(&tally, spec, now, &held);
         if (from == 0 && add_in_place(cell, &tally, bucket, amount))
             return DONE;
         loosen(&loose, &tally, from);
@@ -203,7 +165,7 @@ int cells_mark_unknown(UserBlock *block, uint64_t mark, double until)
         uint8_t *cell = section_at(block, CELLS) + place.at;
         if (cell[8] != CELL_TALLY)
             return DONE;
-        Tally tally = open_tally(cell);
+        Tally tally = tally_open(cell);
         loosen(&loose, &tally, 0);
     }
     if (!(until > loose.until))
@@ -215,22 +177,20 @@ int cells_mark_unknown(UserBlock *block, uint64_t mark, double until)
 double cells_unknown_until(const UserBlock *block, uint64_t mark)
 {
     CellPlace place = cell_find_type(block, mark, CELL_TALLY);
-    return place.size ? open_tally(section_at(block, CELLS) + place.at).until : -1.0;
+    return place.size ? tally_open(section_at(block, CELLS) + place.at).until : -1.0;
 }
 
 double cells_known_from(const TallySpec *spec, double until)
 {
-    return end_of(spec, (int64_t)until / spec->width);
+    return tally_end(spec, (int64_t)until / spec->width);
 }
 
-static void trim(UserBlock *block, const TallySpec *spec, double now)
+/* drops what is over of a tally that lies at ``at`` */
+static void trim(UserBlock *block, size_t at, size_t size, const TallySpec *spec, double now)
 {
-    CellPlace place = cell_find_type(block, spec->mark, CELL_TALLY);
-    if (place.size == 0)
-        return;
-    Tally tally = open_tally(section_at(block, CELLS) + place.at);
+    Tally tally = tally_open(section_at(block, CELLS) + at);
     int64_t held;
-    uint32_t from = over(&tally, spec, now, &held);
+    uint32_t from = tally_over(&tally, spec, now, &held);
     int known = tally.until >= 0.0 && cells_known_from(spec, tally.until) <= now;
     if (from == 0 && !known)
         return;
@@ -238,11 +198,21 @@ static void trim(UserBlock *block, const TallySpec *spec, double now)
     loosen(&loose, &tally, from);
     if (known)
         loose.until = -1.0;
-    write_tally(block, place, spec->mark, &loose); /* it becomes no larger */
+    write_tally(block, (CellPlace){at, size}, spec->mark, &loose); /* it becomes no larger */
 }
 
 void cells_trim(UserBlock *block, const TallySpec *specs, size_t count, double now)
 {
-    for (size_t i = 0; i < count; i++)
-        trim(block, &specs[i], now);
+    size_t end = section_size(block, CELLS);
+    for (size_t at = 0, i = 0; at < end && i < count;) {
+        const uint8_t *cell = section_at(block, CELLS) + at;
+        uint64_t mark = get_u64(cell);
+        size_t size = (size_t)8 * get_u16(cell + 10);
+        while (i < count && specs[i].mark < mark)
+            i++;
+        if (i < count && specs[i].mark == mark && cell[8] == CELL_TALLY)
+            trim(block, at, size, &specs[i], now);
+        at += size - (end - section_size(block, CELLS)); /* less what it has become smaller by */
+        end = section_size(block, CELLS);
+    }
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from state.absence import Absence, Sort
-from state.views import Cells
+from state.record import Cells
 from streams.rules.durations import duration
 from streams.rules.program import Interval
 from streams.rules.term import Call, Row

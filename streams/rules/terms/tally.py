@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from state.views import Cells
+from state.record import Cells
+from state.unknown import not_known_before
 from state.windows import NEVER, SCALES, TallySpec
 from streams.rules.durations import duration
 from streams.rules.program import MOST_NUMBER, Interval
@@ -44,7 +45,7 @@ class TallyTerm:
 
     def bounds(self, cells: Cells, now: float) -> Interval:
         low = self.value(cells, now)
-        return low, MOST_NUMBER if cells.not_known_before(self.spec, now) else low
+        return low, MOST_NUMBER if not_known_before(cells, self.spec, now) else low
 
     def next_change(self, cells: Cells, now: float) -> float:
         return cells.next_expiry(self.spec, now)
@@ -53,7 +54,7 @@ class TallyTerm:
         return NEVER  # the cell says it
 
     def not_known_before(self, cells: Cells, now: float) -> float:
-        return cells.not_known_before(self.spec, now)
+        return not_known_before(cells, self.spec, now)
 
 
 def tally_term(call: Call, kind: str, measure: str) -> TallyTerm:

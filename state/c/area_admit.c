@@ -1,0 +1,128 @@
+/* Area.admit and Area.take: users whom the store has. */
+#include "area_type.h"
+#include "core/ids.h"
+#include "record_type.h"
+
+/* As user_of, of somebody who is to be in memory. */
+int user_to_be(PyObject *name, User *user)
+{
+    int right = user_of(name, user);
+    if (right < 0 || (right > 0 && user->size > 0))
+        return right < 0 ? -1 : 0;
+    PyErr_Format(PyExc_ValueError, "a user's name has 1 to %d bytes", UINT16_MAX);
+    return -1;
+}
+
+PyObject *area_is_there(PyObject *name)
+{
+    PyErr_Format(PyExc_RuntimeError, "the user %R is in memory already", name);
+    return NULL;
+}
+
+/* A user of whom there is a block, and the bytes of the records of ids. */
+static int admit(AreaObject *area, PyObject *name, PyObject *block, PyObject *chunks, uint32_t *number)
+{
+    User user;
+    PyObject *all = PySequence_Tuple(chunks);
+    IdsBytes *records = all == NULL ? NULL : record_chunks(all);
+    Cache *cache = records == NULL ? NULL : area_open(area); /* after all that may run Python's code */
+    int done = -1;
+    if (cache == NULL || user_to_be(name, &user) < 0)
+        goto end;
+    if (!PyBytes_Check(block)) {
+        PyErr_SetString(PyExc_TypeError, "a block is bytes");
+        goto end;
+    }
+    const uint8_t *bytes = (const uint8_t *)PyBytes_AS_STRING(block);
+    size_t size = (size_t)PyBytes_GET_SIZE(block), count = (size_t)PyTuple_GET_SIZE(all);
+    if (record_check(bytes, size) < 0)
+        goto end;
+    Ids ids = ids_peek(bytes, size);
+    if (count != ids.stored - ids.first) {
+        PyErr_Format(PyExc_ValueError, "the block has %u records of ids, not %zu", ids.stored - ids.first, count);
+        goto end;
+    }
+    done = turn_admit(cache, &user, bytes, (uint32_t)size, records, count, number);
+    if (done == TURN_BAD_IDS)
+        record_chunk_is_wrong();
+    else if (done > 0)
+        area_is_there(name);
+    else if (done < 0)
+        PyErr_NoMemory();
+    else
+        area_has_more(area);
+end:
+    PyMem_Free(records);
+    Py_XDECREF(all);
+    return done == 0 ? 0 : -1;
+}
+
+PyObject *area_admit(AreaObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    uint32_t number;
+    if (nargs != 3) {
+        PyErr_SetString(PyExc_TypeError, "admit(user, block, chunks)");
+        return NULL;
+    }
+    return admit(self, args[0], args[1], args[2], &number) < 0 ? NULL : area_record(self, args[0], number);
+}
+
+static int number_of(PyObject *of, const char *name, uint32_t *number)
+{
+    PyObject *found = PyObject_GetAttrString(of, name);
+    unsigned long long value = found == NULL ? 0 : PyLong_AsUnsignedLongLong(found);
+    Py_XDECREF(found);
+    if (PyErr_Occurred())
+        return -1;
+    if (value > UINT32_MAX) {
+        PyErr_Format(PyExc_ValueError, "%s is %llu", name, value);
+        return -1;
+    }
+    *number = (uint32_t)value;
+    return 0;
+}
+
+/* What the store has of a record that was made in Python. */
+static int stored_of(PyObject *ids, Copy *stored)
+{
+    PyObject *saved = PyObject_GetAttrString(ids, "saved");
+    int done = saved == NULL || number_of(saved, "start", &stored->first) < 0
+                       || number_of(saved, "stop", &stored->stored) < 0 || number_of(ids, "cut", &stored->cut) < 0
+                   ? -1
+                   : 0;
+    Py_XDECREF(saved);
+    if (done == 0 && stored->stored < stored->first) {
+        PyErr_SetString(PyExc_ValueError, "the store's records of ids end before they begin");
+        return -1;
+    }
+    return done;
+}
+
+PyObject *area_take(AreaObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    uint32_t number;
+    Copy stored;
+    if (nargs != 2) {
+        PyErr_SetString(PyExc_TypeError, "take(record, due)");
+        return NULL;
+    }
+    stored.timer = PyFloat_AsDouble(args[1]);
+    PyObject *ids = PyErr_Occurred() ? NULL : PyObject_GetAttrString(args[0], "ids");
+    PyObject *name = ids == NULL ? NULL : PyObject_GetAttrString(args[0], "user");
+    PyObject *block = name == NULL ? NULL : PyObject_CallMethod(args[0], "pack", NULL);
+    PyObject *chunks = block == NULL ? NULL : PyObject_CallMethod(ids, "chunks", NULL);
+    PyObject *record = NULL;
+    if (chunks != NULL && stored_of(ids, &stored) == 0 && admit(self, name, block, chunks, &number) == 0) {
+        Copy *copy = turn_copy(self->table->cache, number);
+        copy->timer = stored.timer;
+        copy->first = stored.first;
+        copy->stored = stored.stored;
+        copy->cut = stored.cut;
+        record = area_record(self, name, number);
+    }
+    Py_XDECREF(ids);
+    Py_XDECREF(name);
+    Py_XDECREF(block);
+    Py_XDECREF(chunks);
+    return record;
+}

@@ -1,0 +1,256 @@
+/* A turn's events into the copies of its users, without the interpreter's lock: for each user as far as the events stay
+ * quiet. Whoever needs more than that is told to Python, with how far it went. */
+#include "area_type.h"
+#include "core/due.h"
+#include "plan_type.h"
+#include "record_type.h"
+
+#define AHEAD 6 /* users so far ahead are asked for */
+#define LINES 8 /* of each */
+
+typedef struct {
+    uint32_t at; /* events folded */
+    uint8_t is_left, is_opened, is_out; /* is_out: it was asked to leave the user alone */
+} Far;
+
+typedef struct {
+    Cache *cache;
+    const PlanImage *image;
+    const Batch *batch;
+    FoldScratch *scratch;
+    uint32_t epoch;
+    uint64_t heads;
+    int encodes;
+    uint64_t counted;
+} Work;
+
+/* FOLD_NO_MEMORY, or how it ended; a block that would be too large is Python's to refuse */
+static enum FoldEnd fold_events(Work *work, uint32_t number, const Name *name, UserBlock *block, IdsAt *ids, uint32_t *at)
+{
+    const Batch *batch = work->batch;
+    const uint32_t *order = batch->order + name->start;
+    double erased = block_erased(block);
+    for (;;) {
+        enum FoldEnd end = fold_user(ids, work->image, batch->folds, order, (uint32_t)name->count, at, block_due(block),
+                                     erased, work->scratch);
+        if (end != FOLD_NO_ROOM)
+            return end;
+        int widened = turn_widen(work->cache, number, fold_wanted(work->scratch), block, ids);
+        if (widened < 0)
+            return widened == TURN_TOO_LARGE ? FOLD_LEFT : FOLD_NO_MEMORY;
+    }
+}
+
+static int fold_one(Work *work, uint32_t number, const Name *name, Far *far)
+{
+    UserBlock block;
+    IdsAt ids;
+    far->is_left = 1;
+    turn_open(work->cache, number, &block, &ids);
+    if (block_epoch(&block) != work->epoch)
+        return 0;
+    enum FoldEnd end = fold_events(work, number, name, &block, &ids, &far->at);
+    turn_close(work->cache, number, &block);
+    if (end == FOLD_NO_MEMORY)
+        return -1;
+    far->is_opened = end == FOLD_OPENED;
+    if (end != FOLD_ALL || block_scored(&block) != work->heads)
+        return 0;
+    if (work->encodes && !(block_flags(&block) & FLAG_QUEUED) && block_count(&block) >= block_encode_at(&block))
+        return 0;
+    block_put_due(&block, plan_next_due(work->image, &block));
+    work->counted += far->at;
+    far->is_left = 0;
+    return 0;
+}
+
+/* The number of a user of the batch in the turn; TURN_MISSING: not in it. */
+static uint32_t number_of(const Work *work, const Name *name, uint32_t known)
+{
+    uint32_t number = known;
+    if (number == TURN_MISSING && name->size <= UINT16_MAX) {
+        User user = {.hash = name->hash, .name = name->letters, .size = (uint16_t)name->size};
+        number = turn_number(work->cache, &user);
+    }
+    return number != TURN_MISSING && turn_is_gone(work->cache, number) ? TURN_MISSING : number;
+}
+
+static void fetch(const Cache *cache, uint32_t number)
+{
+    if (number == TURN_MISSING)
+        return;
+    const uint8_t *at = slab_at(&cache->slabs, cache->turn.copies[number].now);
+    for (int line = 0; line < LINES; line++)
+        __builtin_prefetch(at + line * 64, 1);
+}
+
+/* -1: no memory */
+static int fold_all(Work *work, const uint32_t *numbers, Far *far)
+{
+    const Names *users = &work->batch->users;
+    for (int32_t i = 0; i < users->count; i++) {
+        if (numbers != NULL && i + AHEAD < users->count)
+            fetch(work->cache, numbers[i + AHEAD]);
+        if (far[i].is_out)
+            continue;
+        uint32_t number = number_of(work, &users->names[i], numbers == NULL ? TURN_MISSING : numbers[i]);
+        far[i].is_left = 1;
+        if (number != TURN_MISSING && fold_one(work, number, &users->names[i], &far[i]) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Whoever is in ``without`` is left out. */
+static int leave_out(const Batch *batch, PyObject *without, Far *far)
+{
+    PyObject *names = PySequence_Tuple(without);
+    Py_ssize_t size;
+    for (Py_ssize_t i = 0; names != NULL && i < PyTuple_GET_SIZE(names); i++) {
+        PyObject *name = PyTuple_GET_ITEM(names, i);
+        const char *letters = PyUnicode_Check(name) ? PyUnicode_AsUTF8AndSize(name, &size) : NULL;
+        if (letters == NULL) {
+            if (!PyErr_Occurred())
+                PyErr_SetString(PyExc_TypeError, "a user is a str");
+            Py_CLEAR(names);
+            break;
+        }
+        int32_t number = size > INT32_MAX ? -1 : names_find(&batch->users, letters, (int32_t)size, 0);
+        if (number >= 0)
+            far[number].is_out = 1;
+    }
+    if (names == NULL)
+        return -1;
+    Py_DECREF(names);
+    return 0;
+}
+
+/* {user: (events folded, opened)} of those who are left */
+static PyObject *those_left(const Batch *batch, const Far *far)
+{
+    PyObject *left = PyDict_New(), *nothing = Py_BuildValue("iO", 0, Py_False); /* of most of them */
+    if (nothing == NULL)
+        Py_CLEAR(left);
+    for (int32_t i = 0; left != NULL && i < batch->users.count; i++) {
+        const Name *name = &batch->users.names[i];
+        if (!far[i].is_left)
+            continue;
+        PyObject *user = PyUnicode_DecodeUTF8(name->letters, name->size, NULL);
+        PyObject *told = far[i].at == 0 && !far[i].is_opened
+                             ? Py_NewRef(nothing)
+                             : Py_BuildValue("IO", far[i].at, far[i].is_opened ? Py_True : Py_False);
+        if (user == NULL || told == NULL || PyDict_SetItem(left, user, told) < 0)
+            Py_CLEAR(left);
+        Py_XDECREF(user);
+        Py_XDECREF(told);
+    }
+    Py_XDECREF(nothing);
+    return left;
+}
+
+static int is_of(const PlanObject *plan, const Batch *batch)
+{
+    if (batch->plan == plan)
+        return 0;
+    PyErr_SetString(PyExc_TypeError, "these events were read by other definitions");
+    return -1;
+}
+
+/* fold(area, batch, without, epoch, heads, encodes) -> (events counted, {user: (events folded, opened)}) */
+PyObject *plan_fold(PlanObject *plan, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs != 6 || Py_TYPE(args[0]) != &AreaType || Py_TYPE(args[1]) != &BatchType) {
+        PyErr_SetString(PyExc_TypeError, "fold(area, batch, without, epoch, heads, encodes)");
+        return NULL;
+    }
+    AreaObject *area = (AreaObject *)args[0];
+    Batch *batch = (Batch *)args[1];
+    unsigned long long epoch = PyLong_AsUnsignedLongLong(args[3]), heads = PyLong_AsUnsignedLongLong(args[4]);
+    int encodes = PyErr_Occurred() ? -1 : PyObject_IsTrue(args[5]);
+    if (encodes < 0 || is_of(plan, batch) < 0)
+        return NULL;
+    PyObject *left = NULL;
+    Work work = {.image = &plan->image, .batch = batch, .heads = heads, .encodes = encodes};
+    work.epoch = (uint32_t)epoch;
+    if (epoch > UINT32_MAX) {
+        PyErr_SetString(PyExc_ValueError, "an epoch has 32 bits");
+        return NULL;
+    }
+    Far *far = PyMem_Calloc((size_t)batch->users.count + 1, sizeof(*far));
+    if (far == NULL)
+        return PyErr_NoMemory();
+    work.scratch = leave_out(batch, args[2], far) < 0 ? NULL : plan_take_scratch(plan);
+    work.cache = work.scratch == NULL ? NULL : area_open(area); /* behind all that may run Python's code */
+    if (work.cache != NULL && batch->used < 0)
+        batch_is_in_use();
+    else if (work.cache != NULL) {
+        const uint32_t *numbers = batch->area == area->serial ? batch->numbers : NULL;
+        int done;
+        batch->used++;
+        AWAY(area->table, batch->count)
+        done = fold_all(&work, numbers, far);
+        BACK(area->table)
+        batch->used--;
+        left = done < 0 ? PyErr_NoMemory() : those_left(batch, far);
+    }
+    if (work.scratch != NULL)
+        plan_give_scratch(plan, work.scratch);
+    PyMem_Free(far);
+    return left == NULL ? NULL : Py_BuildValue("KN", (unsigned long long)work.counted, left);
+}
+
+/* fold_on(record, items, at, limit, erased) -> (next, opened) */
+PyObject *plan_fold_on(PlanObject *plan, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs != 5 || Py_TYPE(args[0]) != &UserRecordType || Py_TYPE(args[1]) != &ItemsType) {
+        PyErr_SetString(PyExc_TypeError, "fold_on(record, items, at, limit, erased)");
+        return NULL;
+    }
+    UserRecord *record = (UserRecord *)args[0];
+    const Items *items = (const Items *)args[1];
+    const Batch *batch = items->batch;
+    Py_ssize_t start = PyLong_AsSsize_t(args[2]);
+    double limit = PyFloat_AsDouble(args[3]), erased = PyFloat_AsDouble(args[4]);
+    if (PyErr_Occurred() || is_of(plan, batch) < 0)
+        return NULL;
+    if (start < 0 || start > items->size) {
+        PyErr_SetString(PyExc_IndexError, "there is no such event");
+        return NULL;
+    }
+    FoldScratch *scratch = plan_take_scratch(plan);
+    Opened opened;
+    if (scratch == NULL || record->home->open(record, &opened) < 0) {
+        if (scratch != NULL)
+            plan_give_scratch(plan, scratch);
+        return NULL;
+    }
+    uint32_t at = (uint32_t)start;
+    enum FoldEnd end;
+    int failed = 0;
+    while ((end = fold_user(&opened.ids, &plan->image, batch->folds, batch->order + items->start, (uint32_t)items->size, &at,
+                            limit, erased, scratch))
+           == FOLD_NO_ROOM) {
+        failed = record->home->widen(record, fold_wanted(scratch), &opened);
+        if (failed < 0)
+            break;
+    }
+    record->home->close(record, &opened);
+    plan_give_scratch(plan, scratch);
+    if (failed < 0)
+        return NULL;
+    if (end == FOLD_NO_MEMORY)
+        return PyErr_NoMemory();
+    return Py_BuildValue("IO", at, end == FOLD_OPENED ? Py_True : Py_False);
+}
+
+PyObject *plan_due(PlanObject *plan, PyObject *record)
+{
+    Opened opened;
+    if (Py_TYPE(record) != &UserRecordType) {
+        PyErr_SetString(PyExc_TypeError, "next_due(record)");
+        return NULL;
+    }
+    if (((UserRecord *)record)->home->open((UserRecord *)record, &opened) < 0)
+        return NULL;
+    return PyFloat_FromDouble(plan_next_due(&plan->image, &opened.block));
+}
