@@ -6,20 +6,18 @@ import math
 import random
 import struct
 
-import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from state import layout2, powers
-from state.features import RAW_DIM
 from state.layout import FormatError
 from state.plain.record import PlainRecord, unpack
 from state.record import Opaque
 from tests.core_parts import CORE
 from tests.core_record import CoreRecord
 from tests.record_faults import FAULTS, SOUND
-from tests.record_verbs import KEYS, SORTS, SPECS, VERBS, Verb
+from tests.record_verbs import KEYS, SORTS, SPECS, VERBS, Verb, counts_alike
 from tests.records import golden_blocks, told
 
 pytestmark = pytest.mark.compiled
@@ -67,22 +65,7 @@ def test_the_same_verbs_give_the_same_bytes_and_answers(verbs: list[Verb]) -> No
 
 
 def test_what_is_counted_in_ten_thousand_events_is_the_same_to_the_bit() -> None:
-    draw, plain, core = random.Random(22), PlainRecord("u"), CoreRecord("u")
-    now = 1.7e9
-    for _ in range(10_000):
-        now += draw.expovariate(1 / 600.0)
-        kind, category = draw.choice(["view", "click", "purchase"]), draw.choice(["", "shoes", "tools", "toys"])
-        time = now - draw.choice([0.0, 0.0, 90.5, 5e6])
-        for record in (plain, core):
-            record.enter(now)
-            record.count_event(kind, category, time, amount=19.99 if kind == "purchase" else 0.0, dwell=3.5)
-            record.cells.add(SPECS[0], time, 1, now)
-            record.cells.add(SPECS[3], time, 19_990_000, now)
-    assert core.pack() == plain.pack()
-    mine, theirs = np.empty(RAW_DIM, np.float32), np.empty(RAW_DIM, np.float32)
-    core.features(mine)
-    plain.features(theirs)
-    assert mine.tobytes() == theirs.tobytes()
+    counts_alike(PlainRecord("u"), CoreRecord("u"))
 
 
 def is_taken_by_the_twin(block: bytes) -> bool:

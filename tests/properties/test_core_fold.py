@@ -28,28 +28,14 @@ from tests.core_parts import CORE
 from tests.fold_twin import Given
 from tests.record_verbs import VERBS, Verb
 from tests.records import LANDMARK
+from tests.rule_sets import COUNTING
 
 pytestmark = pytest.mark.compiled
 
 T0: Final = LANDMARK - 3_600.0
-RULES: Final = """
-[[segment]]
-id = "viewers"
-rule = 'count("view", within="1h") >= 3'
-[[segment]]
-id = "steady"
-rule = 'count("view", within="10m") >= 2 and not count("purchase", within="1h") > 1'
-min_stay = "5m"
-[[segment]]
-id = "never-bought"
-rule = 'count("purchase", within="1d") == 0 and count("click", category="c1", within="2h") >= 2'
-[[segment]]
-id = "spenders"
-rule = 'total("purchase", "amount", within="1d") >= 20 or count("click", within="1m") > 3'
-[[segment]]
-id = "lookers"
-rule = 'total("view", "dwell", within="1h") * 2 > total("click", "dwell", within="1h") + 5'
-[[segment]]
+RULES: Final = (
+    COUNTING
+    + """[[segment]]
 id = "few"
 rule = 'count("click", within="30m") <= 2 and count("view", within="30m") < 4'
 [[segment]]
@@ -72,6 +58,7 @@ id = "in words"
 words = "somebody who is told in words"
 min_stay = "3m"
 """
+)
 #: over the cells that ``record_verbs`` fills with anything
 ANYTHING: Final = """
 [[segment]]

@@ -19,28 +19,14 @@ from state.windows import MOST
 from streams.steps.effects import Effects
 from streams.steps.membership import plain_next_due
 from streams.steps.segments import parse_plan
+from tests.rule_sets import COUNTING
 from tests.small_partition import PLACE, T0, Sent, SmallPartition
 
 pytestmark = pytest.mark.compiled
 
-RULES = """
-[[segment]]
-id = "viewers"
-rule = 'count("view", within="1h") >= 3'
-[[segment]]
-id = "steady"
-rule = 'count("view", within="10m") >= 2 and not count("purchase", within="1h") > 1'
-min_stay = "5m"
-[[segment]]
-id = "never-bought"
-rule = 'count("purchase", within="1d") == 0 and count("click", category="c1", within="2h") >= 2'
-[[segment]]
-id = "spenders"
-rule = 'total("purchase", "amount", within="1d") >= 20 or count("click", within="1m") > 3'
-[[segment]]
-id = "lookers"
-rule = 'total("view", "dwell", within="1h") * 2 > total("click", "dwell", within="1h") + 5'
-[[segment]]
+RULES = (
+    COUNTING
+    + """[[segment]]
 id = "dropped-out"
 rule = 'absent("purchase", after="click", wait="2m", within="1h")'
 [[segment]]
@@ -53,6 +39,7 @@ rule = 'count("view", within="1h") / 4'
 enter = 1.0
 exit = 0.5
 """
+)
 LEARNED = RULES + '[[segment]]\nid = "warm"\nlearned = "taste"\n[[segment]]\nid = "cold"\nlearned = "taste"\n'
 KINDS = [
     "view", "view", "view", "click", "click", "click", "purchase", "comment", "follow", "unfollow", "join", "leave",

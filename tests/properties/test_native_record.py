@@ -21,7 +21,7 @@ from state.record import Record
 from state.user import Membership
 from state.windows import MOST, TallySpec
 from tests.native_records import FULL, REFUSED, fill, new, opened, record_module, restless
-from tests.record_verbs import ABSENCES, SORTS, SPECS, VERBS, Verb, all_told
+from tests.record_verbs import ABSENCES, SORTS, SPECS, VERBS, Verb, all_told, counts_alike
 from tests.records import LANDMARK
 
 pytestmark = pytest.mark.compiled
@@ -121,22 +121,7 @@ def test_many_edges_are_bounded_as_the_twin_does(seed: int, most: int, most_remo
 
 
 def test_what_is_counted_in_ten_thousand_events_is_the_same_to_the_bit() -> None:
-    draw, plain, native = random.Random(22), PlainRecord("u"), new(epoch=0, life=0)
-    now = 1.7e9
-    for _ in range(10_000):
-        now += draw.expovariate(1 / 600.0)
-        kind, category = draw.choice(["view", "click", "purchase"]), draw.choice(["", "shoes", "tools", "toys"])
-        time = now - draw.choice([0.0, 0.0, 90.5, 5e6])
-        for record in (plain, native):
-            record.enter(now)
-            record.count_event(kind, category, time, amount=19.99 if kind == "purchase" else 0.0, dwell=3.5)
-            record.cells.add(SPECS[0], time, 1, now=now)
-            record.cells.add(SPECS[3], time, 19_990_000, now=now)
-    assert native.pack() == plain.pack()
-    mine, theirs = np.empty(2 * RAW_DIM, np.float32)[::2], np.empty(RAW_DIM, np.float32)
-    native.features(mine)
-    plain.features(theirs)
-    assert mine.tobytes() == theirs.tobytes()
+    counts_alike(PlainRecord("u"), new(epoch=0, life=0))
 
 
 @pytest.mark.parametrize("name", REFUSED)
