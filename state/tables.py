@@ -43,9 +43,9 @@ class Area(Protocol):
     def begin(self, user: str, epoch: int, life: int) -> Record:
         """Somebody never seen, or forgotten in this turn: all is known, nothing was done."""
 
-    def forget(self, user: str, erased: bool) -> None:
+    def forget(self, user: str, erased: bool) -> float:
         """Who is in memory, in the turn or not, is no longer with the commit. ``erased``: the user asked for it, so no
-        byte of it may be left in memory then."""
+        byte of it may be left in memory then. Returns the timer that the store has of the user; NEVER: none."""
 
     def due(self, user: str) -> float | None:
         """The timer of the turn's copy, else of what is in memory; nothing is copied. None: not in memory. Who is in

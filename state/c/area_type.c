@@ -190,6 +190,7 @@ static PyObject *area_forget(AreaObject *self, PyObject *args, PyObject *words)
     User user;
     uint32_t number, done;
     int erased;
+    double timer = Py_HUGE_VAL;
     if (!PyArg_ParseTupleAndKeywords(args, words, "Op", names, &name, &erased))
         return NULL;
     Cache *cache = area_open(self);
@@ -201,9 +202,10 @@ static PyObject *area_forget(AreaObject *self, PyObject *args, PyObject *words)
     if (right > 0 && number != TURN_MISSING) {
         if (restamp(self, number) < 0)
             return PyErr_NoMemory();
+        timer = turn_copy(cache, number)->timer;
         turn_forget(cache, number, erased);
     }
-    Py_RETURN_NONE;
+    return PyFloat_FromDouble(timer);
 }
 
 static PyObject *area_due(AreaObject *self, PyObject *name)
@@ -278,7 +280,7 @@ static PyMethodDef area_methods[] = {
     {"take", FAST(area_take), METH_FASTCALL, "take(record, due): a record that was made in Python."},
     {"get", (PyCFunction)area_get, METH_O, "get(user): the record; None: not in the turn."},
     {"begin", FAST(area_begin), METH_FASTCALL, "begin(user, epoch, life): somebody never seen."},
-    {"forget", FAST(area_forget), METH_VARARGS | METH_KEYWORDS, "forget(user, erased): who is gone with the commit."},
+    {"forget", FAST(area_forget), METH_VARARGS | METH_KEYWORDS, "forget(user, erased): who is gone with the commit; the timer that the store has."},
     {"due", (PyCFunction)area_due, METH_O, "due(user): the timer; None: not in memory."},
     {"users", (PyCFunction)area_users, METH_NOARGS, "users(): of this turn."},
     {"settle", FAST(area_settle), METH_FASTCALL, "settle(specs, puts, timed): the end of the turn."},

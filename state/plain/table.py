@@ -183,12 +183,16 @@ class PlainArea:
     def begin(self, user: str, epoch: int, life: int) -> PlainRecord:
         return self._put(PlainRecord(user, epoch, life), NEVER)
 
-    def forget(self, user: str, erased: bool) -> None:
+    def forget(self, user: str, erased: bool) -> float:
+        kept, timer = self._table.find(user), NEVER
         if (record := self._records.pop(user, None)) is not None:
             _end(record)
-        self._timers.pop(user, None)
-        if self._table.find(user) is not None:
+            timer = self._timers.pop(user)
+        elif kept is not None and user not in self._gone:
+            timer = layout.due_of(kept.block)
+        if kept is not None:
             self._gone.add(user)
+        return timer
 
     def due(self, user: str) -> float | None:
         table = self._table

@@ -352,9 +352,8 @@ class Turn:
             if not ids_stay:
                 self._drop_ids(user, state.ids)
             self.meta.users -= 1
-            if state.due != NEVER:
-                self.effects.fired.append(layout.timer_key(state.due, user.encode()))
-        self.area.forget(user, erased)
+        if (timer := self.area.forget(user, erased)) != NEVER:
+            self.effects.fired.append(layout.timer_key(timer, user.encode()))
         self._gone.add(user)
         self._changed.discard(user)
         self.drop_vectors(user)

@@ -10,7 +10,7 @@ from state import layout
 from state.layout2 import CHUNK, CHUNK_BYTES
 from state.plain.record import PlainRecord, unpack
 from state.record import Record
-from state.tables import Table, ids_numbers
+from state.tables import Area, Table, ids_numbers
 from state.windows import NEVER
 from tests.turns import OLDER, SPEC, T0, commit, hash_of, see, settle, stored, with_users
 
@@ -153,18 +153,28 @@ def test_a_timer_is_told_without_a_copy(users: Table) -> None:
     assert area.due("emma") is None
 
 
+def set_due(area: Area, due: float) -> None:
+    record = area.get("emma")
+    assert record is not None
+    record.due = due
+
+
 @pytest.mark.parametrize("erased", [False, True])
 @pytest.mark.parametrize("found", [False, True], ids=["in memory", "in the turn"])
 def test_who_is_forgotten_is_missing_and_gone_with_the_commit(users: Table, erased: bool, found: bool) -> None:
-    with_users(users, "emma", "noah")
+    area = with_users(users, "emma", "noah").begin()
+    area.find(["emma"])
+    set_due(area, T0)
+    commit(area)
     before = users.get("emma")
     for ends in ("drop", "commit"):
         area = users.begin()
         if found:
             area.find(["emma"])
-        area.forget("emma", erased)
-        area.forget("emma", erased)
-        area.forget("nobody", erased)
+            set_due(area, T0 + 1.0)
+        assert area.forget("emma", erased) == T0  # the timer that the store has
+        assert area.forget("emma", erased) == NEVER  # the caller knows it already
+        assert area.forget("nobody", erased) == NEVER
         assert area.get("emma") is None
         assert "emma" not in area
         assert area.find(["emma", "noah"]) == ["emma"]
