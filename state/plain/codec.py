@@ -181,10 +181,11 @@ def join(header: list[Any], due: float, sections: dict[int, bytes]) -> bytes:
 
 def split(data: bytes) -> tuple[list[Any], float, dict[int, Reader]]:
     """What ``join`` was given, checked as far as it is not in a section. Raises FormatError."""
-    if data[:1] != bytes([FORMAT]):
-        found = data[0] if data else "none"
+    if not data:
+        raise damaged("block", "it ends too early")
+    if data[0] != FORMAT:
         raise FormatError(
-            f"a state record has format {found}, where {FORMAT} was expected: "
+            f"a state record has format {data[0]}, where {FORMAT} was expected: "
             "replay into fresh topics, or run the version that wrote it"
         )
     block = Reader(data, "block")
