@@ -54,7 +54,11 @@ class Settings(BaseSettings):
     )
     max_record_bytes: int = Field(1_048_576, gt=0, description="Larger event records are refused.")
     max_text_chars: int = Field(20_000, gt=0, description="Events with longer text are refused.")
-    batch_records: int = Field(100_000, ge=1, description="At most this many records go into one transaction.")
+    batch_records: int = Field(
+        400_000,
+        ge=1,
+        description="At most this many records go into one transaction; fewer where their users take much memory.",
+    )
     batch_bytes: int = Field(
         64 * 1024 * 1024, ge=1_048_576, description="At most this many bytes of records go into one transaction."
     )

@@ -23,6 +23,7 @@ from streams.kafka.installation import InstallationError
 from streams.kafka.lane import EncodeLane, PartitionGoneError
 from streams.kafka.scrub import Scrubber
 from streams.kafka.turn_metrics import Occasionally, note_turn
+from streams.kafka.turn_size import TurnSize
 from streams.kafka.work import Done, Work
 from streams.kafka.writer import PartitionWriter
 from streams.ops.metrics import Metrics
@@ -96,6 +97,7 @@ class Partition:
         self._tidied_at = 0.0
         topics = writer.place.topics
         direct = tuple(topic for topic in topics.sources if topic != topics.reroute)
+        self._size = TurnSize.of(room, writer.place)
         self._arrivals = Arrivals(room, lambda high: on_pressure(self, direct, high))
         self._rerouted = Arrivals(room.quarter(), lambda high: on_pressure(self, (topics.reroute,), high))
         self._encoded: deque[tuple[list[encode.Job], list[str], asyncio.Future[None]]] = deque()
@@ -256,7 +258,7 @@ class Partition:
         """What the next turn does: all that waits, up to the batch size (small when idle, large under backlog)."""
         work = Work()
         self._advance_clock()
-        work.sources, acks = self._arrivals.take()
+        work.sources, acks = self._arrivals.take(self._size.records)
         sources, more = self._rerouted.take(self._rerouted.leading(self.writer.is_in_turn))
         work.sources += sources
         acks += more
@@ -337,6 +339,7 @@ class Partition:
 
     def _after(self, done: Done) -> None:
         effects = done.effects
+        self._size.took(done.records, effects)
         self._lane.offer(self, effects.offers + done.again, effects.later)
         self._lane.offer_refresh(self, effects.refreshes)
         note_turn(self._metrics, self.writer, done)

@@ -154,6 +154,8 @@ class Effects:
     most_bytes: int = sys.maxsize
     size: int = 0
     """Bytes of messages and rejects."""
+    written: int = 0
+    """Bytes of ``puts``, told at the end of the turn."""
     puts: dict[bytes, bytes | None] = field(default_factory=dict)
     changes: list[Emitted] = field(default_factory=list)
     snapshots: list[UserSegments] = field(default_factory=list)
@@ -217,6 +219,7 @@ class Effects:
 
     def check(self, put: int) -> None:
         """All is there; ``put``: bytes of ``puts``."""
+        self.written = put
         self._bound(self.count, self.size + put)
 
     def _bound(self, count: int, size: int) -> None:
