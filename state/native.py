@@ -122,8 +122,9 @@ def quiet_fold(event: type, calls: Calls, described: Described) -> QuietFold | N
     if COMPILED is None:
         return None
     try:
-        COMPILED.bind(event, tuple(sorted(PLAIN_KINDS)))
-        COMPILED.bind_forms(
+        wire = COMPILED.Wire(
+            event,
+            tuple(sorted(PLAIN_KINDS)),
             calls.fields,
             dict(calls.kinds),
             dict(calls.tracks),
@@ -133,7 +134,7 @@ def quiet_fold(event: type, calls: Calls, described: Described) -> QuietFold | N
             calls.dwells,
         )
         routes = tuple((route.kind, route.category, at) for at, route in enumerate(described.routes))
-        plan = COMPILED.Plan(plan_image.write(described), routes)
+        plan = COMPILED.Plan(wire, plan_image.write(described), routes)
     except (TypeError, AttributeError) as error:
         raise CompiledError(f"{UNUSABLE}: {error}") from error
     return QuietFold(plan)

@@ -4,9 +4,9 @@
 #include "record_type.h"
 
 /* As user_of, of somebody who is to be in memory. */
-int user_to_be(PyObject *name, User *user)
+int user_to_be(const Module *module, PyObject *name, User *user)
 {
-    int right = user_of(name, user);
+    int right = user_of(module, name, user);
     if (right < 0 || (right > 0 && user->size > 0))
         return right < 0 ? -1 : 0;
     PyErr_Format(PyExc_ValueError, "a user's name has 1 to %d bytes", UINT16_MAX);
@@ -22,12 +22,13 @@ PyObject *area_is_there(PyObject *name)
 /* A user of whom there is a block, and the bytes of the records of ids. */
 static int admit(AreaObject *area, PyObject *name, PyObject *block, PyObject *chunks, uint32_t *number)
 {
+    Module *module = module_of(area);
     User user;
     PyObject *all = PySequence_Tuple(chunks);
     IdsBytes *records = all == NULL ? NULL : record_chunks(all);
     Cache *cache = records == NULL ? NULL : area_open(area); /* after all that may run Python's code */
     int done = -1;
-    if (cache == NULL || user_to_be(name, &user) < 0)
+    if (cache == NULL || user_to_be(module, name, &user) < 0)
         goto end;
     if (!PyBytes_Check(block)) {
         PyErr_SetString(PyExc_TypeError, "a block is bytes");
@@ -35,7 +36,7 @@ static int admit(AreaObject *area, PyObject *name, PyObject *block, PyObject *ch
     }
     const uint8_t *bytes = (const uint8_t *)PyBytes_AS_STRING(block);
     size_t size = (size_t)PyBytes_GET_SIZE(block), count = (size_t)PyTuple_GET_SIZE(all);
-    if (record_check(bytes, size) < 0)
+    if (record_check(module, bytes, size) < 0)
         goto end;
     Ids ids = ids_peek(bytes, size);
     if (count != ids.stored - ids.first) {
@@ -44,7 +45,7 @@ static int admit(AreaObject *area, PyObject *name, PyObject *block, PyObject *ch
     }
     done = turn_admit(cache, &user, bytes, (uint32_t)size, records, count, number);
     if (done == TURN_BAD_IDS)
-        record_chunk_is_wrong();
+        record_chunk_is_wrong(module);
     else if (done > 0)
         area_is_there(name);
     else if (done < 0)
