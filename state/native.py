@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, overload
 
 from state import plan_image
-from state.compiled import COMPILED, UNUSABLE, CompiledError
+from state.compiled import COMPILED, UNUSABLE, CompiledError, agree
 from state.plan_image import Described
 from state.record import Record
 from state.tables import Area
 from state.user import PLAIN_KINDS
+
+if COMPILED is not None:
+    agree(COMPILED, "PLAN", plan_image.abi())
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

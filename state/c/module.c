@@ -31,10 +31,17 @@ static int seed_names(Module *self)
 /* What tells whether Python's side is of the same release. */
 static int add_numbers(PyObject *module)
 {
-    PyObject *layout = PyLong_FromUnsignedLongLong(core_abi());
-    int done = layout == NULL ? -1 : PyModule_AddObjectRef(module, "LAYOUT", layout);
-    Py_XDECREF(layout);
-    return done < 0 ? -1 : PyModule_AddIntConstant(module, "INTERFACE", MODULE_INTERFACE);
+    const struct {
+        const char *name;
+        uint64_t number;
+    } numbers[] = {{"INTERFACE", MODULE_INTERFACE}, {"LAYOUT", layout_abi()}, {"PLAN", plan_abi()}};
+    int done = 0;
+    for (size_t i = 0; done == 0 && i < sizeof(numbers) / sizeof(*numbers); i++) {
+        PyObject *number = PyLong_FromUnsignedLongLong(numbers[i].number);
+        done = number == NULL ? -1 : PyModule_AddObjectRef(module, numbers[i].name, number);
+        Py_XDECREF(number);
+    }
+    return done;
 }
 
 static int fill(PyObject *module)
