@@ -68,15 +68,15 @@ PyObject *area_admit(AreaObject *self, PyObject *const *args, Py_ssize_t nargs)
     return admit(self, args[0], args[1], args[2], &number) < 0 ? NULL : area_record(self, args[0], number);
 }
 
-static int number_of(PyObject *of, const char *name, uint32_t *number)
+static int number_of(PyObject *of, PyObject *name, uint32_t *number)
 {
-    PyObject *found = PyObject_GetAttrString(of, name);
+    PyObject *found = PyObject_GetAttr(of, name);
     unsigned long long value = found == NULL ? 0 : PyLong_AsUnsignedLongLong(found);
     Py_XDECREF(found);
     if (PyErr_Occurred())
         return -1;
     if (value > UINT32_MAX) {
-        PyErr_Format(PyExc_ValueError, "%s is %llu", name, value);
+        PyErr_Format(PyExc_ValueError, "%U is %llu", name, value);
         return -1;
     }
     *number = (uint32_t)value;
@@ -84,11 +84,11 @@ static int number_of(PyObject *of, const char *name, uint32_t *number)
 }
 
 /* What the store has of a record that was made in Python. */
-static int stored_of(PyObject *ids, Copy *stored)
+static int stored_of(const AttributeNames *names, PyObject *ids, Copy *stored)
 {
-    PyObject *saved = PyObject_GetAttrString(ids, "saved");
-    int done = saved == NULL || number_of(saved, "start", &stored->first) < 0
-                       || number_of(saved, "stop", &stored->stored) < 0 || number_of(ids, "cut", &stored->cut) < 0
+    PyObject *saved = PyObject_GetAttr(ids, names->saved);
+    int done = saved == NULL || number_of(saved, names->start, &stored->first) < 0
+                       || number_of(saved, names->stop, &stored->stored) < 0 || number_of(ids, names->cut, &stored->cut) < 0
                    ? -1
                    : 0;
     Py_XDECREF(saved);
@@ -101,6 +101,7 @@ static int stored_of(PyObject *ids, Copy *stored)
 
 PyObject *area_take(AreaObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
+    const AttributeNames *names = &module_of(self)->names;
     uint32_t number;
     Copy stored;
     if (nargs != 2) {
@@ -108,12 +109,12 @@ PyObject *area_take(AreaObject *self, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     stored.timer = PyFloat_AsDouble(args[1]);
-    PyObject *ids = PyErr_Occurred() ? NULL : PyObject_GetAttrString(args[0], "ids");
-    PyObject *name = ids == NULL ? NULL : PyObject_GetAttrString(args[0], "user");
-    PyObject *block = name == NULL ? NULL : PyObject_CallMethod(args[0], "pack", NULL);
-    PyObject *chunks = block == NULL ? NULL : PyObject_CallMethod(ids, "chunks", NULL);
+    PyObject *ids = PyErr_Occurred() ? NULL : PyObject_GetAttr(args[0], names->ids);
+    PyObject *name = ids == NULL ? NULL : PyObject_GetAttr(args[0], names->user);
+    PyObject *block = name == NULL ? NULL : PyObject_CallMethodNoArgs(args[0], names->pack);
+    PyObject *chunks = block == NULL ? NULL : PyObject_CallMethodNoArgs(ids, names->chunks);
     PyObject *record = NULL;
-    if (chunks != NULL && stored_of(ids, &stored) == 0 && admit(self, name, block, chunks, &number) == 0) {
+    if (chunks != NULL && stored_of(names, ids, &stored) == 0 && admit(self, name, block, chunks, &number) == 0) {
         Copy *copy = turn_copy(self->table->cache, number);
         copy->timer = stored.timer;
         copy->first = stored.first;

@@ -195,10 +195,10 @@ static PyObject *batch_iter(Batch *self)
 }
 
 /* a view, as every mapping has */
-static PyObject *view_of(Batch *self, const char *view)
+static PyObject *view_of(Batch *self, PyObject *view)
 {
     PyObject *module = PyImport_ImportModule("collections.abc");
-    PyObject *type = module == NULL ? NULL : PyObject_GetAttrString(module, view);
+    PyObject *type = module == NULL ? NULL : PyObject_GetAttr(module, view);
     PyObject *made = type == NULL ? NULL : PyObject_CallOneArg(type, (PyObject *)self);
     Py_XDECREF(type);
     Py_XDECREF(module);
@@ -207,17 +207,17 @@ static PyObject *view_of(Batch *self, const char *view)
 
 static PyObject *batch_keys(Batch *self, PyObject *none)
 {
-    return view_of(self, "KeysView");
+    return view_of(self, module_of(self)->names.KeysView);
 }
 
 static PyObject *batch_items(Batch *self, PyObject *none)
 {
-    return view_of(self, "ItemsView");
+    return view_of(self, module_of(self)->names.ItemsView);
 }
 
 static PyObject *batch_values(Batch *self, PyObject *none)
 {
-    return view_of(self, "ValuesView");
+    return view_of(self, module_of(self)->names.ValuesView);
 }
 
 static PyMethodDef batch_methods[] = {

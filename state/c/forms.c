@@ -34,7 +34,7 @@ static const char *const names[FIXED] = {
 
 int check_fields(PyTypeObject *event)
 {
-    PyObject *fields = PyObject_GetAttrString((PyObject *)event, "__struct_fields__");
+    PyObject *fields = module_attribute((PyObject *)event, "__struct_fields__");
     if (fields == NULL)
         return -1;
     int same = PyTuple_CheckExact(fields) && PyTuple_GET_SIZE(fields) == OWN;

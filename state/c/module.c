@@ -69,6 +69,11 @@ static int fill(PyObject *module)
 
 static PyModuleDef_Slot slots[] = {
     {Py_mod_exec, fill},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED}, /* tests/bare_module.py */
+#endif
+    /* No Py_mod_gil: where there need be no lock (3.13t), the module brings it back. Records, tables and batches rely on
+     * it wherever they do not say that they work without. */
     {0, NULL},
 };
 

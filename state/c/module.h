@@ -26,7 +26,8 @@
 #define MODULE_NAMES(NAME)                                                                                             \
     NAME(key) NAME(width) NAME(window) NAME(since) NAME(score) NAME(version) NAME(sequence) NAME(leaving)              \
     NAME(segment) NAME(member) NAME(weight) NAME(type) NAME(data) NAME(next_change) NAME(unknown_until)                \
-    NAME(next_sure) NAME(value) NAME(timestamp)
+    NAME(next_sure) NAME(value) NAME(timestamp) NAME(ids) NAME(user) NAME(saved) NAME(start) NAME(stop) NAME(cut)      \
+    NAME(pack) NAME(chunks) NAME(KeysView) NAME(ItemsView) NAME(ValuesView)
 
 /* What Python's side has of records, from record_bind() on: FormatError, Membership, PendingLabel, Opaque; {counter:
  * row}, the counters by row, {kind: what an event says of its category}, category_bucket. */
@@ -77,6 +78,9 @@ static inline void object_free(void *object)
 #define OF_MODULE (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE) /* flags of all types */
 #define MADE_HERE (OF_MODULE | Py_TPFLAGS_DISALLOW_INSTANTIATION) /* of those that are not called */
 
+/* As PyObject_GetAttrString, of a name that the object has. The name is not made anew: the interpreter's cache of methods
+ * keeps each that it has not seen. */
+PyObject *module_attribute(PyObject *of, const char *name);
 /* 0, or -1 with an exception. */
 int module_add_names(PyObject *module);
 int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **into);

@@ -1,6 +1,14 @@
 /* What the module has is made, shown to the collector, and let go. */
 #include "module.h"
 
+PyObject *module_attribute(PyObject *of, const char *name)
+{
+    PyObject *interned = PyUnicode_InternFromString(name);
+    PyObject *found = interned == NULL ? NULL : PyObject_GetAttr(of, interned);
+    Py_XDECREF(interned);
+    return found;
+}
+
 int module_add_names(PyObject *module)
 {
     Module *self = PyModule_GetState(module);

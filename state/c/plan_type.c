@@ -102,7 +102,8 @@ static PyObject *plan_make(PyTypeObject *type, PyObject *args, PyObject *kwds)
     Py_ssize_t size;
     PyObject *wire, *routes;
     Module *module = PyType_GetModuleState(type);
-    if (!PyArg_ParseTupleAndKeywords(args, kwds, "O!y#O!", names, module->wire_type, &wire, &bytes, &size, &PyTuple_Type, &routes))
+    if (!PyArg_ParseTupleAndKeywords(args, kwds, "O!y#O!", names, module->wire_type, &wire, &bytes, &size, &PyTuple_Type,
+                                     &routes))
         return NULL;
     PlanObject *self = (PlanObject *)type->tp_alloc(type, 0);
     if (self == NULL)

@@ -27,12 +27,13 @@ static int contains(RecordView *view, PyObject *key)
 }
 
 /* (spec, now) of a verb that reads */
-static int read_spec(RecordView *view, const char *verb, PyObject *const *args, Py_ssize_t given, PyObject *kwnames, TallySpec *spec,
-                     double *now)
+static int read_spec(RecordView *view, const char *verb, PyObject *const *args, Py_ssize_t given, PyObject *kwnames,
+                     TallySpec *spec, double *now)
 {
     static const char *const names[] = {"spec", "now"};
     PyObject *found[2];
-    if (record_args(verb, names, 2, args, given, kwnames, found) < 0 || record_spec(module_of(view), found[0], spec) < 0)
+    if (record_args(verb, names, 2, args, given, kwnames, found) < 0
+        || record_spec(module_of(view), found[0], spec) < 0)
         return -1;
     return record_number(found[1], now);
 }
@@ -108,8 +109,9 @@ static PyObject *add(RecordView *view, PyObject *const *args, Py_ssize_t given, 
     double time, now;
     int64_t amount;
     int done;
-    if (record_args("add", names, 4, args, given, kwnames, found) < 0 || record_spec(module_of(view), found[0], &spec) < 0
-        || record_time(found[1], &time) < 0 || read_amount(found[2], &amount) < 0 || record_number(found[3], &now) < 0)
+    if (record_args("add", names, 4, args, given, kwnames, found) < 0
+        || record_spec(module_of(view), found[0], &spec) < 0 || record_time(found[1], &time) < 0
+        || read_amount(found[2], &amount) < 0 || record_number(found[3], &now) < 0)
         return NULL;
     OPEN(view->record, opened, NULL);
     CHANGE(view->record, opened, done, cells_add(&opened.block, &spec, time, amount, now), NULL);
@@ -132,7 +134,8 @@ static PyObject *note(RecordView *view, PyObject *const *args, Py_ssize_t given,
     uint64_t mark;
     double time;
     int done;
-    if (record_args("note", names, 2, args, given, kwnames, found) < 0 || record_sort_mark(module_of(view), found[0], &mark) < 0
+    if (record_args("note", names, 2, args, given, kwnames, found) < 0
+        || record_sort_mark(module_of(view), found[0], &mark) < 0
         || record_time(found[1], &time) < 0)
         return NULL;
     OPEN(view->record, opened, NULL);
@@ -332,7 +335,7 @@ static PyType_Slot slots[] = {
     {0, NULL},
 };
 
-PyType_Spec record_cells = {
+PyType_Spec cells_spec = {
     .name = "state._fold.Cells",
     .basicsize = sizeof(RecordView),
     .flags = MADE_HERE,

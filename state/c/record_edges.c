@@ -217,7 +217,7 @@ static PyType_Slot slots[] = {
     {0, NULL},
 };
 
-PyType_Spec record_edges = {
+PyType_Spec edges_spec = {
     .name = "state._fold.Edges",
     .basicsize = sizeof(RecordView),
     .flags = MADE_HERE,

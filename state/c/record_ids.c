@@ -302,7 +302,7 @@ static PyType_Slot slots[] = {
     {0, NULL},
 };
 
-PyType_Spec record_ids = {
+PyType_Spec ids_spec = {
     .name = "state._fold.Ids",
     .basicsize = sizeof(RecordView),
     .flags = MADE_HERE,

@@ -59,7 +59,7 @@ typedef struct {
 } RecordView;
 
 /* types */
-extern PyType_Spec record_members, record_edges, record_cells, record_ids;
+extern PyType_Spec members_spec, edges_spec, cells_spec, ids_spec;
 void record_view_dealloc(PyObject *view);
 /* New reference; NULL: an exception. */
 PyObject *record_view(PyTypeObject *type, UserRecord *record, enum Section which);

@@ -248,7 +248,7 @@ static PyType_Slot slots[] = {
     {0, NULL},
 };
 
-static PyType_Spec type = {
+static PyType_Spec spec = {
     .name = "state._fold.Record",
     .basicsize = sizeof(UserRecord),
     .flags = OF_MODULE,
@@ -264,11 +264,11 @@ static PyMethodDef functions[] = {
 int record_ready(PyObject *module)
 {
     Module *self = PyModule_GetState(module);
-    if (module_add_names(module) < 0 || module_add_type(module, &record_members, &self->members_type) < 0
-        || module_add_type(module, &record_edges, &self->edges_type) < 0
-        || module_add_type(module, &record_cells, &self->cells_type) < 0
-        || module_add_type(module, &record_ids, &self->ids_type) < 0
-        || module_add_type(module, &type, &self->record_type) < 0 || PyModule_AddType(module, self->record_type) < 0)
+    if (module_add_names(module) < 0 || module_add_type(module, &members_spec, &self->members_type) < 0
+        || module_add_type(module, &edges_spec, &self->edges_type) < 0
+        || module_add_type(module, &cells_spec, &self->cells_type) < 0
+        || module_add_type(module, &ids_spec, &self->ids_type) < 0
+        || module_add_type(module, &spec, &self->record_type) < 0 || PyModule_AddType(module, self->record_type) < 0)
         return -1;
     return PyModule_AddFunctions(module, functions);
 }

@@ -75,7 +75,8 @@ PyObject *record_count_event(UserRecord *record, PyObject *const *args, Py_ssize
     PyObject *found[5];
     Counted event;
     int done;
-    if (record_args("count_event", names, 5, args, given, kwnames, found) < 0 || read_event(&module_of(record)->words, found, &event) < 0)
+    if (record_args("count_event", names, 5, args, given, kwnames, found) < 0
+        || read_event(&module_of(record)->words, found, &event) < 0)
         return NULL;
     OPEN(record, opened, NULL);
     CHANGE(record, opened, done, counters_add(&opened.block, &event), NULL);

@@ -238,7 +238,7 @@ static PyType_Slot slots[] = {
     {0, NULL},
 };
 
-PyType_Spec record_members = {
+PyType_Spec members_spec = {
     .name = "state._fold.Members",
     .basicsize = sizeof(RecordView),
     .flags = MADE_HERE,

@@ -9,7 +9,7 @@ static PyObject *of_module(const char *module, const char *name)
 {
     PyObject *from = PyImport_ImportModule(module), *found = NULL;
     if (from != NULL)
-        found = PyObject_GetAttrString(from, name);
+        found = module_attribute(from, name);
     Py_XDECREF(from);
     return found;
 }

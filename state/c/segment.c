@@ -140,7 +140,8 @@ PyObject *call_to_event(const Wire *wire, const Raw *raw, const Event *read)
 {
     Found found;
     Value item;
-    if (!find_values(&wire->forms, raw->value, raw->value + raw->value_size, &found) || !first_text(&found, wire->forms.item, &item))
+    if (!find_values(&wire->forms, raw->value, raw->value + raw->value_size, &found)
+        || !first_text(&found, wire->forms.item, &item))
         return NULL;
     Value id = id_at(&found, MESSAGE_ID);
     PyObject *fields[OWN] = {

@@ -48,7 +48,8 @@ int user_of(const Module *module, PyObject *name, User *user)
         return -1;
     if (size > UINT16_MAX)
         return 0;
-    *user = (User){.hash = name_hash(module->name_seed, letters, (size_t)size), .name = letters, .size = (uint16_t)size};
+    uint64_t hash = name_hash(module->name_seed, letters, (size_t)size);
+    *user = (User){.hash = hash, .name = letters, .size = (uint16_t)size};
     return 1;
 }
 

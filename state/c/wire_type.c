@@ -4,7 +4,7 @@
 
 static Py_ssize_t offset_of(PyTypeObject *type, const char *name)
 {
-    PyObject *descriptor = PyObject_GetAttrString((PyObject *)type, name);
+    PyObject *descriptor = module_attribute((PyObject *)type, name);
     if (descriptor == NULL)
         return -1;
     Py_ssize_t offset = -1;

@@ -28,13 +28,15 @@ def imported(package: Path, numbers: str) -> str:
     shutil.copy(built, package / "state" / f"_fold{EXTENSION_SUFFIXES[0]}")
     without = {key: value for key, value in os.environ.items() if key not in (OFF, "PYTHONPATH")}
     act = "from state.compiled import COMPILED as c; c.Arena = c.open_record = None; import state.native"
-    done = subprocess.run([sys.executable, "-c", act], cwd=package, env=without, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", act], cwd=package, env=without, capture_output=True, text=True, check=False
+    )
     return done.stderr.strip().rpartition("\n")[2]
 
 
 def test_a_module_has_the_numbers_of_pythons_side() -> None:
     assert COMPILED is not None
-    assert (COMPILED.INTERFACE, COMPILED.LAYOUT, COMPILED.PLAN) == (INTERFACE, layout2.abi(), plan_image.abi())
+    assert (INTERFACE, layout2.abi(), plan_image.abi()) == (COMPILED.INTERFACE, COMPILED.LAYOUT, COMPILED.PLAN)
 
 
 @pytest.mark.parametrize(
