@@ -7,6 +7,7 @@ import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from typing import Final
 
 #: an act is done so often in a round, so what it leaves each time is seen beside what happens once in a while
@@ -75,17 +76,17 @@ def _counts(watched: Sequence[object]) -> tuple[int, ...]:
     return (sys.getallocatedblocks(), heap.uordblks + heap.hblkhd, *map(sys.getrefcount, watched))
 
 
-def left_behind(act: Callable[[], object], watched: Sequence[object] = ()) -> list[tuple[int, ...]]:
-    """What each round of TIMES acts changed: blocks, bytes of the heap, references to each of COMMON and ``watched``.
+def left_behind(act: Callable[[], object], watched: Sequence[object] = (), times: int = TIMES) -> list[tuple[int, ...]]:
+    """What each round of so many acts changed: blocks, bytes of the heap, references to each of COMMON and ``watched``.
 
     Empty as soon as one round changed none of it: what is lost by each act is lost in every round.
     """
     watched = (*COMMON, *watched)
     changes: list[tuple[int, ...]] = []
     with nothing_else():
-        for _ in range(ROUNDS):
+        for _ in repeat(None, ROUNDS):  # no numbers, whose references are watched
             before = _counts(watched)
-            for _ in range(TIMES):
+            for _ in repeat(None, times):
                 act()
             after = _counts(watched)
             change = tuple(now - then for then, now in zip(before, after, strict=True))
