@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, overload
 
 from state import plan_image
-from state.compiled import COMPILED, UNUSABLE, CompiledError
+from state.compiled import COMPILED, UNUSABLE, CompiledError, agree
 from state.plan_image import Described
 from state.record import Record
 from state.tables import Area
 from state.user import PLAIN_KINDS
+
+if COMPILED is not None:
+    agree(COMPILED, "PLAN", plan_image.abi())
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -122,8 +125,9 @@ def quiet_fold(event: type, calls: Calls, described: Described) -> QuietFold | N
     if COMPILED is None:
         return None
     try:
-        COMPILED.bind(event, tuple(sorted(PLAIN_KINDS)))
-        COMPILED.bind_forms(
+        wire = COMPILED.Wire(
+            event,
+            tuple(sorted(PLAIN_KINDS)),
             calls.fields,
             dict(calls.kinds),
             dict(calls.tracks),
@@ -133,7 +137,7 @@ def quiet_fold(event: type, calls: Calls, described: Described) -> QuietFold | N
             calls.dwells,
         )
         routes = tuple((route.kind, route.category, at) for at, route in enumerate(described.routes))
-        plan = COMPILED.Plan(plan_image.write(described), routes)
+        plan = COMPILED.Plan(wire, plan_image.write(described), routes)
     except (TypeError, AttributeError) as error:
         raise CompiledError(f"{UNUSABLE}: {error}") from error
     return QuietFold(plan)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from state.absence import SORT, Absence, Sort
-from state.kinds import ROW
-from state.layout2 import LATEST, TALLY, mark_of, padding
+from state.kinds import DWELL_ROW, ROW, SPEND_ROW
+from state.layout2 import LATEST, TALLY, as_one, mark_of, padding, places
 from state.user import INTEREST
 from state.windows import NEVER, SCALES, TallySpec
 
@@ -80,6 +80,13 @@ class Described:
     """Each segment, of rules or not, and its minimum stay (seconds)."""
     may_rise: bool
     """Some rules may begin to hold by the passing of time."""
+
+
+def abi() -> int:
+    """All that C's side must know of the image as well, as one number: ``plan_abi`` of ``state/c/core/abi.c``."""
+    tables = (_HEAD, _CELL, _TERM, _SEGMENT, _RULE, _ROUTE, _STEP)
+    fields = (number for table in tables for number in (table.size, *places(table)))
+    return as_one((_FORMAT, *fields, *_MEASURES.values(), 0, 1, _NO_RULE, SPEND_ROW, DWELL_ROW))
 
 
 def write(described: Described) -> bytes:

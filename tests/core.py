@@ -59,7 +59,7 @@ def build(name: str, flags: str, sources: Iterable[Path]) -> Path:
 def library() -> ctypes.CDLL:
     """The whole core."""
     core = ctypes.CDLL(str(build("core.so", f"{STRICT} {FLAGS} -fPIC -shared", SOURCES.glob("*.c"))))
-    core.xxh3.restype = core.xxh3_seeded.restype = core.core_abi.restype = U64
+    core.xxh3.restype = core.xxh3_seeded.restype = core.layout_abi.restype = U64
     core.xxh3.argtypes = [ctypes.c_char_p, SIZE]
     core.xxh3_seeded.argtypes = [ctypes.c_char_p, SIZE, U64]
     core.power_of_two.restype = ctypes.c_double

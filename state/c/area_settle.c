@@ -6,7 +6,7 @@
 #define NUMBER_BYTES 8
 
 /* The tallies that definitions ask for, by mark; for PyMem_Free. NULL: an exception. */
-static TallySpec *specs_of(PyObject *specs, size_t *count)
+static TallySpec *specs_of(const Module *module, PyObject *specs, size_t *count)
 {
     PyObject *all = PySequence_Tuple(specs);
     if (all == NULL)
@@ -16,7 +16,7 @@ static TallySpec *specs_of(PyObject *specs, size_t *count)
     if (found == NULL)
         PyErr_NoMemory();
     for (size_t i = 0; found != NULL && i < *count; i++)
-        if (record_spec(PyTuple_GET_ITEM(all, (Py_ssize_t)i), &found[i]) < 0) {
+        if (record_spec(module, PyTuple_GET_ITEM(all, (Py_ssize_t)i), &found[i]) < 0) {
             PyMem_Free(found);
             found = NULL;
         }
@@ -90,7 +90,7 @@ PyObject *area_settle(AreaObject *self, PyObject *const *args, Py_ssize_t nargs)
         PyErr_SetString(PyExc_TypeError, "settle(specs, puts, timed): a sequence, a dict and a set");
         return NULL;
     }
-    TallySpec *specs = specs_of(args[0], &spec_count);
+    TallySpec *specs = specs_of(module_of(self), args[0], &spec_count);
     Cache *cache = specs == NULL ? NULL : area_open(self);
     Settled *settled = NULL;
     PyObject *result = NULL;

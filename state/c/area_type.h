@@ -5,10 +5,8 @@
 #ifndef SEGMENTS_AREA_TYPE_H
 #define SEGMENTS_AREA_TYPE_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
 #include "core/turn.h"
+#include "module.h"
 
 typedef struct AreaObject AreaObject;
 
@@ -34,7 +32,7 @@ struct AreaObject {
     uint32_t stamp_count;
 };
 
-extern PyTypeObject ArenaType, TableType, AreaType;
+extern PyType_Spec arena_spec, table_spec, area_spec;
 
 /* table_type.c */
 TableObject *table_new(ArenaObject *arena);
@@ -42,7 +40,7 @@ TableObject *table_new(ArenaObject *arena);
 int table_is_free(const TableObject *table);
 /* The user of a name, whose letters the object keeps. 1; 0: the name is longer than any that can be in memory; -1: an
  * exception. */
-int user_of(PyObject *name, User *user);
+int user_of(const Module *module, PyObject *name, User *user);
 
 /* area_type.c */
 AreaObject *area_new(TableObject *table);
@@ -73,7 +71,7 @@ PyObject *area_record(AreaObject *area, PyObject *user, uint32_t number);
 
 /* area_admit.c */
 /* As user_of, of somebody who is to be in memory: 0, or -1 with an exception. */
-int user_to_be(PyObject *name, User *user);
+int user_to_be(const Module *module, PyObject *name, User *user);
 /* RuntimeError: the user has a record already. NULL. */
 PyObject *area_is_there(PyObject *name);
 PyObject *area_admit(AreaObject *area, PyObject *const *args, Py_ssize_t nargs);

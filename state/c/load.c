@@ -10,7 +10,7 @@
 /* latest(records): {key: what the last record with it says; None deletes it}. A null key is an empty one. */
 PyObject *latest_records(PyObject *module, PyObject *argument)
 {
-    if (!PyObject_TypeCheck(argument, &RecordsType) || ((Records *)argument)->block->objects != NULL) {
+    if (Py_TYPE(argument) != ((Module *)PyModule_GetState(module))->records_type || ((Records *)argument)->block->objects != NULL) {
         PyErr_SetString(PyExc_TypeError, "latest(records), as parse gives them");
         return NULL;
     }

@@ -159,7 +159,8 @@ static int is_of(const PlanObject *plan, const Batch *batch)
 /* fold(area, batch, without, epoch, heads, encodes) -> (events counted, {user: (events folded, opened)}) */
 PyObject *plan_fold(PlanObject *plan, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (nargs != 6 || Py_TYPE(args[0]) != &AreaType || Py_TYPE(args[1]) != &BatchType) {
+    const Module *module = module_of(plan);
+    if (nargs != 6 || Py_TYPE(args[0]) != module->area_type || Py_TYPE(args[1]) != module->batch_type) {
         PyErr_SetString(PyExc_TypeError, "fold(area, batch, without, epoch, heads, encodes)");
         return NULL;
     }
@@ -202,7 +203,8 @@ PyObject *plan_fold(PlanObject *plan, PyObject *const *args, Py_ssize_t nargs)
 /* fold_on(record, items, at, limit, erased) -> (next, opened) */
 PyObject *plan_fold_on(PlanObject *plan, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (nargs != 5 || Py_TYPE(args[0]) != &UserRecordType || Py_TYPE(args[1]) != &ItemsType) {
+    const Module *module = module_of(plan);
+    if (nargs != 5 || Py_TYPE(args[0]) != module->record_type || Py_TYPE(args[1]) != module->items_type) {
         PyErr_SetString(PyExc_TypeError, "fold_on(record, items, at, limit, erased)");
         return NULL;
     }
@@ -246,7 +248,7 @@ PyObject *plan_fold_on(PlanObject *plan, PyObject *const *args, Py_ssize_t nargs
 PyObject *plan_due(PlanObject *plan, PyObject *record)
 {
     Opened opened;
-    if (Py_TYPE(record) != &UserRecordType) {
+    if (Py_TYPE(record) != module_of(plan)->record_type) {
         PyErr_SetString(PyExc_TypeError, "next_due(record)");
         return NULL;
     }

@@ -4,7 +4,8 @@
 
 TableObject *table_new(ArenaObject *arena)
 {
-    TableObject *table = (TableObject *)TableType.tp_alloc(&TableType, 0);
+    PyTypeObject *type = module_of(arena)->table_type;
+    TableObject *table = (TableObject *)type->tp_alloc(type, 0);
     if (table != NULL)
         table->arena = (ArenaObject *)Py_NewRef(arena);
     return table;
@@ -14,7 +15,7 @@ static void table_dealloc(TableObject *self)
 {
     cache_free(self->cache); /* an area has a reference: there is no turn */
     Py_XDECREF(self->arena);
-    Py_TYPE(self)->tp_free((PyObject *)self);
+    object_free(self);
 }
 
 int table_is_free(const TableObject *table)
@@ -35,7 +36,7 @@ static int is_between_turns(const TableObject *table)
     return -1;
 }
 
-int user_of(PyObject *name, User *user)
+int user_of(const Module *module, PyObject *name, User *user)
 {
     Py_ssize_t size;
     if (!PyUnicode_Check(name)) {
@@ -47,7 +48,8 @@ int user_of(PyObject *name, User *user)
         return -1;
     if (size > UINT16_MAX)
         return 0;
-    *user = (User){.hash = name_hash(letters, (size_t)size), .name = letters, .size = (uint16_t)size};
+    uint64_t hash = name_hash(module->name_seed, letters, (size_t)size);
+    *user = (User){.hash = hash, .name = letters, .size = (uint16_t)size};
     return 1;
 }
 
@@ -57,7 +59,7 @@ static PyObject *table_get(TableObject *self, PyObject *name)
     Entry entry;
     if (is_between_turns(self) < 0)
         return NULL;
-    int right = user_of(name, &user);
+    int right = user_of(module_of(self), name, &user);
     if (right < 0)
         return NULL;
     if (right == 0 || self->cache == NULL || !cache_get(self->cache, &user, &entry))
@@ -121,12 +123,17 @@ static PyMethodDef table_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-PyTypeObject TableType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "state._fold.Table",
-    .tp_doc = "Who is in memory, of one partition; see state.tables.Table. Arena.table() makes one.",
-    .tp_basicsize = sizeof(TableObject),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .tp_dealloc = (destructor)table_dealloc,
-    .tp_methods = table_methods,
-    .tp_getset = table_fields,
+static PyType_Slot slots[] = {
+    {Py_tp_doc, "Who is in memory, of one partition; see state.tables.Table. Arena.table() makes one."},
+    {Py_tp_dealloc, table_dealloc},
+    {Py_tp_methods, table_methods},
+    {Py_tp_getset, table_fields},
+    {0, NULL},
+};
+
+PyType_Spec table_spec = {
+    .name = "state._fold.Table",
+    .basicsize = sizeof(TableObject),
+    .flags = MADE_HERE,
+    .slots = slots,
 };
