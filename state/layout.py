@@ -22,7 +22,8 @@ z      len(u) 2, u, due 8, hash 8 empty: the same event, found by its user      
 p      (nothing)                  msgpack Meta: positions and exact counts         yes
 t      due ms 8 BE, user id       empty: derived from u, at restore as well        no
 o      (nothing)                  8 changelog offset to continue from (int64 BE),  no
-                                  8 when it was the end (float64 BE, seconds), or none
+                                  8 when it was the end (float64 BE, seconds) or none,
+                                  8 offset that some records are of, or none
 s      w                          empty: something was erased since the last scrub no
 o      c                          id of the changelog's topic: a store of another one no
                                   is foreign
@@ -282,15 +283,19 @@ def decode_moment(data: bytes) -> float:
     return moment
 
 
-def encode_offset(offset: int, complete_at: float = 0.0) -> bytes:
-    """``complete_at``: when the offset was known to be the changelog's end (seconds since the epoch)."""
+def encode_offset(offset: int, complete_at: float = 0.0, newest: int = 0) -> bytes:
+    """``complete_at``: when the offset was known to be the changelog's end (seconds since the epoch). ``newest``: the
+    offset up to which some of the store's records are newer, where that is another one."""
+    if newest > offset:
+        return _OFFSET.pack(offset) + _DUE.pack(complete_at) + _OFFSET.pack(newest)
     return _OFFSET.pack(offset) + (_DUE.pack(complete_at) if complete_at else b"")
 
 
-def decode_offset(data: bytes) -> tuple[int, float]:
-    """(changelog offset to continue from, when it was the end)."""
+def decode_offset(data: bytes) -> tuple[int, float, int]:
+    """(changelog offset to continue from, when it was the end, the offset that no record is newer than)."""
     offset: int = _OFFSET.unpack_from(data)[0]
-    return offset, _DUE.unpack_from(data, 8)[0] if len(data) > 8 else 0.0
+    complete_at: float = _DUE.unpack_from(data, 8)[0] if len(data) > 8 else 0.0
+    return offset, complete_at, _OFFSET.unpack_from(data, 16)[0] if len(data) > 16 else offset
 
 
 def content(data: bytes, start: int = 1, formats: Collection[int] = (FORMAT,)) -> memoryview:

@@ -5,7 +5,7 @@ Compiled where it can be (state/c/load.c), by the twins here where not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Protocol
 
 from state import layout
@@ -40,23 +40,30 @@ def latest(records: Iterable[Keyed]) -> dict[bytes, bytes | None]:
     return {record.key or b"": record.value for record in records}
 
 
-def load(batch: Batch, records: Mapping[bytes, bytes | None]) -> int:
+def load(
+    batch: Batch, records: Mapping[bytes, bytes | None], timed: Set[bytes] = frozenset(), users: bool = True
+) -> int:
     """Put all records into the batch (None deletes), and the timers of users; returns how many guards of erased users
-    are among them. Raises ValueError for a user's record that is too short to have a due time."""
+    are among them.
+
+    ``timed``: keys of users' records whose timer the store has. Without ``users`` their records are left out, but not
+    their timers, nor that they are gone. Raises ValueError for a user's record that is too short to have a due time.
+    """
     if COMPILED is not None and type(records) is dict:
-        loaded: int = COMPILED.load(batch, records)
+        loaded: int = COMPILED.load(batch, records, timed, users)
         return loaded
     guards = 0
     for key, value in records.items():
         if value is None:
             del batch[key]
             continue
-        batch[key] = value
         first = key[0] if key else 0
+        if users or first != _USER:
+            batch[key] = value
         if first == _USER:
             if len(value) < _DUE_END:
                 raise ValueError("the record of a user is too short to be one")
-            if layout.has_timer(value):
+            if key not in timed and layout.has_timer(value):
                 batch[layout.timer_key(layout.due_of(value), key[1:])] = b""
         elif first == _GUARD:
             guards += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Container, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Set
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -74,10 +74,12 @@ class Store:
         self._open(bulk=False)
         try:
             self.erasures = int(self.get(layout.SCRUB_WANTED_KEY) is not None)
+            """Grows with each erasure since the last scrub; 0: there was none."""
+            self.newest = self._continue_from()[2]
+            """The changelog offset that no record is newer than; ``changelog_offset`` may be an earlier one."""
         except StoreError:
             self.close()
             raise
-        """Grows with each erasure since the last scrub; 0: there was none."""
 
     def _open(self, *, bulk: bool) -> None:
         options = Options(raw_mode=True)
@@ -147,35 +149,42 @@ class Store:
         offset: int,
         fired: Iterable[bytes] = (),
         complete_at: float = 0.0,
-        timed: Container[bytes] = (),
+        timed: Set[bytes] = frozenset(),
     ) -> None:
         """Write one atomic batch: records (None deletes), their timers, and the changelog offset to continue from.
 
         ``fired`` are timer keys to remove, before a record puts the same one anew. ``complete_at``: when ``offset`` was
         known to be the changelog's end (seconds since the epoch). ``timed`` are keys of records whose timer is there.
         """
-        batch = WriteBatch(raw_mode=True)
-        put, delete = batch.put, batch.delete
-        for key in fired:
-            delete(key)
-        for key, value in puts:
-            if value is None:
-                delete(key)
-                continue
-            put(key, value)
-            if key[0] == 117:  # b"u"
-                if key not in timed and layout.has_timer(value):
-                    put(layout.timer_key(layout.due_of(value), key[1:]), b"")
-            elif key[0] == 101:  # b"e": somebody was erased, and the old values lie in files yet
-                put(layout.SCRUB_WANTED_KEY, b"")
-                self.erasures += 1
-        put(layout.OFFSET_KEY, layout.encode_offset(offset, complete_at))
-        self._write(batch)
-        if not 0.0 <= complete_at - self._flushed_at < FLUSH_SECONDS:
-            self._flush(complete_at)
+        self.put(self.batch(dict(puts), fired, timed), offset, complete_at)
+        self.flush(complete_at, FLUSH_SECONDS)
 
-    def _flush(self, now: float) -> None:
-        """Begin to write to the files what is in memory; RocksDB does it in a thread of its own."""
+    def batch(
+        self, puts: Mapping[bytes, bytes | None], fired: Iterable[bytes] = (), timed: Set[bytes] = frozenset(),
+        users: bool = True,
+    ) -> WriteBatch:  # fmt: skip
+        """What ``write`` writes, but for the offset: for ``put``. Without ``users`` their records are left out, but not
+        their timers, nor that they are gone."""
+        batch = WriteBatch(raw_mode=True)
+        for key in fired:
+            batch.delete(key)
+        if guards := load(batch, puts, timed, users):  # somebody was erased, and the old values lie in files yet
+            batch.put(layout.SCRUB_WANTED_KEY, b"")
+            self.erasures += guards
+        return batch
+
+    def put(self, batch: WriteBatch, offset: int, complete_at: float = 0.0, newest: int = 0) -> None:
+        """Write a batch and the changelog offset to continue from; see ``write``. ``newest``: the offset up to which
+        there are newer records among those of the store, if that is a later one."""
+        self.newest = max(self.newest, offset, newest)
+        batch.put(layout.OFFSET_KEY, layout.encode_offset(offset, complete_at, self.newest))
+        self._write(batch)
+
+    def flush(self, now: float, every: float) -> None:
+        """Begin to write to the files what is in memory, if that was not done for so many seconds; RocksDB does it in a
+        thread of its own."""
+        if 0.0 <= now - self._flushed_at < every:
+            return
         self._flushed_at = now
         try:
             self._db.flush(wait=False)
@@ -187,12 +196,7 @@ class Store:
 
         The timers that the records had before are left alone: they do nothing when they fire.
         """
-        batch = WriteBatch(raw_mode=True)
-        if guards := load(batch, records):
-            batch[layout.SCRUB_WANTED_KEY] = b""
-            self.erasures += guards
-        batch[layout.OFFSET_KEY] = layout.encode_offset(offset, complete_at)
-        self._write(batch)
+        self.put(self.batch(records), offset, complete_at)
 
     def follow(self, records: Mapping[bytes, bytes | None], offset: int, complete_at: float = 0.0) -> None:
         """As ``load``, and the timers that the records had before go: nothing fires where a partition is followed."""
@@ -229,9 +233,9 @@ class Store:
         """When the changelog offset was last known to be the end (seconds since the epoch); 0 for a new store."""
         return self._continue_from()[1]
 
-    def _continue_from(self) -> tuple[int, float]:
+    def _continue_from(self) -> tuple[int, float, int]:
         value = self.get(layout.OFFSET_KEY)
-        return layout.decode_offset(value) if value else (0, 0.0)
+        return layout.decode_offset(value) if value else (0, 0.0, 0)
 
     @property
     def meta(self) -> layout.Meta:
@@ -312,13 +316,17 @@ class Store:
         """Something was erased since the last scrub, and that is ``interval`` seconds ago."""
         return self.erasures > 0 and now - self.scrubbed_at >= interval
 
-    def purge_timers(self, start: bytes, most: int) -> bytes | None:
-        """Of ``most`` timer keys from ``start`` on remove those that no user record has; returns where to go on."""
+    def purge_timers(
+        self, start: bytes, most: int, in_memory: Callable[[str], bytes | None] = lambda _user: None
+    ) -> bytes | None:
+        """Of ``most`` timer keys from ``start`` on remove those that no user record has; returns where to go on.
+        ``in_memory``: records that may be newer than those of the store."""
         keys = list(islice(self.keys(b"t", start), most))
-        values = self.get_many([b"u" + layout.timer_parts(key)[1] for key in keys])
+        users = [layout.timer_parts(key)[1] for key in keys]
         batch = WriteBatch(raw_mode=True)
-        for key, value in zip(keys, values, strict=True):
-            if value is None or layout.timer_key(layout.due_of(value), layout.timer_parts(key)[1]) != key:
+        for key, user, stored in zip(keys, users, self.get_many([b"u" + user for user in users]), strict=True):
+            value = in_memory(user.decode()) or stored
+            if value is None or layout.timer_key(layout.due_of(value), user) != key:
                 batch.delete(key)
         self._write(batch)
         return keys[-1] + b"\0" if len(keys) == most else None

@@ -68,7 +68,7 @@ def _declare() -> None:
         ("turn_is_gone", c_int, c_void_p, c_uint32),
         ("turn_forget", None, c_void_p, c_uint32, c_int),
         ("turn_settle", c_uint32, c_void_p, POINTER(Spec), c_size_t, POINTER(_Settled), POINTER(_SettledAll)),
-        ("turn_commit", None, c_void_p),
+        ("turn_commit", None, c_void_p, c_int),
         ("turn_drop", None, c_void_p),
     ):
         declared = getattr(CORE, function)
@@ -213,7 +213,7 @@ class CoreTurn:
         return found
 
     def commit(self) -> None:
-        CORE.turn_commit(self._cache)
+        CORE.turn_commit(self._cache, 0)
 
     def drop(self) -> None:
         CORE.turn_drop(self._cache)

@@ -120,6 +120,7 @@ PyObject *area_take(AreaObject *self, PyObject *const *args, Py_ssize_t nargs)
         copy->first = stored.first;
         copy->stored = stored.stored;
         copy->cut = stored.cut;
+        turn_entry(self->table->cache, number).prefix->flags |= ENTRY_NEW; /* or the store may have nothing of it */
         record = area_record(self, name, number);
     }
     Py_XDECREF(ids);

@@ -244,9 +244,14 @@ static int has_users(const Cache *cache)
     return number < cache->turn.count;
 }
 
-static PyObject *area_commit(AreaObject *self, PyObject *none)
+static PyObject *area_commit(AreaObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    Cache *cache = area_open(self);
+    if (nargs > 1) {
+        PyErr_SetString(PyExc_TypeError, "commit(behind=False)");
+        return NULL;
+    }
+    int behind = nargs == 0 ? 0 : PyObject_IsTrue(args[0]);
+    Cache *cache = behind < 0 ? NULL : area_open(self);
     if (cache == NULL)
         return NULL;
     if (self->settled <= 0 && has_users(cache)) {
@@ -254,7 +259,7 @@ static PyObject *area_commit(AreaObject *self, PyObject *none)
         return NULL;
     }
     AWAY(self->table, cache->turn.count)
-    turn_commit(cache);
+    turn_commit(cache, behind);
     BACK(self->table)
     let_go_of_turn(self);
     Py_RETURN_NONE;
@@ -282,7 +287,7 @@ static PyMethodDef area_methods[] = {
     {"due", (PyCFunction)area_due, METH_O, "due(user): the timer; None: not in memory."},
     {"users", (PyCFunction)area_users, METH_NOARGS, "users(): of this turn."},
     {"settle", FAST(area_settle), METH_FASTCALL, "settle(specs, puts, timed): the end of the turn."},
-    {"commit", (PyCFunction)area_commit, METH_NOARGS, "commit(): the copies are what is in memory."},
+    {"commit", FAST(area_commit), METH_FASTCALL, "commit(behind=False): the copies are what is in memory."},
     {"drop", (PyCFunction)area_drop, METH_NOARGS, "drop(): all is as before the turn."},
     {NULL, NULL, 0, NULL},
 };

@@ -38,9 +38,17 @@ extern PyType_Spec arena_spec, table_spec, area_spec;
 TableObject *table_new(ArenaObject *arena);
 /* -1 with RuntimeError: another thread works on it. */
 int table_is_free(const TableObject *table);
+/* The same, or a turn is under way. */
+int table_is_between_turns(const TableObject *table);
 /* The user of a name, whose letters the object keeps. 1; 0: the name is longer than any that can be in memory; -1: an
  * exception. */
 int user_of(const Module *module, PyObject *name, User *user);
+
+/* table_behind.c */
+PyObject *table_put_dirty(TableObject *table, PyObject *const *args, Py_ssize_t nargs);
+PyObject *table_put_new(TableObject *table, PyObject *batch);
+PyObject *table_dirty(TableObject *table, void *closure);
+PyObject *table_tight(TableObject *table, void *closure);
 
 /* area_type.c */
 AreaObject *area_new(TableObject *table);

@@ -67,24 +67,34 @@ static PyObject *timer_key(PyObject *user, const char *value)
     return key;
 }
 
-static int load_timer(PyObject *batch, PyObject *key, PyObject *value, PyObject *empty)
+static int load_timer(PyObject *batch, PyObject *key, PyObject *value, PyObject *timed, PyObject *empty)
 {
     if (PyBytes_GET_SIZE(value) < DUE_END) {
         PyErr_SetString(PyExc_ValueError, "the record of a user is too short to be one");
         return -1;
     }
+    int known = PySet_GET_SIZE(timed) > 0 ? PySet_Contains(timed, key) : 0;
+    if (known != 0)
+        return known < 0 ? -1 : 0;
     PyObject *timer = timer_key(key, PyBytes_AS_STRING(value));
     int failed = timer == NULL ? (PyErr_Occurred() ? -1 : 0) : PyObject_SetItem(batch, timer, empty);
     Py_XDECREF(timer);
     return failed;
 }
 
-/* load(batch, {key: value or None}): put, or delete, all of them, and the timers of users; how many were erased */
+/* load(batch, {key: value or None}, timed, users): put, or delete, all of them, and the timers of users but for those in
+ * the set ``timed``; without ``users`` their records are left out. How many were erased. */
 PyObject *load_records(PyObject *module, PyObject *arguments)
 {
-    PyObject *batch, *records, *key, *value, *empty = PyBytes_FromStringAndSize(NULL, 0);
+    PyObject *batch, *records, *timed, *key, *value, *empty = PyBytes_FromStringAndSize(NULL, 0);
     Py_ssize_t at = 0, guards = 0;
-    int failed = empty == NULL || !PyArg_ParseTuple(arguments, "OO!", &batch, &PyDict_Type, &records);
+    int users;
+    int failed =
+        empty == NULL || !PyArg_ParseTuple(arguments, "OO!Op", &batch, &PyDict_Type, &records, &timed, &users);
+    if (!failed && !PyAnySet_Check(timed)) {
+        PyErr_SetString(PyExc_TypeError, "load(batch, records, timed, users): timed is a set");
+        failed = 1;
+    }
     while (!failed && PyDict_Next(records, &at, &key, &value)) {
         if (!PyBytes_CheckExact(key) || (value != Py_None && !PyBytes_CheckExact(value))) {
             PyErr_SetString(PyExc_TypeError, "keys are bytes, values are bytes or None");
@@ -96,10 +106,10 @@ PyObject *load_records(PyObject *module, PyObject *arguments)
         char first = PyBytes_GET_SIZE(key) ? PyBytes_AS_STRING(key)[0] : 0;
         if (value == Py_None)
             failed = PyObject_DelItem(batch, key) < 0;
-        else if (PyObject_SetItem(batch, key, value) < 0)
+        else if ((users || first != 'u') && PyObject_SetItem(batch, key, value) < 0)
             failed = 1;
         else if (first == 'u')
-            failed = load_timer(batch, key, value, empty) < 0;
+            failed = load_timer(batch, key, value, timed, empty) < 0;
         else
             guards += first == 'e';
         Py_DECREF(key);

@@ -14,7 +14,8 @@ static PyMethodDef methods[] = {
      "fitting(records, bytes): (how many of the first ones have no more bytes than that, their bytes)."},
     {"latest", latest_records, METH_O, "latest(records): {key: what the last record with it says; None deletes}."},
     {"load", load_records, METH_VARARGS,
-     "load(batch, {key: value or None}): all of them into the batch, with users' timers; how many guards there were."},
+     "load(batch, {key: value or None}, timed, users): all of them into the batch, with users' timers; how many guards "
+     "there were."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -26,7 +26,7 @@ int table_is_free(const TableObject *table)
     return -1;
 }
 
-static int is_between_turns(const TableObject *table)
+int table_is_between_turns(const TableObject *table)
 {
     if (table_is_free(table) < 0)
         return -1;
@@ -57,7 +57,7 @@ static PyObject *table_get(TableObject *self, PyObject *name)
 {
     User user;
     Entry entry;
-    if (is_between_turns(self) < 0)
+    if (table_is_between_turns(self) < 0)
         return NULL;
     int right = user_of(module_of(self), name, &user);
     if (right < 0)
@@ -69,7 +69,7 @@ static PyObject *table_get(TableObject *self, PyObject *name)
 
 static PyObject *table_begin(TableObject *self, PyObject *none)
 {
-    if (is_between_turns(self) < 0)
+    if (table_is_between_turns(self) < 0)
         return NULL;
     if (self->cache == NULL && (self->cache = cache_new(self->arena->arena)) == NULL)
         return PyErr_NoMemory();
@@ -113,11 +113,17 @@ static PyObject *table_bytes_held(TableObject *self, void *closure)
 static PyGetSetDef table_fields[] = {
     {"users", (getter)table_users, NULL, "How many are in memory.", NULL},
     {"bytes_held", (getter)table_bytes_held, NULL, "What is held for them.", NULL},
+    {"dirty", (getter)table_dirty, NULL, "How many are newer here than in the store.", NULL},
+    {"tight", (getter)table_tight, NULL, "Memory is nearly full: users should be written with their turns.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 static PyMethodDef table_methods[] = {
     {"get", (PyCFunction)table_get, METH_O, "get(user): the committed block; None: not in memory. Between turns."},
     {"begin", (PyCFunction)table_begin, METH_NOARGS, "begin(): the area of a new turn."},
+    {"put_dirty", (PyCFunction)(void (*)(void))table_put_dirty, METH_FASTCALL,
+     "put_dirty(batch, start, end): put the dirty of this part of a round; how many. Between turns."},
+    {"put_new", (PyCFunction)table_put_new, METH_O,
+     "put_new(batch): put those of whom the store has nothing; how many. Between turns."},
     {"tidy", (PyCFunction)table_let_go, METH_NOARGS, "tidy(): let go what is above the arena's bound; nothing during a turn."},
     {"clear", (PyCFunction)table_clear, METH_NOARGS, "clear(): all goes; a turn under way is dropped."},
     {NULL, NULL, 0, NULL},

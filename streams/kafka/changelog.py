@@ -166,8 +166,8 @@ def claim(store: Store, name: str, identity: str) -> None:
 def check_offset(store: Store, name: str, low: int, high: int, age: float) -> int:
     """The offset to read on from. Raises StaleStoreError when the store must be made anew; ``age`` in seconds."""
     start = store.changelog_offset
-    if start > high:
-        raise StaleStoreError(f"the local state continues at offset {start} of {name}, which ends at {high}")
+    if store.newest > high:
+        raise StaleStoreError(f"the local state goes up to offset {store.newest} of {name}, which ends at {high}")
     if start == 0:
         return low
     if start < low:

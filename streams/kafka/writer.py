@@ -5,7 +5,8 @@ The steps, with the numbers that docs and crash tests use:
 1. decode and clean; skip every record at or below the stored position (``streams.steps``)
 2. read the batch's users once; fold; evaluate; collect effects (``streams.steps``)
 3. one Kafka transaction: changelog, changes, memberships, messages, dead letters, and last the position record
-4. one RocksDB batch: the same records, timers, and the changelog offset
+4. one RocksDB batch: timers, the same records but for users', which follow behind (``state.behind``), and the offset up
+   to which the changelog need not be read again
 5. ack to Faust, which commits the group's offset as a hint (``streams.kafka.partition``)
 
 All methods block and are called by one thread at a time. Between two steps ``checkpoint`` is called with a name:
@@ -27,6 +28,7 @@ from pathlib import Path
 
 from state import layout
 from state.aliases import Alias, decode_alias
+from state.behind import Behind
 from state.record import Record as State
 from state.store import SharedMemory, Store, wipe
 from state.store_errors import StoreDamagedError, StoreError
@@ -91,6 +93,7 @@ class PartitionWriter:
         self._blocks = Blocks(0)
         self._refreshes = Refreshes()
         self._store: Store | None = None
+        self._behind: Behind | None = None
         self._output: Output | None = None
         self.meta = layout.Meta()
         self.due = Due()
@@ -140,6 +143,7 @@ class PartitionWriter:
         if self._identity is not None:
             self._identity.admit(self.place.partition, self.meta)
             self.incomplete = self.meta != store.meta
+        self._behind = Behind(store, self._table, self._clock)
         self.due.begin(store, self.meta)
         self._blocks = Blocks(self.meta.positions.get(self.place.topics.examples, 0))
 
@@ -153,8 +157,10 @@ class PartitionWriter:
 
     def _close_store(self) -> None:
         if self._store is not None:
+            if self._behind is not None:
+                self._behind.end()
             self._store.close()
-            self._store = None
+            self._store = self._behind = None
 
     # reading
 
@@ -164,8 +170,17 @@ class PartitionWriter:
         return self._table.users
 
     def tidy(self) -> None:
-        """To be called now and then while there are no turns: memory goes to other partitions, if they want it."""
+        """To be called now and then while there are no turns: what is only in memory goes to the store, and memory to
+        other partitions, if they want it."""
+        self.behind.tidy()
         self._table.tidy()
+
+    @property
+    def behind(self) -> Behind:
+        """What the store lacks of what is in memory."""
+        if self._behind is None:
+            raise StoreError("the partition is not open")
+        return self._behind
 
     @property
     def store(self) -> Store:
@@ -233,7 +248,9 @@ class PartitionWriter:
         return self.meta.swept != self.meta.epoch or differs(self.meta, present.plan, present.version)
 
     def some_users(self, after: str, most: int) -> list[str]:
-        """Users in key order after ``after``, at most ``most``."""
+        """Users in key order after ``after``, at most ``most``. Who has come since "" may be missing."""
+        if not after:
+            self.behind.put_new()
         return self._names(b"u", after, most)
 
     def _names(self, prefix: bytes, after: str, most: int) -> list[str]:
@@ -244,10 +261,12 @@ class PartitionWriter:
     def idle_users(self, after: str, most: int) -> tuple[list[str], str]:
         """Of the next ``most`` users after ``after``, those whose state may have expired; and the last one of them."""
         users, now = self.some_users(after, most), self.timer_clock()
-        values = self.store.get_many([layout.user_key(user) for user in users])
+        values = {user: self._table.get(user) for user in users}
+        unread = [user for user, value in values.items() if value is None]
+        values |= zip(unread, self.store.get_many([layout.user_key(user) for user in unread]), strict=True)
         found = [
             user
-            for user, value in zip(users, values, strict=True)
+            for user, value in values.items()
             if value is not None and expiry.is_over(self._opened(user, value), self.place, now)
         ]
         return found, users[-1] if users else ""
@@ -262,7 +281,6 @@ class PartitionWriter:
         return [key for key in found if key != after][:most]
 
     # removing the bytes of the erased from the local files
-
     @property
     def scrub_due(self) -> bool:
         """Somebody was erased since the last time, and that is long enough ago."""
@@ -309,8 +327,7 @@ class PartitionWriter:
             assert self._output is not None
             offset = self._output.commit(effects, lambda: reached("3.produced"))
             reached("3-4")
-            self.store.write(effects.puts.items(), offset, effects.fired, self._clock(), effects.timed)
-            area.commit()
+            self.behind.write(area, effects.puts, offset, effects.fired, effects.timed, effects.forgot)
             commit_seconds = time.perf_counter() - before
             reached("4-5")
         except BaseException:

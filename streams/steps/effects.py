@@ -164,6 +164,8 @@ class Effects:
     rejects: list[Reject] = field(default_factory=list)
     fired: list[bytes] = field(default_factory=list)
     """Timer keys to remove."""
+    forgot: bool = False
+    """Somebody was forgotten, and may have begun again: nothing of before may stay in the store."""
     timed: set[bytes] = field(default_factory=set)
     """Keys of user records in ``puts`` whose timer is as it was."""
     earliest: float = NEVER

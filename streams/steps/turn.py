@@ -354,6 +354,7 @@ class Turn:
             self.meta.users -= 1
         if (timer := self.area.forget(user, erased)) != NEVER:
             self.effects.fired.append(layout.timer_key(timer, user.encode()))
+        self.effects.forgot = True
         self._gone.add(user)
         self._changed.discard(user)
         self.drop_vectors(user)

@@ -53,7 +53,7 @@ def writer(path: Path, place: Place, kafka: Kafka) -> PartitionWriter:
     definitions = InForce(0, parse_plan(RULE), models_of(RULE))
     memory = SharedMemory(8)
     found = PartitionWriter(Settings(data_dir=path), lambda: definitions, place, memory)
-    found._store = Store(path / "store", memory)
+    found._begin(Store(path / "store", memory))
     found._output = cast(Output, kafka)
     return found
 

@@ -216,6 +216,7 @@ int turn_new(Cache *cache, const User *user, size_t room, uint32_t *number)
         Entry entry = turn_entry(cache, *number);
         block_begin(&block, entry.block, entry.room);
         entry.prefix->size = block.size;
+        entry.prefix->flags |= ENTRY_NEW;
     }
     return brought;
 }
@@ -329,13 +330,23 @@ void turn_forget(Cache *cache, uint32_t number, int erased)
     memset(entry.block, 0, entry.room); /* it may have been larger; whoever begins again has the same slot */
     entry.prefix->tail = NULL;
     entry.prefix->size = 0;
-    entry.prefix->flags = 0;
+    entry.prefix->flags &= ENTRY_DIRTY; /* what is committed may be it */
     own->timer = (double)INFINITY;
     own->first = own->stored = own->cut = 0;
     own->flags |= erased ? GONE | ERASED : GONE;
 }
 
-void turn_commit(Cache *cache)
+/* What the store will have of this copy, which has the flags of what was committed before. */
+static void mark(Cache *cache, const Copy *own, Prefix *now, int behind)
+{
+    int dirty = behind && !(own->flags & GONE);
+    cache->dirty -= now->flags & ENTRY_DIRTY;
+    now->flags = dirty ? (uint8_t)((now->flags & ENTRY_NEW) | ENTRY_DIRTY) : 0;
+    cache->dirty += now->flags & ENTRY_DIRTY;
+    cache->fresh |= (now->flags & ENTRY_NEW) != 0;
+}
+
+void turn_commit(Cache *cache, int behind)
 {
     Turn *turn = &cache->turn;
     uint32_t flags = 0;
@@ -345,6 +356,7 @@ void turn_commit(Cache *cache)
         const Copy *own = &turn->copies[at];
         Prefix *now = prefix_at(&cache->slabs, own->now);
         flags |= own->flags;
+        mark(cache, own, now, behind);
         Tail *kept = kept_tail(cache, own);
         if (now->tail != kept) {
             cache->tails += tail_bytes(now->tail);
@@ -362,6 +374,7 @@ void turn_commit(Cache *cache)
         if (own->was != 0)
             slab_put(&cache->slabs, own->was);
     }
+    cache->pressed -= cache->pressed > 0;
     end(cache);
     if (flags & ERASED)
         slabs_scrub(&cache->slabs);
