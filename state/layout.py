@@ -98,7 +98,7 @@ class Meta(msgspec.Struct):
     plan: int = 0
     """Only read: an earlier release's fingerprint of the definitions that all users were checked against."""
     lives: int = 0
-    """User records ever begun."""
+    """The last number given to somebody's life here; not every number is used."""
     guards: int = 0
     """Guards of erased users in the partition."""
     queued: int = -1

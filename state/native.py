@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
 from state import plan_image
 from state.compiled import COMPILED, UNUSABLE, CompiledError, agree
@@ -61,6 +61,24 @@ class Items(Protocol[T_co]):
         """(kind, category, time, amount, dwell) as the compiled part folds an event; None: it leaves it to Python."""
 
 
+class Newcomers(NamedTuple):
+    """How ``QuietFold.fold`` begins users who have no record, in the order of the batch.
+
+    Each of them gets a life of its own, whether it is begun there or left to the caller. Begun are those whose home is
+    here and whose first event is of a plain kind: whoever else begins them would do no more than that.
+    """
+
+    life: int
+    """The last one that was given out."""
+    sequence: int
+    """That they begin with."""
+    partition: int
+    """Here; ``partitions`` (at least 1) say whose home is where, by Kafka's murmur2."""
+    partitions: int
+    apart: Collection[str]
+    """Who is left, of whom something is known that no record says."""
+
+
 class QuietFold:
     """``state._fold.Plan``: what definitions say to the compiled part; see ``quiet_fold``."""
 
@@ -87,16 +105,26 @@ class QuietFold:
         return found
 
     def fold(
-        self, area: Area, batch: Mapping[str, Any], without: Collection[str], epoch: int, heads: int, encodes: bool
-    ) -> tuple[int, dict[str, Folded]]:
+        self,
+        area: Area,
+        batch: Mapping[str, Any],
+        without: Collection[str],
+        epoch: int,
+        heads: int,
+        encodes: bool,
+        newcomers: Newcomers | None,
+    ) -> tuple[int, int, dict[str, Folded]]:
         """``fold_on`` for all users of what ``read`` gave, but for those in ``without``, and the next timer of those of
         whom no more is to be done.
 
-        More is to be done for who is not in the area, for a record of another ``epoch`` of definitions or of ``heads``,
-        and, if ``encodes``, for users that have to be encoded. Returns how many events those counted with whom all is
-        done, and for the others what ``fold_on`` gave: (0, False) where it was not begun.
+        More is to be done for who is not in the area and was not begun (``newcomers``; None: nobody is), for a record
+        of another ``epoch`` of definitions or of ``heads``, and, if ``encodes``, for users that have to be encoded.
+        Returns how many events those counted with whom all is done, how many users were begun, and for the others what
+        ``fold_on`` gave: (0, False) where it did nothing.
         """
-        found: tuple[int, dict[str, Folded]] = self._plan.fold(area, batch, without, epoch, heads, encodes)
+        found: tuple[int, int, dict[str, Folded]] = self._plan.fold(
+            area, batch, without, epoch, heads, encodes, newcomers
+        )
         return found
 
     def fold_on(self, record: Record, items: Items[T], at: int, limit: float, erased: float) -> Folded:

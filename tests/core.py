@@ -62,6 +62,7 @@ def library() -> ctypes.CDLL:
     core.xxh3.restype = core.xxh3_seeded.restype = core.layout_abi.restype = U64
     core.xxh3.argtypes = [ctypes.c_char_p, SIZE]
     core.xxh3_seeded.argtypes = [ctypes.c_char_p, SIZE, U64]
+    core.murmur2.restype, core.murmur2.argtypes = ctypes.c_uint32, [ctypes.c_char_p, SIZE]
     core.power_of_two.restype = ctypes.c_double
     core.power_of_two.argtypes = [ctypes.c_double]
     core.block_check.argtypes = [ctypes.c_char_p, SIZE]

@@ -1,17 +1,31 @@
 /* A turn's events into the copies of its users, without the interpreter's lock: for each user as far as the events stay
- * quiet. Whoever needs more than that is told to Python, with how far it went. */
+ * quiet. Whoever needs more than that is told to Python, with how far it went. Who has no record is begun here, where
+ * Python would do no more than that. */
 #include "area_type.h"
 #include "core/due.h"
+#include "core/murmur2.h"
 #include "plan_type.h"
 #include "record_type.h"
 
 #define AHEAD 6 /* users so far ahead are asked for */
 #define LINES 8 /* of each */
+#define ROOM_AT_FIRST 288 /* bytes for a new user's block: with one event of the usual ones */
+#define ROOM_FOR_MORE 16  /* for each event besides */
 
 typedef struct {
     uint32_t at; /* events folded */
-    uint8_t is_left, is_opened, is_out; /* is_out: it was asked to leave the user alone */
+    uint8_t is_left, is_opened;
+    uint8_t is_out;   /* it was asked to leave the user alone */
+    uint8_t is_apart; /* Python begins the user, if it has no record */
 } Far;
+
+/* How those are begun who have no record: state/native.py, Newcomers. */
+typedef struct {
+    uint64_t life; /* the last one given out: each has one of its own, begun here or not */
+    uint64_t sequence;
+    uint32_t partition, partitions; /* 0 partitions: nobody is begun */
+    uint64_t begun;
+} Newcomers;
 
 typedef struct {
     Cache *cache;
@@ -21,6 +35,7 @@ typedef struct {
     uint32_t epoch;
     uint64_t heads;
     int encodes;
+    Newcomers newcomers;
     uint64_t counted;
 } Work;
 
@@ -58,7 +73,7 @@ static int fold_one(Work *work, uint32_t number, const Name *name, Far *far)
         return 0;
     if (work->encodes && !(block_flags(&block) & FLAG_QUEUED) && block_count(&block) >= block_encode_at(&block))
         return 0;
-    block_put_due(&block, plan_next_due(work->image, &block));
+    block_put_due(&block, fold_next_due(work->image, &block, work->scratch));
     work->counted += far->at;
     far->is_left = 0;
     return 0;
@@ -84,6 +99,32 @@ static void fetch(const Cache *cache, uint32_t number)
         __builtin_prefetch(at + line * 64, 1);
 }
 
+/* Begins somebody who has no record, if the first event is one of the plain kinds and the user's home is here; ``number``
+ * stays TURN_MISSING else. -1: no memory. */
+static int begin(Work *work, const Name *name, const Far *far, uint32_t *number)
+{
+    Newcomers *newcomers = &work->newcomers;
+    if (newcomers->partitions == 0)
+        return 0;
+    newcomers->life++;
+    if (far->is_out || far->is_apart || name->size == 0 || name->size > UINT16_MAX
+        || work->batch->folds[work->batch->order[name->start]].route < 0
+        || murmur2_partition(name->letters, (size_t)name->size, newcomers->partitions) != newcomers->partition)
+        return 0;
+    UserBlock block;
+    IdsAt ids;
+    User user = {.hash = name->hash, .name = name->letters, .size = (uint16_t)name->size};
+    size_t room = ROOM_AT_FIRST + ROOM_FOR_MORE * (size_t)(name->count < 16 ? name->count : 16);
+    if (turn_new(work->cache, &user, room, number) < 0)
+        return -1;
+    turn_open(work->cache, *number, &block, &ids);
+    record_begin(&block, work->epoch, newcomers->life);
+    block_put_sequence(&block, newcomers->sequence);
+    turn_close(work->cache, *number, &block);
+    newcomers->begun++;
+    return 0;
+}
+
 /* -1: no memory */
 static int fold_all(Work *work, const uint32_t *numbers, Far *far)
 {
@@ -91,20 +132,25 @@ static int fold_all(Work *work, const uint32_t *numbers, Far *far)
     for (int32_t i = 0; i < users->count; i++) {
         if (numbers != NULL && i + AHEAD < users->count)
             fetch(work->cache, numbers[i + AHEAD]);
-        if (far[i].is_out)
+        if (far[i].is_out && work->newcomers.partitions == 0)
             continue;
-        uint32_t number = number_of(work, &users->names[i], numbers == NULL ? TURN_MISSING : numbers[i]);
-        far[i].is_left = 1;
-        if (number != TURN_MISSING && fold_one(work, number, &users->names[i], &far[i]) < 0)
+        const Name *name = &users->names[i];
+        uint32_t number = number_of(work, name, numbers == NULL ? TURN_MISSING : numbers[i]);
+        if (number == TURN_MISSING && begin(work, name, &far[i], &number) < 0)
+            return -1;
+        far[i].is_left = !far[i].is_out;
+        if (number != TURN_MISSING && !far[i].is_out && fold_one(work, number, name, &far[i]) < 0)
             return -1;
     }
     return 0;
 }
 
-/* Whoever is in ``without`` is left out. */
-static int leave_out(const Batch *batch, PyObject *without, Far *far)
+enum { OUT, APART };
+
+/* Notes who is among ``some``. */
+static int note(const Batch *batch, PyObject *some, Far *far, int as)
 {
-    PyObject *names = PySequence_Tuple(without);
+    PyObject *names = PySequence_Tuple(some);
     Py_ssize_t size;
     for (Py_ssize_t i = 0; names != NULL && i < PyTuple_GET_SIZE(names); i++) {
         PyObject *name = PyTuple_GET_ITEM(names, i);
@@ -116,8 +162,10 @@ static int leave_out(const Batch *batch, PyObject *without, Far *far)
             break;
         }
         int32_t number = size > INT32_MAX ? -1 : names_find(&batch->users, letters, (int32_t)size, 0);
-        if (number >= 0)
+        if (number >= 0 && as == OUT)
             far[number].is_out = 1;
+        if (number >= 0 && as == APART)
+            far[number].is_apart = 1;
     }
     if (names == NULL)
         return -1;
@@ -156,12 +204,31 @@ static int is_of(const PlanObject *plan, const Batch *batch)
     return -1;
 }
 
-/* fold(area, batch, without, epoch, heads, encodes) -> (events counted, {user: (events folded, opened)}) */
+/* (life, sequence, partition, partitions, apart), or None */
+static int take_newcomers(const Batch *batch, PyObject *given, Newcomers *newcomers, Far *far)
+{
+    unsigned long long life, sequence;
+    unsigned partition, partitions;
+    PyObject *apart;
+    if (given == Py_None)
+        return 0;
+    if (!PyTuple_Check(given)) {
+        PyErr_SetString(PyExc_TypeError, "newcomers are (life, sequence, partition, partitions, apart), or None");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(given, "KKIIO", &life, &sequence, &partition, &partitions, &apart))
+        return -1;
+    *newcomers = (Newcomers){.life = life, .sequence = sequence, .partition = partition, .partitions = partitions};
+    return note(batch, apart, far, APART);
+}
+
+/* fold(area, batch, without, epoch, heads, encodes, newcomers) -> (events counted, users begun, {user: (events folded,
+ * opened)}) */
 PyObject *plan_fold(PlanObject *plan, PyObject *const *args, Py_ssize_t nargs)
 {
     const Module *module = module_of(plan);
-    if (nargs != 6 || Py_TYPE(args[0]) != module->area_type || Py_TYPE(args[1]) != module->batch_type) {
-        PyErr_SetString(PyExc_TypeError, "fold(area, batch, without, epoch, heads, encodes)");
+    if (nargs != 7 || Py_TYPE(args[0]) != module->area_type || Py_TYPE(args[1]) != module->batch_type) {
+        PyErr_SetString(PyExc_TypeError, "fold(area, batch, without, epoch, heads, encodes, newcomers)");
         return NULL;
     }
     AreaObject *area = (AreaObject *)args[0];
@@ -180,7 +247,8 @@ PyObject *plan_fold(PlanObject *plan, PyObject *const *args, Py_ssize_t nargs)
     Far *far = PyMem_Calloc((size_t)batch->users.count + 1, sizeof(*far));
     if (far == NULL)
         return PyErr_NoMemory();
-    work.scratch = leave_out(batch, args[2], far) < 0 ? NULL : plan_take_scratch(plan);
+    int noted = note(batch, args[2], far, OUT) < 0 ? -1 : take_newcomers(batch, args[6], &work.newcomers, far);
+    work.scratch = noted < 0 ? NULL : plan_take_scratch(plan);
     work.cache = work.scratch == NULL ? NULL : area_open(area); /* behind all that may run Python's code */
     if (work.cache != NULL && batch->used < 0)
         batch_is_in_use();
@@ -192,12 +260,15 @@ PyObject *plan_fold(PlanObject *plan, PyObject *const *args, Py_ssize_t nargs)
         done = fold_all(&work, numbers, far);
         BACK(area->table)
         batch->used--;
+        if (work.newcomers.begun > 0)
+            area_has_more(area);
         left = done < 0 ? PyErr_NoMemory() : those_left(batch, far);
     }
     if (work.scratch != NULL)
         plan_give_scratch(plan, work.scratch);
     PyMem_Free(far);
-    return left == NULL ? NULL : Py_BuildValue("KN", (unsigned long long)work.counted, left);
+    return left == NULL ? NULL
+                        : Py_BuildValue("KKN", (unsigned long long)work.counted, (unsigned long long)work.newcomers.begun, left);
 }
 
 /* fold_on(record, items, at, limit, erased) -> (next, opened) */

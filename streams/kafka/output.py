@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain, islice
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 _TIMEOUT = 30.0
 #: of a header beside its name and content, at most
 _HEADER_BYTES = 10
+#: records that are handed to librdkafka at once
+_PIECE = 250
 #: what is kept of a record that is too large to be sent again
 _CUT_BYTES = 1_048_576
 
@@ -134,17 +137,16 @@ class Output:
         topics, partition = self._place.topics, self._place.partition
         puts = effects.puts
         last = puts.pop(layout.POSITION_KEY)
-        records: list[dict[str, Any]] = [{"key": key, "value": value} for key, value in puts.items()]
-        _produce_batch(producer, topics.changelog, records, partition)
+        _produce_all(producer, topics.changelog, puts.items(), partition)
         for emitted in effects.changes:
             change = emitted.change
             producer.produce(
                 topics.changes, self._value(change), change.user.encode(), partition,
                 headers=change_headers(change, self._source),
             )  # fmt: skip
-        snapshots: list[dict[str, Any]] = [{"key": user.encode(), "value": None} for user in effects.erased]
-        snapshots += [{"key": each.user.encode(), "value": membership_value(each)} for each in effects.snapshots]
-        _produce_batch(producer, topics.memberships, snapshots, partition)
+        erased = ((user.encode(), None) for user in effects.erased)
+        snapshots = ((each.user.encode(), membership_value(each)) for each in effects.snapshots)
+        _produce_all(producer, topics.memberships, chain(erased, snapshots), partition)
         for message in effects.messages:
             where = -1 if message.partition is None else message.partition
             producer.produce(message.topic, message.value, message.key, where, headers=message.headers)
@@ -210,13 +212,13 @@ def _new_producer(settings: Settings, place: Place, failed: list[KafkaError]) ->
     return producer
 
 
-def _produce_batch(producer: Producer, topic: str, records: list[dict[str, Any]], partition: int) -> None:
-    if not records:
-        return
-    queued = producer.produce_batch(topic, records, partition)
-    if queued != len(records):
-        failed = next(record["_error"] for record in records if "_error" in record)
-        raise KafkaException(failed)
+def _produce_all(producer: Producer, topic: str, records: Iterable[tuple[bytes, bytes | None]], partition: int) -> None:
+    """In pieces: each has the memory of the one before, which is in the processor's cache."""
+    left = iter(records)
+    piece: list[dict[str, Any]]
+    while piece := [{"key": key, "value": value} for key, value in islice(left, _PIECE)]:
+        if producer.produce_batch(topic, piece, partition) != len(piece):
+            raise KafkaException(next(message["_error"] for message in piece if "_error" in message))
 
 
 def _retried(commit: Callable[[], None]) -> None:

@@ -292,8 +292,7 @@ def _decide(turn: Turn, message: MoveIn, state: State, wrote: bool) -> None:
 
 def _encode_anew(turn: Turn, user: str, state: State) -> None:
     """Vectors under way were computed from one half of the user: they must find another life and be thrown away."""
-    turn.meta.lives += 1
-    state.life = turn.meta.lives
+    state.life = turn.lives.next()
     state.dirty = state.count
     if state.queued or texts_waiting(state) or state.labels or turn.plan.needs_vectors:
         turn.want_encoding(user, state)

@@ -21,6 +21,7 @@ from state.vectors import Neighbour, Vectors
 from state.windows import NEVER
 from streams.steps.effects import Effects, Emitted, Place, Reader, Record, Reject, Rerouted, TooMuchError, size_of
 from streams.steps.in_force import InForce, change_over, epoch_of
+from streams.steps.newcomers import Lives
 from streams.steps.snapshots import snapshot
 from streams.steps.waiting import Waiting
 from streams.wire.emit import Change
@@ -49,6 +50,7 @@ class Turn:
         self.waiting = Waiting(reader, meta, self.effects.puts)
         self._absent: set[str] = set()
         """Looked for and not there."""
+        self.lives = Lives(meta)
         self._vectors: dict[str, Vectors] = {}
         self._neighbours: dict[str, Neighbour] = {}
         self._aliases: dict[str, Alias | None] = {}
@@ -75,7 +77,8 @@ class Turn:
             found = {user: value for user, value in zip(unread, values, strict=True) if value}
             self._read(found)
             self._absent.update(user for user in unread if user not in found)
-        return [user for user in missing if user not in self.area]
+            missing = [user for user in missing if user not in found]
+        return missing
 
     def load_due(self, users: Iterable[str], now: float) -> list[str]:
         """Read those of ``users`` whose timer is due at ``now``, and return them in order, each once.
@@ -126,15 +129,13 @@ class Turn:
         """The user's state, to be changed; a new one for somebody never seen."""
         state = self.known(user)
         if state is None:
-            self.meta.lives += 1
-            state = self.area.begin(user, self.meta.epoch, self.meta.lives)
+            state = self.area.begin(user, self.meta.epoch, self.lives.begin(user))
             self._begin(user, state)
         return state
 
     def begin_with(self, user: str, alias: Alias) -> None:
         """Somebody of whom nothing is known here, but for the ids of the events that were forwarded."""
-        self.meta.lives += 1
-        record = PlainRecord(user, self.meta.epoch, self.meta.lives)
+        record = PlainRecord(user, self.meta.epoch, self.lives.next())
         record.ids = alias.seen
         state = self.area.take(record, NEVER)
         self._begin(user, state)
@@ -356,6 +357,7 @@ class Turn:
             self.effects.fired.append(layout.timer_key(timer, user.encode()))
         self.effects.forgot = True
         self._gone.add(user)
+        self.lives.end(user)
         self._changed.discard(user)
         self.drop_vectors(user)
         self.put(layout.user_key(user), None)

@@ -63,7 +63,7 @@ def folded(area: Area, batch: Mapping[str, Any]) -> int:
     assert PLAN.quiet is not None
     for user in area.find(batch):
         area.begin(user, 1, 1)
-    counted, left = PLAN.quiet.fold(area, batch, (), 1, 0, False)
+    counted, _, left = PLAN.quiet.fold(area, batch, (), 1, 0, False, None)
     assert left == {}
     return counted
 
@@ -153,8 +153,8 @@ def test_while_a_batch_is_folded_others_run_and_are_told_to_keep_off() -> None:
     quiet = PLAN.quiet
     verbs: Sequence[Callable[[], object]] = (
         area.users, area.drop, area.commit, users.clear, users.begin, lambda: area.get("noah"), lambda: record.count,
-        lambda: area.find(few), lambda: quiet.fold(area, few, (), 1, 0, False), lambda: area.settle((), {}, set()),
-        lambda: other.find(batch),
+        lambda: area.find(few), lambda: quiet.fold(area, few, (), 1, 0, False, None),
+        lambda: area.settle((), {}, set()), lambda: other.find(batch),
     )  # fmt: skip
     for _ in range(100):  # until the other thread came to run in the middle of it
         started = Event()
