@@ -48,7 +48,10 @@ int record_is_over(void)
 
 int record_is_too_large(void)
 {
-    PyErr_Format(PyExc_ValueError, "a record of more than %zu bytes is too large: no more are kept of a user", BLOCK_MOST);
+    if (record_bind() < 0)
+        return -1;
+    PyErr_Format(record_words.too_large_error,
+                 "a record of more than %zu bytes is too large: no more are kept of a user", BLOCK_MOST);
     return -1;
 }
 

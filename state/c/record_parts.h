@@ -15,7 +15,7 @@
 
 /* What Python's side has; it lives as long as the process. */
 typedef struct {
-    PyObject *format_error, *membership, *label, *opaque;
+    PyObject *format_error, *too_large_error, *membership, *label, *opaque;
     PyObject *rows;     /* {counter: row} */
     PyObject *counters; /* by row */
     PyObject *interest; /* {kind: what an event says of its category} */

@@ -86,6 +86,7 @@ int record_bind(void)
         || (words.interest = of_module("state.user", "INTEREST")) == NULL
         || (words.bucket_of = of_module("state.user", "category_bucket")) == NULL
         || (words.opaque = of_module("state.record", "Opaque")) == NULL
+        || (words.too_large_error = of_module("state.record", "TooLargeError")) == NULL
         || (words.rows = of_module("state.kinds", "ROW")) == NULL
         || (words.counters = of_module("state.kinds", "COUNTERS")) == NULL || bind_features(&words) < 0
         || (words.format_error = of_module("state.layout", "FormatError")) == NULL)
