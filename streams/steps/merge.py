@@ -22,7 +22,7 @@ from state.plain.record import PlainRecord, unpack
 from state.record import Record as State
 from state.user import PendingText, texts_waiting
 from state.vectors import Vectors, text_direction, text_sum
-from streams.steps import graph, person, reroute, words
+from streams.steps import graph, learned, person, reroute, words
 from streams.steps.definitions import adopt, reconcile, refresh
 from streams.steps.effects import Hop, Message, Record
 from streams.steps.membership import Cause, check_rule, leave, next_due
@@ -248,6 +248,7 @@ def _move_in(turn: Turn, message: MoveIn, moved: Moved) -> None:
     for key in turn.meta.terms.keys() - set(message.terms):
         other.cells.mark_unknown(key, other.time)
     touched = merge_states(state, other, ids, into, message.user, turn.plan.tallies, turn.plan.watch)
+    learned.bound_labels(turn, state)
     person.keep_aliases(turn, into, state, message.aliases)
     turn.load_guards(touched)
     for target in touched:
