@@ -17,7 +17,7 @@ from streams.kafka.arrivals import Arrivals, Room
 from streams.kafka.attempts import GIVE_UP_SECONDS, Attempts
 from streams.kafka.background import Background
 from streams.kafka.clock import Told
-from streams.kafka.errors import FencedError, PermanentError
+from streams.kafka.errors import AbortedError, FencedError, PermanentError
 from streams.kafka.installation import InstallationError
 from streams.kafka.lane import EncodeLane, PartitionGoneError
 from streams.kafka.scrub import Scrubber
@@ -216,7 +216,8 @@ class Partition:
             log.warning("partition %d: %s", self.number, error)
             self._on_failed(self, error)
         except Exception as error:
-            self.state = State.FAILED
+            ended = self._stopping and isinstance(error, (PartitionGoneError, AbortedError))
+            self.state = State.STOPPED if ended else State.FAILED
             if not self._stopping:
                 log.exception("partition %d failed", self.number)
                 self._on_failed(self, error)

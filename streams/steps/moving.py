@@ -148,8 +148,8 @@ class Move:
                 yield Put(home, each, moved)
 
     def _speaks_of(self, number: int, home: int, user: str, key: bytes) -> bool:
-        """Whether somebody at the new home reads a record of ids: the oldest may have gone when the user was translated,
-        be it before a crash."""
+        """Whether somebody at the new home reads a record of ids: the oldest may have gone when the user was
+        translated, be it before a crash."""
         if key in self._let_go:
             return False
         new, old = self._shelves[home], self._shelves[number]
