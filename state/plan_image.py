@@ -13,6 +13,10 @@ from state.layout2 import LATEST, TALLY, as_one, mark_of, padding, places
 from state.user import INTEREST
 from state.windows import NEVER, SCALES, TallySpec
 
+#: segments, and cells (what is counted) of one plan, at most: PLAN_MOST of plan.h
+MOST: Final = 8_192
+#: different terms of its rules
+MOST_TERMS: Final = 65_536
 _FORMAT: Final = 0x314E4C50
 #: format, bytes, cells, terms, segments, rules, routes, steps, links, letters, may_rise, 0, shortest
 _HEAD: Final = struct.Struct("<12Id")

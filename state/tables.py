@@ -24,7 +24,11 @@ from state.windows import TallySpec
 
 
 class Area(Protocol):
-    """One turn of a partition. After ``commit`` or ``drop`` all verbs of it and of its records raise RuntimeError."""
+    """One turn of a partition. After ``commit`` or ``drop`` all verbs of it and of its records raise RuntimeError.
+
+    Whatever brings users into the turn, or makes a record larger, may raise MemoryError: the arena gives no more than
+    it reserved. The turn is then to be dropped.
+    """
 
     def find(self, users: Iterable[str]) -> list[str]:
         """Copy those of ``users`` who are in memory into the turn; returns who is neither in the turn nor in memory, in
@@ -67,7 +71,7 @@ class Area(Protocol):
 
         ``puts`` gets the records ``u`` and those of ids ``d`` that changed, ``timed`` the keys of records whose timer
         is as the store has it. Returns the earliest timer of them, how many ids were forgotten early, and the bytes of
-        what was put. Raises ValueError for a record that is too large.
+        what was put. Raises TooLargeError (``state.record``).
         """
 
     def commit(self, behind: bool = False, /) -> None:

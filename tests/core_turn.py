@@ -8,6 +8,7 @@ from ctypes import POINTER, byref, c_char_p, c_double, c_int, c_size_t, c_uint16
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, cast
 
+from state.record import TooLargeError
 from state.windows import TallySpec
 from tests.core_ids import Bytes, Change, CoreIds, bytes_of
 from tests.core_parts import CORE, Block, Held, IdsAt, Spec, specs_of
@@ -116,7 +117,7 @@ class _InTurn(Held):
         room = self.block.room
         done = CORE.turn_widen(self._cache, self._number, by or 8, byref(self.block), byref(self.ids))
         if done == _TOO_LARGE:
-            raise ValueError("a record is too large")
+            raise TooLargeError("a record is too large")
         assert done == 0
         assert self.block.room > room
 

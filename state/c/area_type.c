@@ -100,7 +100,7 @@ static int home_widen(UserRecord *record, size_t more, Opened *opened)
 {
     int done = turn_widen(cache_of(record), record->number, more, &opened->block, &opened->ids);
     if (done == TURN_TOO_LARGE)
-        return record_is_too_large();
+        return record_is_too_large(record);
     if (done < 0)
         PyErr_NoMemory();
     return done < 0 ? -1 : 0;

@@ -29,11 +29,11 @@
     NAME(next_sure) NAME(value) NAME(timestamp) NAME(ids) NAME(user) NAME(saved) NAME(start) NAME(stop) NAME(cut)      \
     NAME(pack) NAME(chunks) NAME(KeysView) NAME(ItemsView) NAME(ValuesView)
 
-/* What Python's side has of records, from record_bind() on: FormatError, Membership, PendingLabel, Opaque; {counter:
- * row}, the counters by row, {kind: what an event says of its category}, category_bucket. */
+/* What Python's side has of records, from record_bind() on: FormatError, TooLargeError, Membership, PendingLabel,
+ * Opaque; {counter: row}, the counters by row, {kind: what an event says of its category}, category_bucket. */
 #define RECORD_WORDS(WORD)                                                                                             \
-    WORD(format_error) WORD(membership) WORD(label) WORD(opaque) WORD(rows) WORD(counters) WORD(interest)              \
-    WORD(bucket_of)
+    WORD(format_error) WORD(too_large_error) WORD(membership) WORD(label) WORD(opaque) WORD(rows) WORD(counters)       \
+    WORD(interest) WORD(bucket_of)
 
 #define OBJECT(name) PyObject *name;
 #define TYPE(name) PyTypeObject *name##_type;

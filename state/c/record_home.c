@@ -19,7 +19,7 @@ static int own_open(UserRecord *record, Opened *opened)
 static int own_widen(UserRecord *record, size_t more, Opened *opened)
 {
     if (record->room >= BLOCK_MOST)
-        return record_is_too_large();
+        return record_is_too_large(record);
     size_t room = record->room + (more > record->room / 2 ? more : record->room / 2);
     room = room < BLOCK_MOST ? room : BLOCK_MOST;
     uint8_t *bytes = PyMem_Realloc(record->bytes, room);
@@ -46,9 +46,13 @@ int record_is_over(void)
     return -1;
 }
 
-int record_is_too_large(void)
+int record_is_too_large(const UserRecord *record)
 {
-    PyErr_Format(PyExc_ValueError, "a record of more than %zu bytes is too large: no more are kept of a user", BLOCK_MOST);
+    Module *module = module_of(record);
+    if (record_bind(module) < 0)
+        return -1;
+    PyErr_Format(module->words.too_large_error,
+                 "a record of more than %zu bytes is too large: no more are kept of a user", BLOCK_MOST);
     return -1;
 }
 

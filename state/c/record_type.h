@@ -54,8 +54,8 @@ PyObject *record_of(Module *module, const RecordHome *home, PyObject *owner, PyO
 
 /* The exception of a record whose turn was committed or dropped: RuntimeError("the turn is over"). Gives -1. */
 int record_is_over(void);
-/* That of a block that would have more than BLOCK_MOST bytes: ValueError. Gives -1. */
-int record_is_too_large(void);
+/* That of a block that would have more than BLOCK_MOST bytes: TooLargeError. Gives -1. */
+int record_is_too_large(const UserRecord *record);
 
 /* 0; -1 with ValueError: the block has something that none may have that is read again. */
 int record_may_be_written(const UserBlock *block);

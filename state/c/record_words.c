@@ -69,6 +69,7 @@ static int find_words(RecordWords *words)
         || (words->interest = of_module("state.user", "INTEREST")) == NULL
         || (words->bucket_of = of_module("state.user", "category_bucket")) == NULL
         || (words->opaque = of_module("state.record", "Opaque")) == NULL
+        || (words->too_large_error = of_module("state.record", "TooLargeError")) == NULL
         || (words->rows = of_module("state.kinds", "ROW")) == NULL
         || (words->counters = of_module("state.kinds", "COUNTERS")) == NULL
         || (words->format_error = of_module("state.layout", "FormatError")) == NULL)

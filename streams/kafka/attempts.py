@@ -64,13 +64,11 @@ class Attempts:
         pieces = Pieces(work, self._size)
         while (piece := pieces.next()) is not None:
             try:
-                done = await once(piece)
-            except TooMuchError as error:
-                self.steps += 1
-                self._metrics.halved_turns.inc()
-                if self._split_told.add(1, self._clock()):
-                    log.warning("partition %d: %s; the turn is taken in smaller ones", self._partition, error)
-                pieces.too_much(error)
+                try:
+                    done = await once(piece)
+                except TooMuchError as error:
+                    self._take_less(error, pieces)
+                    continue
             except AbortedError as error:
                 if self._stopping():
                     raise
@@ -84,6 +82,14 @@ class Attempts:
                 after(done)
                 if piece is not work and self._stopping():
                     raise AbortedError("the partition stops within a turn")
+
+    def _take_less(self, error: TooMuchError, pieces: Pieces) -> None:
+        """Raises what ``Pieces.too_much`` does."""
+        pieces.too_much(error)
+        self.steps += 1
+        self._metrics.halved_turns.inc()
+        if self._split_told.add(1, self._clock()):
+            log.warning("partition %d: %s; the turn is taken in smaller ones", self._partition, error)
 
     async def _wait(self, error: AbortedError, pieces: Pieces) -> None:
         now = self._clock()

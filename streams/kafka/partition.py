@@ -13,16 +13,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar
 
-from state.layout2 import MOST_IDS
 from streams.kafka.arrivals import Arrivals, Room
 from streams.kafka.attempts import GIVE_UP_SECONDS, Attempts
 from streams.kafka.background import Background
 from streams.kafka.clock import Told
-from streams.kafka.errors import FencedError, PermanentError
+from streams.kafka.errors import AbortedError, FencedError, PermanentError
 from streams.kafka.installation import InstallationError
 from streams.kafka.lane import EncodeLane, PartitionGoneError
 from streams.kafka.scrub import Scrubber
-from streams.kafka.turn_metrics import Occasionally, note_turn
+from streams.kafka.turn_metrics import Tellings, note_turn
 from streams.kafka.turn_size import TurnSize
 from streams.kafka.work import Done, Work
 from streams.kafka.writer import PartitionWriter
@@ -105,8 +104,7 @@ class Partition:
         self._turn = asyncio.Lock()
         self._scrubber = Scrubber(writer, executor, opening, self._turn)
         self._background = Background(writer, self.read)
-        self._misrouted = Occasionally()
-        self._forgotten = Occasionally()
+        self._tellings = Tellings(writer.place.partition)
         self._stop = asyncio.Event()
         self._turn_began = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -220,7 +218,8 @@ class Partition:
             log.warning("partition %d: %s", self.number, error)
             self._on_failed(self, error)
         except Exception as error:
-            self.state = State.FAILED
+            ended = self._stopping and isinstance(error, (PartitionGoneError, AbortedError))
+            self.state = State.STOPPED if ended else State.FAILED
             if not self._stopping:
                 log.exception("partition %d failed", self.number)
                 self._on_failed(self, error)
@@ -343,17 +342,6 @@ class Partition:
         self._lane.offer(self, effects.offers + done.again, effects.later)
         self._lane.offer_refresh(self, effects.refreshes)
         note_turn(self._metrics, self.writer, done)
-        if effects.misrouted and (count := self._misrouted.add(effects.misrouted, time.monotonic())):
-            log.warning(
-                "partition %d: %d records since the last such line belong to users of other partitions and were sent "
-                "on there; let their producer partition by murmur2 (librdkafka: partitioner=murmur2_random)",
-                self.number, count,
-            )  # fmt: skip
-        if effects.forgotten_ids and (count := self._forgotten.add(effects.forgotten_ids, time.monotonic())):
-            log.warning(
-                "partition %d: %d ids of events were forgotten within a day since the last such line, because their "
-                "users have more than %d: such an event counts again if it is sent again (docs/events.md)",
-                self.number, count, MOST_IDS,
-            )  # fmt: skip
+        self._tellings.tell(effects, time.monotonic())
         if effects.changes:
             self._on_changes(effects.changes)

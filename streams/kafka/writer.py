@@ -38,6 +38,7 @@ from streams.kafka.changelog import StaleStoreError, restore
 from streams.kafka.clock import TimerClock
 from streams.kafka.definitions import cannot_reach
 from streams.kafka.due import Due
+from streams.kafka.errors import in_bounds
 from streams.kafka.installation import Identity
 from streams.kafka.losses import Losses
 from streams.kafka.output import Output
@@ -313,15 +314,17 @@ class PartitionWriter:
             for name in (step, *(f"{lane}.{step}" for lane in lanes)):
                 self._checkpoint(name)
 
-        area = self._table.begin()
+        with in_bounds():
+            area = self._table.begin()
         try:
             turn = Turn(self.store, area, self._definitions(), self.place, meta)
             turn.processed_at, turn.clock = self._clock(), self.timer_clock()
             turn.waiting.since = self.due.waiting
             if turn.changed_over:
                 lanes.append("definitions")
-            records, positions, again = self._steps(turn, work)
-            effects = turn.finish(positions)
+            with in_bounds():
+                records, positions, again = self._steps(turn, work)
+                effects = turn.finish(positions)
             reached("2-3")
             before = time.perf_counter()
             assert self._output is not None

@@ -53,6 +53,9 @@ class Metrics:
         self.forgotten_ids = self._counter(
             "segments_forgotten_ids_total", "Ids of events forgotten within a day: their user has too many."
         )
+        self.dropped_labels = self._counter(
+            "segments_dropped_labels_total", "Labels dropped: too many of their user wait for a vector."
+        )
         self.expired = self._counter("segments_expired_users_total", "Users whose state expired without events.")
         self.late_events = self._counter("segments_late_events_total", "Events that arrived late, by event time.")
         self.misrouted = self._counter("segments_misrouted_total", "Records met outside their user's partition.")

@@ -191,6 +191,8 @@ class Effects:
     graph_received: int = 0
     labels_unused: int = 0
     """Labels of users of whom nothing is known."""
+    labels_dropped: int = 0
+    """Labels that waited for their user's vector until too many had come behind them."""
     drifts: list[str] = field(default_factory=list)
     """Groups whose head started anew, because the world changed."""
 

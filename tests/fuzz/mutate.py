@@ -120,7 +120,7 @@ class Mutator:
         elif roll < 0.752:
             return None
         else:
-            value = self._damage_bytes(self._dump(fields))
+            value = self.damage_bytes(self._dump(fields))
         if len(value) < 4_096:
             self._last.append(value)
             if len(self._last) > 200:
@@ -198,7 +198,7 @@ class Mutator:
 
     # damage to bytes
 
-    def _damage_bytes(self, good: bytes) -> bytes:
+    def damage_bytes(self, good: bytes) -> bytes:
         draw = self._random
         value = bytearray(good)
         for _ in range(draw.choice((1, 1, 1, 2, 3, 8))):
@@ -247,9 +247,9 @@ class Mutator:
         """A value of the heads topic that is no good head: damaged, or of another shape."""
         draw = self._random
         if draw.random() < 0.6:
-            return self._damage_bytes(self._head)
+            return self.damage_bytes(self._head)
         fields = msgspec.msgpack.decode(self._head)
-        fields[draw.choice(list(fields))] = self._packable()
+        fields[draw.choice(list(fields))] = self.packable()
         return msgspec.msgpack.encode(fields)
 
     def _internal(self, fields: list[Any]) -> bytes | None:
@@ -260,15 +260,15 @@ class Mutator:
         if roll < 0.7:
             for _ in range(draw.choice((1, 1, 2))):
                 place = draw.randrange(1, len(fields))
-                fields[place] = self._packable()
+                fields[place] = self.packable()
             if draw.random() < 0.2:
                 fields = fields[: draw.randrange(len(fields))]
             return msgspec.msgpack.encode(fields)
         if roll < 0.71:
             return None
-        return self._damage_bytes(msgspec.msgpack.encode(fields))
+        return self.damage_bytes(msgspec.msgpack.encode(fields))
 
-    def _packable(self) -> Any:
+    def packable(self) -> Any:
         """A value that msgpack can hold."""
         draw = self._random
         roll = draw.random()

@@ -15,6 +15,7 @@ import pytest
 
 from state.layout import Meta
 from streams.kafka import background
+from streams.kafka import partition as partition_module
 from streams.kafka.arrivals import Room
 from streams.kafka.clock import TimerClock
 from streams.kafka.due import Due
@@ -149,6 +150,47 @@ def test_a_partition_that_stops_while_its_turns_are_refused_ends_at_once_and_nob
             assert time.monotonic() - began < 1.5
             with pytest.raises(PartitionGoneError):
                 await asyncio.wait_for(waits, 10.0)
+            assert partition.state is State.STOPPED
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("sweeps", [True, False], ids=["sweep", "tidy"])
+def test_a_partition_that_is_stopped_while_it_waits_to_look_at_its_state_has_not_failed(
+    monkeypatch: pytest.MonkeyPatch, sweeps: bool
+) -> None:
+    monkeypatch.setattr(partition_module, "TIDY_INTERVAL", 0.0)
+
+    async def run() -> None:
+        ready, looked, done = threading.Event(), threading.Event(), threading.Event()
+        ready.set()
+
+        def look(_writer: PartitionWriter) -> None:
+            looked.set()
+            done.wait(30.0)
+
+        async with partitions(ready) as made:
+            partition, writer = made[0]
+            writer.definitions_changed = sweeps
+            await until(lambda: partition.state is State.RUNNING)
+            reads = asyncio.create_task(partition.read(look))
+            await until(looked.is_set)
+            await until(lambda: bool(partition._turn._waiters))  # what comes next waits for it
+            stops = asyncio.create_task(partition.stop())
+            await until(lambda: partition._stopping)
+            done.set()
+            await asyncio.gather(reads, stops)
+            assert partition.state is State.STOPPED
+
+    asyncio.run(run())
+
+
+def test_a_partition_that_is_stopped_while_it_waits_for_its_restore_has_not_failed() -> None:
+    async def run() -> None:
+        never = threading.Event()
+        async with partitions(never, never, never) as made:
+            await asyncio.gather(*(partition.stop() for partition, _ in made))
+            assert [partition.state for partition, _ in made] == [State.STOPPED] * 3
 
     asyncio.run(run())
 
