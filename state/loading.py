@@ -5,13 +5,12 @@ Compiled where it can be (state/c/load.c), by the twins here where not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Protocol
 
 from state import layout
 from state.compiled import COMPILED
 
-_USER, _GUARD = ord("u"), ord("e")
 #: of a user's record: the format and the due time are before it
 _DUE_END = 9
 
@@ -40,24 +39,34 @@ def latest(records: Iterable[Keyed]) -> dict[bytes, bytes | None]:
     return {record.key or b"": record.value for record in records}
 
 
-def load(batch: Batch, records: Mapping[bytes, bytes | None]) -> int:
-    """Put all records into the batch (None deletes), and the timers of users; returns how many guards of erased users
-    are among them. Raises ValueError for a user's record that is too short to have a due time."""
-    if COMPILED is not None and type(records) is dict:
-        loaded: int = COMPILED.load(batch, records)
+def load(batch: Batch, records: Iterable[Keyed], prefix: bytes = b"") -> int:
+    """Put what the last record of each key says into the batch (None deletes), and the timers of users; returns how
+    many guards of erased users there were, also of those that are over by now: what they erased may lie in the store.
+    All timers first, then all records, each in the order of the keys.
+
+    ``prefix`` is put before every key; what has one is not of a changelog, and has no timers and guards. Raises
+    ValueError for a user's record that is too short to have a due time: then nothing was put.
+    """
+    if COMPILED is not None and not isinstance(records, list):
+        loaded: int = COMPILED.load(batch, records, prefix)
         return loaded
-    guards = 0
-    for key, value in records.items():
-        if value is None:
-            del batch[key]
-            continue
-        batch[key] = value
-        first = key[0] if key else 0
-        if first == _USER:
+    said: dict[bytes, bytes | None] = {}
+    timers, guards = [], 0
+    for record in records:
+        key = record.key or b""
+        said[key] = record.value
+        guards += key[:1] == b"e" and record.value is not None and not prefix
+    for key, value in said.items():
+        if value is not None and key[:1] == b"u" and not prefix:
             if len(value) < _DUE_END:
                 raise ValueError("the record of a user is too short to be one")
             if layout.has_timer(value):
-                batch[layout.timer_key(layout.due_of(value), key[1:])] = b""
-        elif first == _GUARD:
-            guards += 1
+                timers.append(layout.timer_key(layout.due_of(value), key[1:]))
+    for key in sorted(timers):
+        batch[key] = b""
+    for key in sorted(said):
+        if (value := said[key]) is None:
+            del batch[prefix + key]
+        else:
+            batch[prefix + key] = value
     return guards

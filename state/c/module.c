@@ -88,7 +88,7 @@ static PyMethodDef methods[] = {
      "fitting(records, bytes): (how many of the first ones have no more bytes than that, their bytes)."},
     {"latest", latest_records, METH_O, "latest(records): {key: what the last record with it says; None deletes}."},
     {"load", load_records, METH_VARARGS,
-     "load(batch, {key: value or None}): all of them into the batch, with users' timers; how many guards there were."},
+     "load(batch, records, prefix): what is said last of each key, with users' timers; how many guards there were."},
     {NULL, NULL, 0, NULL},
 };
 
