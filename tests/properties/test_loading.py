@@ -64,11 +64,7 @@ def loaded(said: Sequence[tuple[bytes | None, bytes | None]], prefix: bytes = b"
 
     def load() -> tuple[int, list[Any]]:
         noted = Noted()
-        with pytest.MonkeyPatch.context() as patch:
-            if loading.COMPILED is None:
-                patch.setattr("streams.kafka.batches.COMPILED", None)
-            guards = loading.load(noted, sent(said), prefix)
-        return guards, list(noted.items())
+        return loading.load(noted, sent(said), prefix), list(noted.items())
 
     found: tuple[int, list[Any]] = by_both(load)
     return found
