@@ -14,7 +14,9 @@ static PyMethodDef methods[] = {
      "fitting(records, bytes): (how many of the first ones have no more bytes than that, their bytes)."},
     {"latest", latest_records, METH_O, "latest(records): {key: what the last record with it says; None deletes}."},
     {"load", load_records, METH_VARARGS,
-     "load(batch, {key: value or None}, timed, users): all of them into the batch, with users' timers; how many guards "
+     "load(batch, records, prefix): what is said last of each key, with users' timers; how many guards there were."},
+    {"put", put_records, METH_VARARGS,
+     "put(batch, {key: value or None}, timed, users): all of them into the batch, with users' timers; how many guards "
      "there were."},
     {NULL, NULL, 0, NULL},
 };

@@ -66,6 +66,7 @@ PyObject *fitting_records(PyObject *module, PyObject *arguments);
 /* load.c: into a store */
 PyObject *latest_records(PyObject *module, PyObject *argument);
 PyObject *load_records(PyObject *module, PyObject *arguments);
+PyObject *put_records(PyObject *module, PyObject *arguments);
 
 /* json.c: the events in records, of both forms */
 

@@ -143,10 +143,12 @@ def restore(
         store.bulk() if bulk else contextlib.nullcontext(),
         contextlib.closing(committed(conf, topic, partition, start, high, stopping)) as parts,
     ):
-        apply = store.load if bulk else store.follow
         for records, reached in parts:
             if len(records):
-                apply(latest(records), reached, complete_at)
+                if bulk:
+                    store.load(records, reached, complete_at)
+                else:
+                    store.follow(latest(records), reached, complete_at)
                 count += len(records)
                 progress(len(records))
     store.write((), max(reached, high), complete_at=now)

@@ -193,9 +193,10 @@ def test_whoever_opens_it_again_opens_it_as_it_was_made(tmp_path: Path) -> None:
     assert_as_made()
     with store.bulk():
         assert_as_made()
-        assert "id=VectorRepFactory" in options_of()
+        assert "allow_concurrent_memtable_write=false" in options_of()
+        assert "write_buffer_size=8388608" in options_of()
     assert_as_made()
-    assert "memtable_factory=SkipListFactory" in options_of()
+    assert "allow_concurrent_memtable_write=true" in options_of()
     store.reopen()
     assert_as_made()
     store.close()
