@@ -98,6 +98,7 @@ class Table(Protocol):
     @property
     def dirty(self) -> int:
         """Users in memory who are newer there than in the store."""
+
     @property
     def tight(self) -> bool:
         """Memory is nearly full, or somebody was to be let go within the last turns: there should not be more who are
