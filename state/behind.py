@@ -1,10 +1,10 @@
 """Users' records are written to the store behind their turns, coalesced: ADR 0046.
 
-The store is a cache of the changelog, so who is in memory need not be written to it with each visit. With a turn go all
-records but users' own, and users' timers; the users are *dirty* then. A *round* goes over all users in memory, a part of
-it with each turn, and writes the dirty ones. What was committed when a round began is in the store when it ends: up to
-there the changelog need not be read again, so that is the offset which the store says. Some of its records are newer,
-and reading on from there says the same of them again.
+The store is a cache of the changelog, so who is in memory need not be written to it with each visit. With a turn go
+all records but users' own, and users' timers; the users are *dirty* then. A *round* goes over all users in memory, a
+part of it with each turn, and writes the dirty ones. What was committed when a round began is in the store when it
+ends: up to there the changelog need not be read again, so that is the offset which the store says. Some of its records
+are newer, and reading on from there says the same of them again.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Set
 from typing import Final, NamedTuple
 
-from rocksdict import WriteBatch
-
+from state.loading import Batch
 from state.store import FLUSH_SECONDS, Store
 from state.store_errors import StoreError
 from state.tables import Area, Table
@@ -64,8 +63,8 @@ class Behind:
         self, area: Area, puts: Mapping[bytes, bytes | None], offset: int, fired: list[bytes], timed: Set[bytes],
         through: bool,
     ) -> None:  # fmt: skip
-        """Commit the area, and write the turn in one batch; see ``Store.write``. ``through``: its users are to be written
-        with it, as they are where memory is tight. Raises StoreError: then the partition must be closed."""
+        """Commit the area, and write the turn in one batch; see ``Store.write``. ``through``: its users are to be
+        written with it, as they are where memory is tight. Raises StoreError: then the partition must be closed."""
         behind, clean = not (through or self._table.tight), not self._table.dirty
         self._failed = True
         batch = self._store.batch(puts, fired, timed, users=not behind)
@@ -112,7 +111,7 @@ class Behind:
         """``Store.purge_timers``, by the records in memory where there are newer ones."""
         return self._store.purge_timers(start, most, self._table.get)
 
-    def _advance(self, batch: WriteBatch, most: int) -> bool:
+    def _advance(self, batch: Batch, most: int) -> bool:
         """Put the next part of the round into the batch. Whether with it the store continues from a later offset."""
         now = self._clock()
         self._began = min(self._began, now)  # clocks may be set back
@@ -123,7 +122,7 @@ class Behind:
             self._put_until(batch, min(until, self._part + most / dirty))
         return self._end_round()
 
-    def _put_until(self, batch: WriteBatch, until: float) -> None:
+    def _put_until(self, batch: Batch, until: float) -> None:
         if (until := min(until, 1.0)) > self._part:
             self._table.put_dirty(batch, self._part, until)
             self._part = until
@@ -142,7 +141,7 @@ class Behind:
     def _begin_round(self) -> None:
         self._begun, self._began, self._part = self._newest, self._clock(), 0.0
 
-    def _put(self, batch: WriteBatch, moved: bool) -> None:
+    def _put(self, batch: Batch, moved: bool) -> None:
         self._store.put(batch, self._stored.offset, self._stored.at, self._newest.offset)
         # at the end of a round, so that a crash goes back by no more than that round
         self._store.flush(self._clock(), FLUSH_SECONDS if moved else 2 * FLUSH_SECONDS)

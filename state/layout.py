@@ -291,11 +291,16 @@ def encode_offset(offset: int, complete_at: float = 0.0, newest: int = 0) -> byt
     return _OFFSET.pack(offset) + (_DUE.pack(complete_at) if complete_at else b"")
 
 
-def decode_offset(data: bytes) -> tuple[int, float, int]:
-    """(changelog offset to continue from, when it was the end, the offset that no record is newer than)."""
+def decode_offset(data: bytes) -> tuple[int, float]:
+    """(changelog offset to continue from, when it was the end)."""
     offset: int = _OFFSET.unpack_from(data)[0]
-    complete_at: float = _DUE.unpack_from(data, 8)[0] if len(data) > 8 else 0.0
-    return offset, complete_at, _OFFSET.unpack_from(data, 16)[0] if len(data) > 16 else offset
+    return offset, _DUE.unpack_from(data, 8)[0] if len(data) > 8 else 0.0
+
+
+def newest_offset(data: bytes) -> int:
+    """The changelog offset that no record is newer than, by the same value."""
+    offset: int = _OFFSET.unpack_from(data, 16 if len(data) > 16 else 0)[0]
+    return offset
 
 
 def content(data: bytes, start: int = 1, formats: Collection[int] = (FORMAT,)) -> memoryview:

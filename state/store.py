@@ -28,7 +28,7 @@ from rocksdict import (
 )
 
 from state import layout
-from state.loading import Keyed, load, put
+from state.loading import Batch, Keyed, load, put
 from state.store_errors import StoreDamagedError, StoreError, store_error
 from state.windows import NEVER
 
@@ -74,7 +74,7 @@ class Store:
         try:
             self.erasures = int(self.get(layout.SCRUB_WANTED_KEY) is not None)
             """Grows with each erasure since the last scrub; 0: there was none."""
-            self.newest = self._continue_from()[2]
+            self.newest = layout.newest_offset(self.get(layout.OFFSET_KEY) or bytes(8))
             """The changelog offset that no record is newer than; ``changelog_offset`` may be an earlier one."""
         except StoreError:
             self.close()
@@ -172,11 +172,11 @@ class Store:
             self.erasures += guards
         return batch
 
-    def put(self, batch: WriteBatch, offset: int, complete_at: float = 0.0, newest: int = 0) -> None:
+    def put(self, batch: Batch, offset: int, complete_at: float = 0.0, newest: int = 0) -> None:
         """Write a batch and the changelog offset to continue from; see ``write``. ``newest``: the offset up to which
         there are newer records among those of the store, if that is a later one."""
         self.newest = max(self.newest, offset, newest)
-        batch.put(layout.OFFSET_KEY, layout.encode_offset(offset, complete_at, self.newest))
+        batch[layout.OFFSET_KEY] = layout.encode_offset(offset, complete_at, self.newest)
         self._write(batch)
 
     def flush(self, now: float, every: float) -> None:
@@ -212,7 +212,7 @@ class Store:
         ]
         self.write(records.items(), offset, stale, complete_at)
 
-    def _write(self, batch: WriteBatch) -> None:
+    def _write(self, batch: Batch) -> None:
         try:
             self._db.write(batch)
         except Exception as error:
@@ -237,9 +237,9 @@ class Store:
         """When the changelog offset was last known to be the end (seconds since the epoch); 0 for a new store."""
         return self._continue_from()[1]
 
-    def _continue_from(self) -> tuple[int, float, int]:
+    def _continue_from(self) -> tuple[int, float]:
         value = self.get(layout.OFFSET_KEY)
-        return layout.decode_offset(value) if value else (0, 0.0, 0)
+        return layout.decode_offset(value) if value else (0, 0.0)
 
     @property
     def meta(self) -> layout.Meta:

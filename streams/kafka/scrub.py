@@ -1,7 +1,7 @@
 """After erasures: take the erased bytes out of a partition's local files, beside its turns.
 
-Who was changed since but is newer in memory alone is written, for the store's record may have the name of the erased, and
-their timer keys are purged: both between turns, a few at a time. The files are rewritten while turns go on (RocksDB allows
+Whoever is newer in memory than in the store is written, since the store's record may still name the erased, and timer
+keys of the erased are purged: between turns, a few at a time. The files are rewritten while turns go on (RocksDB allows
 that, and rocksdict lets other threads run meanwhile); only closing and opening needs a moment between turns.
 """
 

@@ -9,7 +9,7 @@ import pytest
 from state.plain.record import PlainRecord
 from state.tables import Arena, Table
 from state.windows import NEVER
-from tests.turns import LARGE, SPEC, settle, stored
+from tests.turns import LARGE, settle, stored
 
 NAMES = [f"u{number}" for number in range(300)]
 Store = dict[bytes, bytes]
@@ -150,9 +150,10 @@ def test_there_is_a_time_for_it_and_what_a_batch_says_is_told(users: Table) -> N
         with pytest.raises(ValueError, match="parts of a round are from 0 to 1"):
             users.put_dirty(store, start, end)
     area = users.begin()
-    for put in (lambda: users.put_dirty(store, 0.0, 1.0), lambda: users.put_new(store)):
-        with pytest.raises(RuntimeError):
-            put()
+    with pytest.raises(RuntimeError):
+        users.put_dirty(store, 0.0, 1.0)
+    with pytest.raises(RuntimeError):
+        users.put_new(store)
     area.drop()
 
     class Full(dict[bytes, bytes]):

@@ -92,9 +92,7 @@ class Killed(Through):
 
     def do(self, work: Work) -> None:
         for chance, happens in (
-            (0.2, self._kill), (0.1, self._stop), (0.2, lambda: self.writer.tidy()),
-            (0.1, lambda: self.writer.behind.purge_timers(b"t", 1_000)),
-            (0.1, lambda: self.writer.behind.go_on(self.writer.behind.commits, 1)),
+            (0.2, self._kill), (0.1, self._stop), (0.2, self._tidy), (0.1, self._purge), (0.1, self._go_on),
         ):  # fmt: skip
             if self.chance.random() < chance:
                 happens()
@@ -114,8 +112,18 @@ class Killed(Through):
     def _stop(self) -> None:
         self.writer.close()
         end = self._offset
-        assert layout.decode_offset(self.disk.data[layout.OFFSET_KEY])[::2] == (end, end)
+        told = self.disk.data[layout.OFFSET_KEY]
+        assert (layout.decode_offset(told)[0], layout.newest_offset(told)) == (end, end)
         self.writer = self._opened()  # nothing is left to be read
+
+    def _tidy(self) -> None:
+        self.writer.tidy()
+
+    def _purge(self) -> None:
+        self.writer.behind.purge_timers(b"t", 1_000)
+
+    def _go_on(self) -> None:
+        self.writer.behind.go_on(self.writer.behind.commits, 1)
 
     def _look(self) -> None:
         """The changelog has it all, memory or store has it, and the store each timer."""

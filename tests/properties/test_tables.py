@@ -104,7 +104,8 @@ class Side:
             count = self.table.put_new(self.store)
             assert self.store.keys() >= self.truth.keys()
             return count
-        count = sum(self.table.put_dirty(self.store, *map(float, part)) for part in pairwise(parts))
+        assert isinstance(parts, tuple)
+        count = sum(self.table.put_dirty(self.store, start, end) for start, end in pairwise(parts))
         if parts:
             assert self.truth.items() <= self.store.items()
         return count

@@ -57,8 +57,8 @@ class Partition:
     @property
     def told(self) -> tuple[int, int]:
         """(the offset to continue from, that of the newest record)."""
-        offset, _, newest = layout.decode_offset(self.disk.data[layout.OFFSET_KEY])
-        return offset, newest
+        told = self.disk.data[layout.OFFSET_KEY]
+        return layout.decode_offset(told)[0], layout.newest_offset(told)
 
     @property
     def stored(self) -> dict[str, int]:
