@@ -113,8 +113,13 @@ PyObject *area_settle(AreaObject *self, PyObject *const *args, Py_ssize_t nargs)
     BACK(self->table)
     self->table->busy = 1; /* to put bytes into a dict runs no code but that of bytes; and should it all the same */
     uint32_t done = 0;
-    while (done < count && put_user(cache, &settled[done], args[1], args[2]) == 0)
+    while (done < count && put_user(cache, &settled[done], args[1], args[2]) == 0) {
         done++;
+        if (done + TURN_AHEAD < count)
+            turn_fetch(cache, settled[done + TURN_AHEAD].number);
+        if (done + TURN_AHEAD_REST < count)
+            turn_fetch_rest(cache, settled[done + TURN_AHEAD_REST].number);
+    }
     self->table->busy = 0;
     self->settled = done == count ? 1 : -1;
     if (done == count)

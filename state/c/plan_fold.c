@@ -7,8 +7,6 @@
 #include "plan_type.h"
 #include "record_type.h"
 
-#define AHEAD 6 /* users so far ahead are asked for */
-#define LINES 8 /* of each */
 #define ROOM_AT_FIRST 288 /* bytes for a new user's block: with one event of the usual ones */
 #define ROOM_FOR_MORE 16  /* for each event besides */
 
@@ -90,15 +88,6 @@ static uint32_t number_of(const Work *work, const Name *name, uint32_t known)
     return number != TURN_MISSING && turn_is_gone(work->cache, number) ? TURN_MISSING : number;
 }
 
-static void fetch(const Cache *cache, uint32_t number)
-{
-    if (number == TURN_MISSING)
-        return;
-    const uint8_t *at = slab_at(&cache->slabs, cache->turn.copies[number].now);
-    for (int line = 0; line < LINES; line++)
-        __builtin_prefetch(at + line * 64, 1);
-}
-
 /* Begins somebody who has no record, if the first event is one of the plain kinds and the user's home is here; ``number``
  * stays TURN_MISSING else. -1: no memory. */
 static int begin(Work *work, const Name *name, const Far *far, uint32_t *number)
@@ -130,8 +119,10 @@ static int fold_all(Work *work, const uint32_t *numbers, Far *far)
 {
     const Names *users = &work->batch->users;
     for (int32_t i = 0; i < users->count; i++) {
-        if (numbers != NULL && i + AHEAD < users->count)
-            fetch(work->cache, numbers[i + AHEAD]);
+        if (numbers != NULL && i + TURN_AHEAD < users->count)
+            turn_fetch(work->cache, numbers[i + TURN_AHEAD]);
+        if (numbers != NULL && i + TURN_AHEAD_REST < users->count)
+            turn_fetch_rest(work->cache, numbers[i + TURN_AHEAD_REST]);
         if (far[i].is_out && work->newcomers.partitions == 0)
             continue;
         const Name *name = &users->names[i];

@@ -28,6 +28,8 @@ uint32_t turn_settle(Cache *cache, const TallySpec *specs, size_t count, Settled
     uint32_t found = 0;
     *all = (SettledAll){.earliest = (double)INFINITY};
     for (uint32_t number = 0; number < cache->turn.count; number++) {
+        turn_fetch(cache, number + TURN_AHEAD);
+        turn_fetch_rest(cache, number + TURN_AHEAD_REST);
         if (turn_is_gone(cache, number))
             continue;
         UserBlock block;
