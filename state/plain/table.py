@@ -11,7 +11,6 @@ from threading import Lock
 from typing import Any, Final, NamedTuple
 
 from state import layout
-from state.layout2 import CHUNK_BYTES
 from state.loading import Batch
 from state.plain.ids import Entry, Ids
 from state.plain.record import PlainRecord, unpack
@@ -21,6 +20,10 @@ _OVER: Final = "the turn is over"
 _MOST_VERSION: Final = 2**32
 #: turns that are written with their users after somebody was to be let go
 _PRESSED_TURNS: Final = 8
+#: of a user beside the block: name, place in the table, and the objects around
+_USER_BYTES: Final = 200
+#: of 64 ids as Python has them: a list of pairs of numbers
+_RECORD_BYTES: Final = 6_400
 
 
 class PlainArena:
@@ -49,7 +52,8 @@ class _Kept(NamedTuple):
 
     @property
     def size(self) -> int:
-        return len(self.block) + len(self.records) * CHUNK_BYTES
+        """Bytes of memory, about: objects take many times what their numbers would."""
+        return len(self.block) + _USER_BYTES + len(self.records) * _RECORD_BYTES
 
 
 class PlainTable:
