@@ -28,15 +28,13 @@ from rocksdict import (
 )
 
 from state import layout
+from state.bulk import SLOW_FILES, for_bulk, wait_for_room
 from state.loading import Keyed, load
 from state.store_errors import StoreDamagedError, StoreError, store_error
 from state.windows import NEVER
 
 T = TypeVar("T")
 
-#: of one memtable while loading in bulk; each becomes one sorted file. It lies in the processor's cache: one of 32 MB
-#: costs a fifth more in all
-_BULK_BUFFER_BYTES = 8 * 1024 * 1024
 #: what a crash may lose of the local files, and a restart read again: seconds of writing (less where buffers are full)
 FLUSH_SECONDS = 20.0
 
@@ -94,15 +92,10 @@ class Store:
         table.set_block_size(16 * 1024)
         options.set_block_based_table_factory(table)
         # so that nobody waits who begins with the files of a load in bulk
-        options.set_level_zero_slowdown_writes_trigger(40)
+        options.set_level_zero_slowdown_writes_trigger(SLOW_FILES)
         options.set_level_zero_stop_writes_trigger(64)
         if bulk:
-            # only one thread writes: then what is put in order needs no search in the memtable
-            options.set_allow_concurrent_memtable_write(False)
-            options.set_write_buffer_size(_BULK_BUFFER_BYTES)
-            options.set_max_write_buffer_number(4)
-            # compaction waits for the end, unless it gets much
-            options.set_level_zero_file_num_compaction_trigger(24)
+            for_bulk(options)
         else:  # each merge reads and writes most of what is there; a get asks the filters of a few files more
             options.set_level_zero_file_num_compaction_trigger(8)
         try:
@@ -192,7 +185,7 @@ class Store:
             batch[layout.SCRUB_WANTED_KEY] = b""
             self.erasures += guards
         batch[layout.OFFSET_KEY] = layout.encode_offset(offset, complete_at)
-        self._write(batch)
+        self._write(batch, in_bulk=True)
 
     def follow(self, records: Mapping[bytes, bytes | None], offset: int, complete_at: float = 0.0) -> None:
         """As ``write``, and the timers that the records had before go: nothing fires where a partition is followed."""
@@ -204,8 +197,10 @@ class Store:
         ]
         self.write(records.items(), offset, stale, complete_at)
 
-    def _write(self, batch: WriteBatch) -> None:
+    def _write(self, batch: WriteBatch, *, in_bulk: bool = False) -> None:
         try:
+            if in_bulk:
+                wait_for_room(self._db)
             self._db.write(batch)
         except Exception as error:
             self._fail("write", error)
