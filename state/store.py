@@ -28,15 +28,13 @@ from rocksdict import (
 )
 
 from state import layout
+from state.bulk import SLOW_FILES, for_bulk, wait_for_room
 from state.loading import Batch, Keyed, load, put
 from state.store_errors import StoreDamagedError, StoreError, store_error
 from state.windows import NEVER
 
 T = TypeVar("T")
 
-#: of one memtable while loading in bulk; each becomes one sorted file. It lies in the processor's cache: one of 32 MB
-#: costs a fifth more in all
-_BULK_BUFFER_BYTES = 8 * 1024 * 1024
 #: what a crash may lose of the local files, and a restart read again: seconds of writing (less where buffers are full)
 FLUSH_SECONDS = 20.0
 
@@ -96,15 +94,10 @@ class Store:
         table.set_block_size(16 * 1024)
         options.set_block_based_table_factory(table)
         # so that nobody waits who begins with the files of a load in bulk
-        options.set_level_zero_slowdown_writes_trigger(40)
+        options.set_level_zero_slowdown_writes_trigger(SLOW_FILES)
         options.set_level_zero_stop_writes_trigger(64)
         if bulk:
-            # only one thread writes: then what is put in order needs no search in the memtable
-            options.set_allow_concurrent_memtable_write(False)
-            options.set_write_buffer_size(_BULK_BUFFER_BYTES)
-            options.set_max_write_buffer_number(4)
-            # compaction waits for the end, unless it gets much
-            options.set_level_zero_file_num_compaction_trigger(24)
+            for_bulk(options)
         else:  # each merge reads and writes most of what is there; a get asks the filters of a few files more
             options.set_level_zero_file_num_compaction_trigger(8)
         try:
@@ -172,12 +165,14 @@ class Store:
             self.erasures += guards
         return batch
 
-    def put(self, batch: Batch, offset: int, complete_at: float = 0.0, newest: int = 0) -> None:
+    def put(
+        self, batch: Batch, offset: int, complete_at: float = 0.0, newest: int = 0, *, in_bulk: bool = False
+    ) -> None:
         """Write a batch and the changelog offset to continue from; see ``write``. ``newest``: the offset up to which
-        there are newer records among those of the store, if that is a later one."""
+        there are newer records among those of the store, if that is a later one. ``in_bulk``: see ``bulk``."""
         self.newest = max(self.newest, offset, newest)
         batch[layout.OFFSET_KEY] = layout.encode_offset(offset, complete_at, self.newest)
-        self._write(batch)
+        self._write(batch, in_bulk=in_bulk)
 
     def flush(self, now: float, every: float) -> None:
         """Begin to write to the files what is in memory, if that was not done for so many seconds; RocksDB does it in a
@@ -200,7 +195,7 @@ class Store:
         if guards := load(batch, records, prefix):
             batch.put(layout.SCRUB_WANTED_KEY, b"")
             self.erasures += guards
-        self.put(batch, offset, complete_at)
+        self.put(batch, offset, complete_at, in_bulk=True)
 
     def follow(self, records: Mapping[bytes, bytes | None], offset: int, complete_at: float = 0.0) -> None:
         """As ``write``, and the timers that the records had before go: nothing fires where a partition is followed."""
@@ -212,8 +207,10 @@ class Store:
         ]
         self.write(records.items(), offset, stale, complete_at)
 
-    def _write(self, batch: Batch) -> None:
+    def _write(self, batch: Batch, *, in_bulk: bool = False) -> None:
         try:
+            if in_bulk:
+                wait_for_room(self._db)
             self._db.write(batch)
         except Exception as error:
             self._fail("write", error)
