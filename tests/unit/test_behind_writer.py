@@ -1,4 +1,5 @@
-"""Erasures where users are written to the store behind their turns: it keeps nothing of the erased for that."""
+"""A partition's writer whose users are written to the store behind their turns: what it sees of them, and that the
+store keeps nothing of the erased for that."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from state.tables import new_arena
 from streams.kafka.scrub import Scrubber
 from streams.kafka.work import Work
 from tests.properties.test_behind import LARGE, Killed
-from tests.properties.test_refused_turns import SOON
+from tests.properties.test_refused_turns import DAY, SOON
 from tests.small_partition import T0, Sent
 from tests.unsaved_store import use
 
@@ -34,10 +35,26 @@ def killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Killed:
 def events(*sent: tuple[int, str, str]) -> Work:
     """By offset, user and kind."""
     made = [
-        Sent(offset, msgspec.json.encode({"user": user, "kind": kind, "time": T0 + offset, "id": f"e{offset}"}))
+        Sent(
+            offset, msgspec.json.encode({"user": user, "kind": kind, "time": T0 + offset, "id": f"e{offset}"}),
+            timestamp=int((T0 + offset) * 1_000),
+        )
         for offset, user, kind in sent
-    ]
+    ]  # fmt: skip
     return Work(sources=[(SOON.topics.events, made)])
+
+
+def test_a_look_at_users_sees_who_is_newer_in_memory(killed: Killed) -> None:
+    killed.do(events((0, "emma", "view"), (1, "noah", "view")))
+    killed.writer.behind.end()
+    killed.now += 7 * DAY
+    day = int(7 * DAY)
+    killed.do(events((day, "emma", "view"), (day + 1, "mia", "view")))
+    state = killed.writer.state_of("emma")
+    assert state is not None
+    assert (state.count, state.time) == (2, T0 + day)
+    assert killed.writer.some_users("", 10) == ["emma", "mia", "noah"]
+    assert killed.writer.idle_users("", 10) == (["noah"], "noah")
 
 
 def test_who_is_erased_and_begins_again_in_one_turn_leaves_nothing_of_before_in_the_store(killed: Killed) -> None:
