@@ -282,6 +282,7 @@ class PartitionWriter:
         return [key for key in found if key != after][:most]
 
     # removing the bytes of the erased from the local files
+
     @property
     def scrub_due(self) -> bool:
         """Somebody was erased since the last time, and that is long enough ago."""

@@ -200,10 +200,10 @@ def test_what_waits_for_the_store_gets_all_up_to_then_in_pieces(partition: Parti
 
 
 def test_when_a_write_failed_the_offset_stays_however_it_is_closed(partition: Partition) -> None:
-    partition.turn("emma")
+    partition.turn("emma", "mia")
     partition.disk.fails = True
     with pytest.raises(StoreError):
-        partition.turn("emma", "noah", through=True)  # nobody is dirty then
+        partition.turn("emma", "noah", through=True)  # then mia alone is dirty
     partition.disk.fails = False
     partition.behind.end()
     assert partition.told == (0, 10)
