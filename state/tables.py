@@ -38,6 +38,10 @@ class Area(Protocol):
         """Somebody who is not in memory, as the store has them: a block of format 2, and the bytes of the records ``d``
         of its ids (``ids_numbers``), the oldest first; None: it is missing. Raises FormatError."""
 
+    def admit_whole(self, blocks: dict[str, bytes]) -> list[str]:
+        """``admit`` those of these users, in their order, whose blocks are of format 2 and have all of their ids;
+        returns who is left. Raises FormatError; some may be in the turn then."""
+
     def take(self, record: PlainRecord, due: float) -> Record:
         """The same of a record that was made in Python: read from format 1, say. What the store has of its ids'
         records is ``record.ids.saved``, their bytes are ``record.ids.chunks()``; ``due``: the timer that the store has,

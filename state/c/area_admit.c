@@ -1,4 +1,4 @@
-/* Area.admit and Area.take: users whom the store has. */
+/* Area.admit, Area.admit_whole and Area.take: users whom the store has. */
 #include "area_type.h"
 #include "core/ids.h"
 #include "record_type.h"
@@ -66,6 +66,50 @@ PyObject *area_admit(AreaObject *self, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     return admit(self, args[0], args[1], args[2], &number) < 0 ? NULL : area_record(self, args[0], number);
+}
+
+/* Somebody whose ids all lie in the block. 0; 1: that cannot be told, or it is not so; -1: an exception. */
+static int admit_whole(AreaObject *area, PyObject *name, PyObject *block)
+{
+    Module *module = module_of(area);
+    User user;
+    uint32_t number;
+    Cache *cache = area_open(area);
+    if (cache == NULL || user_to_be(module, name, &user) < 0)
+        return -1;
+    const uint8_t *bytes = PyBytes_Check(block) ? (const uint8_t *)PyBytes_AS_STRING(block) : NULL;
+    size_t size = bytes == NULL ? 0 : (size_t)PyBytes_GET_SIZE(block);
+    if (size < BLOCK_HEADER || bytes[0] != BLOCK_FORMAT)
+        return 1;
+    if (record_check(module, bytes, size) < 0)
+        return -1;
+    Ids ids = ids_peek(bytes, size);
+    if (ids.stored != ids.first)
+        return 1;
+    int done = turn_admit(cache, &user, bytes, (uint32_t)size, NULL, 0, &number);
+    if (done == 0)
+        area_has_more(area);
+    else if (done > 0)
+        area_is_there(name);
+    else
+        PyErr_NoMemory();
+    return done == 0 ? 0 : -1;
+}
+
+PyObject *area_admit_whole(AreaObject *self, PyObject *blocks)
+{
+    PyObject *name, *block, *left = PyDict_CheckExact(blocks) ? PyList_New(0) : NULL;
+    Py_ssize_t at = 0;
+    if (!PyDict_CheckExact(blocks))
+        PyErr_SetString(PyExc_TypeError, "admit_whole({user: block})");
+    if (left != NULL && area_open(self) == NULL)
+        Py_CLEAR(left);
+    while (left != NULL && PyDict_Next(blocks, &at, &name, &block)) {
+        int done = admit_whole(self, name, block);
+        if (done < 0 || (done > 0 && PyList_Append(left, name) < 0))
+            Py_CLEAR(left);
+    }
+    return left;
 }
 
 static int number_of(PyObject *of, PyObject *name, uint32_t *number)

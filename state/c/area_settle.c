@@ -1,5 +1,6 @@
 /* Area.settle: what a turn has to write. */
 #include "area_type.h"
+#include "core/fetch.h"
 #include "core/settle.h"
 #include "record_type.h"
 
@@ -115,10 +116,10 @@ PyObject *area_settle(AreaObject *self, PyObject *const *args, Py_ssize_t nargs)
     uint32_t done = 0;
     while (done < count && put_user(cache, &settled[done], args[1], args[2]) == 0) {
         done++;
-        if (done + TURN_AHEAD < count)
-            turn_fetch(cache, settled[done + TURN_AHEAD].number);
-        if (done + TURN_AHEAD_REST < count)
-            turn_fetch_rest(cache, settled[done + TURN_AHEAD_REST].number);
+        if (done + FETCH_AHEAD < count)
+            fetch_copy(cache, settled[done + FETCH_AHEAD].number);
+        if (done + FETCH_AHEAD_REST < count)
+            fetch_copy_rest(cache, settled[done + FETCH_AHEAD_REST].number);
     }
     self->table->busy = 0;
     self->settled = done == count ? 1 : -1;

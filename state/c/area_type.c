@@ -280,6 +280,7 @@ static PyObject *area_drop(AreaObject *self, PyObject *none)
 static PyMethodDef area_methods[] = {
     {"find", (PyCFunction)area_find, METH_O, "find(users): who is neither in the turn nor in memory."},
     {"admit", FAST(area_admit), METH_FASTCALL, "admit(user, block, chunks): somebody whom the store has."},
+    {"admit_whole", (PyCFunction)area_admit_whole, METH_O, "admit_whole({user: block}): those of them whose ids lie in their block; who is left."},
     {"take", FAST(area_take), METH_FASTCALL, "take(record, due): a record that was made in Python."},
     {"get", (PyCFunction)area_get, METH_O, "get(user): the record; None: not in the turn."},
     {"begin", FAST(area_begin), METH_FASTCALL, "begin(user, epoch, life): somebody never seen."},

@@ -83,6 +83,7 @@ int user_to_be(const Module *module, PyObject *name, User *user);
 /* RuntimeError: the user has a record already. NULL. */
 PyObject *area_is_there(PyObject *name);
 PyObject *area_admit(AreaObject *area, PyObject *const *args, Py_ssize_t nargs);
+PyObject *area_admit_whole(AreaObject *area, PyObject *blocks);
 PyObject *area_take(AreaObject *area, PyObject *const *args, Py_ssize_t nargs);
 
 /* area_find.c, area_settle.c */

@@ -3,6 +3,7 @@
  * Python would do no more than that. */
 #include "area_type.h"
 #include "core/due.h"
+#include "core/fetch.h"
 #include "core/murmur2.h"
 #include "plan_type.h"
 #include "record_type.h"
@@ -119,10 +120,10 @@ static int fold_all(Work *work, const uint32_t *numbers, Far *far)
 {
     const Names *users = &work->batch->users;
     for (int32_t i = 0; i < users->count; i++) {
-        if (numbers != NULL && i + TURN_AHEAD < users->count)
-            turn_fetch(work->cache, numbers[i + TURN_AHEAD]);
-        if (numbers != NULL && i + TURN_AHEAD_REST < users->count)
-            turn_fetch_rest(work->cache, numbers[i + TURN_AHEAD_REST]);
+        if (numbers != NULL && i + FETCH_AHEAD < users->count)
+            fetch_copy(work->cache, numbers[i + FETCH_AHEAD]);
+        if (numbers != NULL && i + FETCH_AHEAD_REST < users->count)
+            fetch_copy_rest(work->cache, numbers[i + FETCH_AHEAD_REST]);
         if (far[i].is_out && work->newcomers.partitions == 0)
             continue;
         const Name *name = &users->names[i];

@@ -11,6 +11,7 @@ from threading import Lock
 from typing import Any, Final, NamedTuple
 
 from state import layout
+from state.layout2 import FORMAT, HEADER
 from state.loading import Batch
 from state.plain.ids import Entry, Ids
 from state.plain.record import PlainRecord, unpack
@@ -222,6 +223,19 @@ class PlainArea:
         record = unpack(user, block)
         record.ids.restore(chunks)
         return self._put(record, record.due, is_new=False)
+
+    def admit_whole(self, blocks: dict[str, bytes]) -> list[str]:
+        left = []
+        for user, block in blocks.items():
+            if len(block) < HEADER.size or block[0] != FORMAT:
+                left.append(user)
+                continue
+            record = unpack(user, block)
+            if record.ids.numbers:
+                left.append(user)
+            else:
+                self._put(record, record.due, is_new=False)
+        return left
 
     def take(self, record: PlainRecord, due: float) -> PlainRecord:
         return self._put(record, due, is_new=True)  # or the store has it: who is written early does no harm

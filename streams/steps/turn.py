@@ -72,13 +72,13 @@ class Turn:
         missing = self.area.find(users)
         # what the store still has of somebody erased in this turn is no longer true
         unread = [user for user in missing if user not in self._absent and user not in self._gone]
-        if unread:
-            values = self.reader.get_many([layout.user_key(user) for user in unread])
-            found = {user: value for user, value in zip(unread, values, strict=True) if value}
-            self._read(found)
-            self._absent.update(user for user in unread if user not in found)
-            missing = [user for user in missing if user not in found]
-        return missing
+        if not unread:
+            return missing
+        values = self.reader.get_many([layout.user_key(user) for user in unread])
+        found = {user: value for user, value in zip(unread, values, strict=True) if value}
+        self._read(found)
+        self._absent.update(unread if not found else [user for user in unread if user not in found])
+        return missing if not found else [user for user in missing if user not in found]
 
     def load_due(self, users: Iterable[str], now: float) -> list[str]:
         """Read those of ``users`` whose timer is due at ``now``, and return them in order, each once.
@@ -101,9 +101,10 @@ class Turn:
 
     def _read(self, values: dict[str, bytes]) -> None:
         """Take these records into the turn, with all ids that they have seen."""
-        chunks = self._read_ids({user: ids_numbers(value) for user, value in values.items()})
-        for user, value in values.items():
-            if format1.is_format_1(value):
+        left = self.area.admit_whole(values)
+        chunks = self._read_ids({user: ids_numbers(values[user]) for user in left})
+        for user in left:
+            if format1.is_format_1(value := values[user]):
                 record, texts = format1.read(user, value, chunks[user], partial(epoch_of, self.meta))
                 state = self.area.take(record, record.due)
                 for text in texts:

@@ -139,7 +139,7 @@ class Side:
         if block is None:
             self.lives += 1
             area.begin(user, 1, self.lives)
-        else:
+        elif area.admit_whole({user: block}):
             numbers = ids_numbers(block)
             area.admit(user, block, [self.store.get(key) for key in layout.seen_keys(user, numbers)])
 

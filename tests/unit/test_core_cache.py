@@ -10,7 +10,7 @@ import pytest
 from tests import core
 
 pytestmark = pytest.mark.compiled
-CACHE = ("memory", "arena", "slab", "table", "cache", "behind", "turn", "tail", "ids", "block")
+CACHE = ("memory", "arena", "slab", "table", "cache", "behind", "turn", "fetch", "tail", "ids", "block")
 #: every access by two threads that no lock orders
 THREADS = "-O1 -g -fsanitize=thread"
 

@@ -2,17 +2,14 @@
 
 #include <math.h>
 
+#include "fetch.h"
+
 #define GONE 1u    /* forgotten, and not begun again */
 #define ERASED 2u  /* forgotten for good at least once */
 #define TAILED 4u  /* what is committed has a tail */
 
 #define SLACK 24 /* bytes that a copy has more room than it needs: most visits make a block no larger than that */
 #define VISITS 2048 /* entries that the hand looks at for one run at most: a fraction of a millisecond */
-/* how many users before its turn comes a user's slot, prefix and block are asked for */
-#define SLOT_AHEAD 24
-#define PREFIX_AHEAD 16
-#define BLOCK_AHEAD 8
-#define MOST_LINES 32
 
 static int room_for_copies(Cache *cache, uint32_t count)
 {
@@ -120,47 +117,10 @@ static int copy(Cache *cache, Handle was, uint32_t *number)
     return 0;
 }
 
-/* of an entry whose first line is there */
-static void fetch_rest(const Prefix *prefix)
-{
-    size_t lines = (prefix_bytes(prefix->name) + prefix->size + 63) / 64;
-    for (size_t line = 1; line < lines && line < MOST_LINES; line++)
-        __builtin_prefetch((const uint8_t *)prefix + line * 64);
-}
-
-/* asks for memory before it is needed: the slot, then the entry's first line, then the others */
-static void fetch(const Cache *cache, const User *users, uint32_t count, uint32_t at)
-{
-    if (count - at > SLOT_AHEAD)
-        table_prefetch(&cache->table, users[at + SLOT_AHEAD].hash);
-    if (count - at > PREFIX_AHEAD) {
-        Handle handle = table_peek(&cache->table, users[at + PREFIX_AHEAD].hash);
-        if (handle != 0)
-            __builtin_prefetch(slab_at(&cache->slabs, handle));
-    }
-    if (count - at > BLOCK_AHEAD) {
-        Handle handle = table_peek(&cache->table, users[at + BLOCK_AHEAD].hash);
-        if (handle != 0)
-            fetch_rest(prefix_at(&cache->slabs, handle));
-    }
-}
-
-void turn_fetch(const Cache *cache, uint32_t number)
-{
-    if (number < cache->turn.count)
-        __builtin_prefetch(slab_at(&cache->slabs, cache->turn.copies[number].now), 1);
-}
-
-void turn_fetch_rest(const Cache *cache, uint32_t number)
-{
-    if (number < cache->turn.count)
-        fetch_rest(prefix_at(&cache->slabs, cache->turn.copies[number].now));
-}
-
 int turn_find(Cache *cache, const User *users, uint32_t count, uint32_t *numbers, uint32_t *done)
 {
     for (*done = 0; *done < count && (*done == 0 || !turn_is_full(cache)); *done += 1) {
-        fetch(cache, users, count, *done);
+        fetch_user(cache, users, count, *done);
         const Handle *found = table_find(&cache->table, &cache->slabs, &users[*done]);
         if (found == NULL)
             numbers[*done] = TURN_MISSING;
@@ -368,9 +328,7 @@ void turn_commit(Cache *cache, int behind)
     Turn *turn = &cache->turn;
     uint32_t flags = 0;
     for (uint32_t at = 0; at < turn->count; at++) {
-        if (turn->count - at > BLOCK_AHEAD)
-            table_prefetch(&cache->table, (uint64_t)turn->copies[at + BLOCK_AHEAD].hash << 32);
-        turn_fetch(cache, at + BLOCK_AHEAD);
+        fetch_committed(cache, at);
         const Copy *own = &turn->copies[at];
         Prefix *now = prefix_at(&cache->slabs, own->now);
         flags |= own->flags;

@@ -42,13 +42,6 @@ int turn_admit(Cache *cache, const User *user, const uint8_t *block, uint32_t si
  * until another user comes into the turn. */
 Copy *turn_copy(Cache *cache, uint32_t number);
 
-/* Asks for the memory of the copy with this number (TURN_MISSING, or beyond the last: of nobody) before it is needed: its
- * beginning, and some users later the rest. */
-void turn_fetch(const Cache *cache, uint32_t number);
-void turn_fetch_rest(const Cache *cache, uint32_t number);
-#define TURN_AHEAD 12      /* how many users before its turn a copy's beginning is asked for */
-#define TURN_AHEAD_REST 6  /* and the rest */
-
 /* The copy, to be changed; prefix->size is set by who changes the block's size, up to room. Its addresses hold until
  * the next turn_grow of the same user. */
 Entry turn_entry(const Cache *cache, uint32_t number);
