@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 
-from state.plain.ids import MOST_IDS
+from state.layout2 import MOST_IDS
 from state.user import MOST_LABELS
 from streams.kafka.work import Done
 from streams.kafka.writer import PartitionWriter

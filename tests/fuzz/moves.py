@@ -153,6 +153,14 @@ class Moves:
         def half() -> int:
             return int(min(whole(), 2**32 - 1))
 
+        def count() -> None:
+            for each in draw.choices(times, k=5):
+                record.cells.add(draw.choice(SPECS), each, MOST if strange else 2, max(each, record.time))
+
+        def remember() -> None:
+            for _ in some():
+                record.ids.add(draw.randrange(2**64), draw.choice((0.0, T0)))
+
         def some() -> range:
             return range(draw.choice((1, 3, 400) if strange else (1, 3)))
 
@@ -168,14 +176,11 @@ class Moves:
             lambda: record.members.put(
                 name(), Membership(time(), draw.choice(_FLOATS), whole(), whole(), draw.choice((None, 0.5)))
             ),
-            lambda: [
-                record.cells.add(draw.choice(SPECS), each, MOST if strange else 2, max(each, record.time))
-                for each in draw.choices(times, k=5)
-            ],
+            count,
             lambda: record.cells.note(draw.choice(SORTS), time()),
             lambda: record.cells.mark_unknown(draw.choice(SPECS).key, time()),
             lambda: record.cells.put_opaque(draw.choice(KEYS), Opaque(whole() % 2**16, b"abc", time(), 0.0)),
-            lambda: [record.ids.add(draw.randrange(2**64), draw.choice((0.0, T0))) for _ in some()],
+            remember,
         ]
 
     def _old(self) -> bytes:
@@ -203,7 +208,7 @@ def fuzz_moves(seed: int, records: int, batch: int = 40) -> MovesOutcome:
     """Messages in batches; in between whoever they made is worked with. Raises what a worker would have met."""
     moves, found, draw = Moves(seed), MovesOutcome(), random.Random(seed)
     partition = SmallPartition(DEFINITIONS)
-    header = [(reroute.KIND, reroute.MERGE)]
+    header: list[tuple[str, bytes | None]] = [(reroute.KIND, reroute.MERGE)]
     for round_ in range(records // batch):
         names, values = zip(*(moves.next() for _ in range(batch)), strict=True)
         sent = [partition._record(value) for value in values]

@@ -67,9 +67,11 @@ class Installation:
     def send(self, count: int) -> None:
         """More events, as they might have come afterwards."""
         made = (each for each in load(77, 220, lambda: self.now, name="later") if not each.label)
+        records = []
         for each in islice(made, count):
-            self.write([Written(TOPICS.events, each.key, each.value, (), self.now)])
+            records.append(Written(TOPICS.events, each.key, each.value, (), self.now))
             self.now += STEP
+        self.write(records)
 
     def formats(self) -> Counter[int]:
         """Of users' records, as the changelog ends."""

@@ -155,7 +155,8 @@ def test_what_a_turn_refused_is_freed_with_it_and_does_not_wait_for_the_collecto
 
 def large_block(size: int) -> bytes:
     """Of so many bytes, all but a few of them names."""
-    names, left = [], size - len(block_of(aliases=["x"]))
+    names: list[str] = []
+    left = size - len(block_of(aliases=["x"]))
     while left:
         names.append("x" * min(left + 6 if not names else left - 2, 60_000))
         left = size - len(block_of(aliases=names))
@@ -167,7 +168,10 @@ def test_the_event_that_makes_a_record_too_large_stands_alone_and_is_a_dead_lett
     block = large_block(MOST_BYTES)
     partition.store.write([(layout.user_key(user), block) for user in ("full", "full too")], 0)
     partition.meta.users = 2
-    culprits = {3: {"user": "full", "time": T0}, 7: {"user": "full too", "kind": "follow", "target": "idol"}}
+    culprits: dict[int, dict[str, Any]] = {
+        3: {"user": "full", "time": T0},
+        7: {"user": "full too", "kind": "follow", "target": "idol"},
+    }
     commit(partition, records(*(culprits.get(at, {"user": f"u{at % 3}"}) for at in range(10))))
     rejects = [reject for effects in kafka.written for reject in effects.rejects]
     assert [(reject.record.offset, reject.error.code) for reject in rejects] == [

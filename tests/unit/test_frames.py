@@ -6,6 +6,7 @@ import pytest
 
 from state import layout
 from state.absence import Sort
+from state.format1 import pack_ids
 from state.layout2 import CHUNK, LAST_CHUNKS
 from state.plain.record import PlainRecord, unpack
 from state.record import Record
@@ -137,7 +138,7 @@ def test_no_record_of_ids_is_left_that_nobody_speaks_of_wherever_the_move_was_ki
     """What was a user's own in format 1 may fill a record, by which the oldest go."""
     mover = next(user for user in map(str, range(99)) if (partition_of(user, 2), partition_of(user, 3)) == (0, 1))
     packed, chunks = format1.ids_of((number, int(TIME) - 90_000) for number in range(LAST_CHUNKS * CHUNK))
-    own = format1.pack_ids((10_000 + number, int(TIME)) for number in range(2 * CHUNK + 5))
+    own = pack_ids((10_000 + number, int(TIME)) for number in range(2 * CHUNK + 5))
     old = format1.User(time=TIME, count=9, plan=4, ids=(*packed[:2], own))
     shelves = [Memory(), Memory(), Memory()]
     shelves[0].data = {layout.user_key(mover): format1.encode_user(old)}
