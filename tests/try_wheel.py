@@ -16,7 +16,7 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     assert COMPILED is not None, "the wheel has no compiled module: was there a C compiler?"
     for module in (COMPILED, native):
-        assert Path(module.__file__).is_relative_to(folder), f"{module.__file__} is not what the wheel installed"
+        assert Path(str(module.__file__)).is_relative_to(folder), f"{module.__file__} is not what the wheel installed"
     area = new_arena(1 << 20).table().begin()
     area.begin("u", 1, 1).count_event("view", "shoes", 1.7e9, 0.0, 0.0)
     puts: dict[bytes, bytes | None] = {}
