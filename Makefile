@@ -8,7 +8,7 @@ BENCH_OUT ?= benchmarks/out
 export HF_HUB_OFFLINE ?= 1
 STAMP := .venv/.installed
 
-.PHONY: help venv demo check test test-pure sanitize fuzz-core bench bench-restore clean
+.PHONY: help venv demo check test test-pure sanitize wheel fuzz fuzz-core bench bench-restore clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,13 +34,21 @@ check: venv ## ruff and mypy
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-test: check ## check, then all tests on a real Kafka, those without a service once more in pure Python, and sanitize
+test: check ## check, then all tests on a real Kafka, those without a service in pure Python, sanitize, fuzz, wheel
 	.venv/bin/python -m pytest -n 2 --dist loadgroup # no groups: each test goes to whoever is free
-	@$(MAKE) --no-print-directory test-pure sanitize
+	@$(MAKE) --no-print-directory test-pure sanitize fuzz wheel
 
 test-pure: venv ## the tests that need no service, without the compiled module
 	SEGMENTS_PURE_PYTHON=1 .venv/bin/python -m pytest -q --durations=0 --durations-min=10 -n 2 \
 		-m 'not compiled and not kafka and not browser' tests/unit tests/properties tests/contracts tests/golden
+
+# without network and in no environment of its own: what it needs is in .venv. Tried where nothing else of the tree is
+WHEEL := build/wheel
+wheel: venv ## a wheel for this Python in dist/, its compiled module tried where it is installed
+	@rm -rf $(WHEEL) && mkdir -p $(WHEEL) dist && rm -f dist/live_segments-*.whl
+	.venv/bin/python -m pip -q wheel --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist .
+	.venv/bin/python -m pip -q install --disable-pip-version-check --no-deps --no-index --target $(WHEEL) dist/live_segments-*.whl
+	cd $(WHEEL) && PYTHONPATH=$$PWD $(CURDIR)/.venv/bin/python -P $(CURDIR)/tests/try_wheel.py $$PWD
 
 # a copy of the tree, so that the module in use stays as it is; the interpreter itself has no sanitizer, so it is preloaded
 SANITIZED := build/sanitized
@@ -57,17 +65,19 @@ sanitize: venv ## the compiled module's tests under the address and undefined-be
 		tests/properties/test_core_{xxh3,fuzz,block,turns,fold}.py tests/contracts/test_{record,record_bounds,table,arena}_contract.py \
 		tests/unit/test_native_turns.py
 
+fuzz: venv ## any bytes at the doors of the compiled module, for a minute (FUZZ_SECONDS)
+	.venv/bin/python -m tests.fuzz.minute --seconds $(or $(FUZZ_SECONDS),60)
+
 # with clang its libFuzzer, which looks for new ways through the code; without, blocks made by the verbs and damaged
-FUZZ_SECONDS ?= 3600
 FUZZ_SOURCES := -std=c11 -ffp-contract=off -g -O1 -Istate/c/core state/c/core/*.c tests/c/fuzz_block.c -lpthread
 fuzz-core: ## whatever bytes come to the compiled core's door, for an hour (FUZZ_SECONDS)
 	@mkdir -p build/core/corpus
 	@if command -v clang >/dev/null; then \
 		clang -DLIBFUZZER -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined $(FUZZ_SOURCES) -o build/core/fuzz_block; \
-		build/core/fuzz_block -max_total_time=$(FUZZ_SECONDS) build/core/corpus; \
+		build/core/fuzz_block -max_total_time=$(or $(FUZZ_SECONDS),3600) build/core/corpus; \
 	else \
 		cc -fsanitize=address,undefined -fno-sanitize-recover=undefined $(FUZZ_SOURCES) -o build/core/fuzz_block; \
-		end=$$(($$(date +%s) + $(FUZZ_SECONDS))); seed=$$RANDOM; \
+		end=$$(($$(date +%s) + $(or $(FUZZ_SECONDS),3600))); seed=$$RANDOM; \
 		while [ $$(date +%s) -lt $$end ]; do echo "seed $$seed"; build/core/fuzz_block $$seed 20000; seed=$$((seed + 1)); done; \
 	fi
 

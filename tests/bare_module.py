@@ -78,7 +78,7 @@ def turn(module: Any, plan: Any, table: Any, count: int) -> int:
     records = [SimpleNamespace(value=value, timestamp=2_000_000) for value in values]
 
     def slow(record: Any) -> Any:
-        event = Event()
+        event: Any = Event()
         for field in FIELDS:
             setattr(event, field, "")
         event.user, event.kind, event.time = "u1", "dance", 1_000.0

@@ -13,6 +13,7 @@ from encoders.base import FUSED, NODE_DIM
 from encoders.heads import make_head
 from streams.wire.events import KINDS
 from streams.wire.segment_spec import CALLS, TRACK
+from tests.records import golden_blocks
 
 GOOD_TIME: Final = 1_690_000_000.0
 #: few enough to meet again, so that duplicates and edges between them happen
@@ -93,6 +94,7 @@ class Mutator:
         self._count = 0
         self._last: list[bytes] = []
         self._vector = b"\0\x3c" * NODE_DIM
+        self._blocks = [block for name, block in golden_blocks().items() if name != "ids-record"]
         self._head = make_head("rls", ["taste-food"], FUSED).published()
 
     # records of the public topics
@@ -242,6 +244,32 @@ class Mutator:
         draw = self._random
         vector = b"".join(draw.choice((b"\0\x3c", b"\0\xb4", b"\0\0")) for _ in range(FUSED))
         return self._internal(["taste", "taste-food", draw.random() < 0.5, 1.0, vector])
+
+    def move(self) -> bytes | None:
+        """A part of a merge on the reroute topic, good or damaged: mostly its block."""
+        draw = self._random
+        block = draw.choice(self._blocks)
+        if draw.random() < 0.6:
+            block = self._damage_bytes(block)
+        texts, hops = [["e", GOOD_TIME, "x"]] * draw.randrange(2), [["u-1", "u-2", GOOD_TIME]] * draw.randrange(2)
+        user, into = f"a-{draw.randrange(USERS)}", f"u-{draw.randrange(USERS)}"
+        return self._internal(
+            [
+                "move-in",
+                user,
+                into,
+                GOOD_TIME,
+                "e",
+                GOOD_TIME,
+                block,
+                b"",
+                texts,
+                hops,
+                ["view|count|3600|"],
+                ["a"],
+                b"",
+            ]
+        )
 
     def head(self) -> bytes:
         """A value of the heads topic that is no good head: damaged, or of another shape."""
