@@ -210,7 +210,7 @@ def _unpack_lz4(packed: memoryview) -> Any:
 def _room_of_lz4(packed: memoryview) -> int:
     """What a frame of lz4 can become at most, by the sizes of its blocks; 0: it does not tell. That is hardly more
     than it becomes, so little has to be copied out of it, and the kernel has fewer pages to clear."""
-    if len(packed) < _LZ4_HEADER or packed[:4] != _LZ4_MAGIC or packed[4] & _LZ4_MORE:
+    if len(packed) < _LZ4_HEADER or bytes(packed[:4]) != _LZ4_MAGIC or packed[4] & _LZ4_MORE:
         return 0
     block = 1 << (2 * (packed[5] >> 4 & 7) + 8)
     checksum = 4 if packed[4] & _LZ4_BLOCK_CHECKSUMS else 0
