@@ -81,6 +81,7 @@ static PyMethodDef methods[] = {
     {"bind_forms", bind_forms, METH_VARARGS,
      "bind_forms(fields of a call, {type of call: kind}, {track event: kind}, paths to items, to categories, to amounts, "
      "to dwells): how calls of the Segment Spec are read; after bind."},
+    {"crc32c", crc32c_of, METH_O, "crc32c(bytes): their checksum; None where the processor has no instruction for it."},
     {"parse", parse_batches, METH_O,
      "parse([(batch, its records where they were compressed or None, least offset), ...]): (Records, how many batches "
      "were read whole, the least offset that is lost of the next one; -1: none)."},
