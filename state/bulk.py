@@ -22,8 +22,8 @@ _LOOK_SECONDS: Final = 0.002
 
 
 def for_bulk(options: Any) -> None:
-    """Of rocksdict's options, those for a load. What is loaded comes in the order of its keys: a memtable then takes each
-    without searching for its place, if only one thread writes. Compaction waits for the end, unless it gets much."""
+    """Of rocksdict's options, those for a load. Compaction waits for the end, unless it gets much."""
+    # what is loaded comes in the order of its keys: if only one thread writes, none is searched for its place
     options.set_allow_concurrent_memtable_write(False)
     options.set_write_buffer_size(_BUFFER_BYTES)
     options.set_max_write_buffer_number(_MOST_BUFFERS)

@@ -7,6 +7,7 @@
 #include "record_type.h"
 
 static PyMethodDef methods[] = {
+    {"crc32c", crc32c_of, METH_O, "crc32c(bytes): their checksum; None where the processor has no instruction for it."},
     {"parse", parse_batches, METH_O,
      "parse([(batch, its records where they were compressed or None, least offset), ...]): (Records, how many batches "
      "were read whole, the least offset that is lost of the next one; -1: none)."},

@@ -63,6 +63,9 @@ int next_header(const char **at, const char *end, const char **key, int32_t *key
 PyObject *parse_batches(PyObject *module, PyObject *batches);
 PyObject *fitting_records(PyObject *module, PyObject *arguments);
 
+/* checksum.c */
+PyObject *crc32c_of(PyObject *module, PyObject *bytes);
+
 /* load.c: into a store */
 PyObject *latest_records(PyObject *module, PyObject *argument);
 PyObject *load_records(PyObject *module, PyObject *arguments);

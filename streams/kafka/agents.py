@@ -50,7 +50,7 @@ def make_faust(settings: Settings) -> faust.App:
         broker_commit_interval=1.0,
         broker_session_timeout=settings.session_timeout,
         # also how long it takes until this worker hears that another one left
-        broker_heartbeat_interval=max(0.3, settings.session_timeout / 8.0),
+        broker_heartbeat_interval=max(0.1, settings.session_timeout / 20.0),
         # known by name: a restart within the session moves no partition
         consumer_group_instance_id=settings.worker_name if settings.static_membership else None,
         broker_request_timeout=max(90.0, settings.session_timeout),

@@ -48,6 +48,11 @@ _COMPRESSION, _APPENDED, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
 _INT64: Final = 1 << 64
 _ABORT: Final = struct.pack(">hh", 0, 0)
 
+#: CRC-32C of bytes: by the processor's instruction for it where there is one, which takes a fifth of the time
+checksum: Final[Callable[[Any], int]] = (
+    calc_crc32c if COMPILED is None or COMPILED.crc32c(b"") is None else COMPILED.crc32c
+)
+
 
 class UnreadableError(ValueError):
     """Nothing of a batch can be read."""
@@ -94,7 +99,7 @@ class Batch:
 
     def is_whole(self) -> bool:
         """Its checksum is right."""
-        return bool(calc_crc32c(self.raw[_CRC_FROM:]) == self.crc)
+        return bool(checksum(self.raw[_CRC_FROM:]) == self.crc)
 
     def aborts(self) -> bool:
         """It is the marker of an aborted transaction."""
@@ -210,7 +215,7 @@ def _unpack_lz4(packed: memoryview) -> Any:
 def _room_of_lz4(packed: memoryview) -> int:
     """What a frame of lz4 can become at most, by the sizes of its blocks; 0: it does not tell. That is hardly more
     than it becomes, so little has to be copied out of it, and the kernel has fewer pages to clear."""
-    if len(packed) < _LZ4_HEADER or packed[:4] != _LZ4_MAGIC or packed[4] & _LZ4_MORE:
+    if len(packed) < _LZ4_HEADER or bytes(packed[:4]) != _LZ4_MAGIC or packed[4] & _LZ4_MORE:
         return 0
     block = 1 << (2 * (packed[5] >> 4 & 7) + 8)
     checksum = 4 if packed[4] & _LZ4_BLOCK_CHECKSUMS else 0

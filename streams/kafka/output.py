@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from state import layout
 from streams.kafka.errors import FENCED, FencedError, PermanentError, classified, is_missing
+from streams.kafka.fencing import end_transaction
 from streams.ops.outage import CLIENTS
 from streams.settings import Settings
 from streams.steps.effects import Effects, Place, Reject
@@ -205,6 +206,8 @@ def _new_producer(settings: Settings, place: Place, failed: list[KafkaError]) ->
     )
     if not transactional:
         return producer
+    # while the producer connects
+    end_transaction(settings.librdkafka(), guarantee["transactional.id"], settings.transaction_timeout_ms)
     try:
         producer.init_transactions(_TIMEOUT)
     except KafkaException as error:
