@@ -49,10 +49,8 @@ class SharedMemory:
 
 
 class Store:
-    """Keys and values of one partition, as ``layout`` describes them. Not thread-safe: one owner at a time.
-
-    Whatever RocksDB cannot do raises a StoreError of the right kind.
-    """
+    """Keys and values of one partition, as ``layout`` describes them. Not thread-safe: one owner at a time. Whatever
+    RocksDB cannot do raises a StoreError of the right kind."""
 
     def __init__(self, path: Path, memory: SharedMemory) -> None:
         """Open or create. Raises StoreLockedError, StoreFullError, StoreDamagedError."""

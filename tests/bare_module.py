@@ -27,6 +27,10 @@ NOTHING = struct.pack("<12Id", 0x314E4C50, 56, *[0] * 10, float("inf"))
 BOUNDS = (10_000, 100, 0.0, 1e9, 1e9, 1e9)
 
 
+class TooLargeError(ValueError):
+    """Of Python's side."""
+
+
 class FormatError(ValueError):
     pass
 
@@ -47,7 +51,9 @@ def stand_ins() -> None:
             "INTEREST": {"view": 1.0},
             "category_bucket": lambda category: len(category) % 64,
         },
-        "state.record": {"Opaque": namedtuple("Opaque", "type data next_change unknown_until")},
+        "state.record": {
+            "Opaque": namedtuple("Opaque", "type data next_change unknown_until"), "TooLargeError": TooLargeError,
+        },
         "state.kinds": {"ROW": {name: row for row, name in enumerate(counters)}, "COUNTERS": counters},
         "state.layout": {"FormatError": FormatError},
         "state.features": {

@@ -1,7 +1,9 @@
-/* Records of the changelog into a store, without an object of Python's for what is not handed on: see state/loading.py,
- * which has the twins. */
+/* Records that were fetched: how many fit; and those of the changelog into a store, without an object of Python's for
+ * what is not handed on: see state/loading.py, which has the twins. */
 #include "reading.h"
 #include "timers.h"
+
+#define RECORD_BYTES 50 /* what a record counts beside its content */
 
 /* latest(records): {key: what the last record with it says; None deletes it}. A null key is an empty one. */
 PyObject *latest_records(PyObject *module, PyObject *argument)
@@ -32,6 +34,27 @@ PyObject *latest_records(PyObject *module, PyObject *argument)
             Py_CLEAR(found);
     }
     return found;
+}
+
+/* fitting(records, bytes): how many of the first ones have no more bytes than that, and their bytes */
+PyObject *fitting_records(PyObject *module, PyObject *arguments)
+{
+    Records *records;
+    long long room;
+    if (!PyArg_ParseTuple(arguments, "O!L", ((Module *)PyModule_GetState(module))->records_type, &records, &room))
+        return NULL;
+    const Block *block = records->block;
+    Py_ssize_t found = 0;
+    long long bytes = 0;
+    for (; found < records->size; found++) {
+        const Raw *raw = &block->raws[records->start + found];
+        long long more = (raw->key_size > 0 ? raw->key_size : 0) + (raw->value_size > 0 ? raw->value_size : 0);
+        more += raw->headers_size + RECORD_BYTES;
+        if (bytes + more > room)
+            break;
+        bytes += more;
+    }
+    return Py_BuildValue("(nL)", found, bytes);
 }
 
 /* in the order of keys: RocksDB puts what follows in its memtable's order there without searching, and has nothing to

@@ -7,7 +7,6 @@
 
 #define HEADER 61 /* bytes of a batch before its records */
 #define LEAST 7   /* bytes that a record has at least */
-#define RECORD_BYTES 50 /* what a record counts beside its content */
 #define MOST_OF_BATCH 1000000 /* of one batch: no client makes larger ones */
 
 /* cutting */
@@ -267,27 +266,6 @@ done:
     if (answer == NULL && !PyErr_Occurred())
         PyErr_NoMemory();
     return answer;
-}
-
-/* fitting(records, bytes): how many of the first ones have no more bytes than that, and their bytes */
-PyObject *fitting_records(PyObject *module, PyObject *arguments)
-{
-    Records *records;
-    long long room;
-    if (!PyArg_ParseTuple(arguments, "O!L", ((Module *)PyModule_GetState(module))->records_type, &records, &room))
-        return NULL;
-    const Block *block = records->block;
-    Py_ssize_t found = 0;
-    long long bytes = 0;
-    for (; found < records->size; found++) {
-        const Raw *raw = &block->raws[records->start + found];
-        long long more = (raw->key_size > 0 ? raw->key_size : 0) + (raw->value_size > 0 ? raw->value_size : 0);
-        more += raw->headers_size + RECORD_BYTES;
-        if (bytes + more > room)
-            break;
-        bytes += more;
-    }
-    return Py_BuildValue("(nL)", found, bytes);
 }
 
 /* lists of record objects */

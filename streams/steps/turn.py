@@ -48,8 +48,7 @@ class Turn:
         """The time by which all that is over is over (seconds): event time, or where the wall clock counts, that."""
         self.effects = Effects(place.most_messages, place.most_bytes)
         self.waiting = Waiting(reader, meta, self.effects.puts)
-        self._absent: set[str] = set()
-        """Looked for and not there."""
+        self._absent: set[str] = set()  # looked for and not there
         self.lives = Lives(meta)
         self._vectors: dict[str, Vectors] = {}
         self._neighbours: dict[str, Neighbour] = {}

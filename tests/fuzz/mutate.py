@@ -250,7 +250,7 @@ class Mutator:
         draw = self._random
         block = draw.choice(self._blocks)
         if draw.random() < 0.6:
-            block = self._damage_bytes(block)
+            block = self.damage_bytes(block)
         texts, hops = [["e", GOOD_TIME, "x"]] * draw.randrange(2), [["u-1", "u-2", GOOD_TIME]] * draw.randrange(2)
         user, into = f"a-{draw.randrange(USERS)}", f"u-{draw.randrange(USERS)}"
         return self._internal(

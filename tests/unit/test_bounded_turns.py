@@ -184,20 +184,21 @@ def test_the_event_that_makes_a_record_too_large_stands_alone_and_is_a_dead_lett
     partition.close()
 
 
-class Shelf:
+class Shelf(Store):
     """Everybody has the same record there; what is written is forgotten."""
 
-    def __init__(self, block: bytes) -> None:
-        self._block = block
+    block: bytes
 
     def get(self, key: bytes) -> bytes | None:
-        return self._block if key[:1] == b"u" else None
+        return self.block if key[:1] == b"u" else super().get(key)
 
     def get_many(self, keys: list[bytes]) -> list[bytes | None]:
         return [self.get(key) for key in keys]
 
-    def write(self, *_: object) -> None: ...
-    def close(self) -> None: ...
+    def batch(self, *_: Any, **__: Any) -> Any:
+        return {}
+
+    def put(self, *_: Any, **__: Any) -> None: ...
 
 
 @pytest.mark.compiled
@@ -205,7 +206,9 @@ def test_a_turn_whose_users_do_not_fit_into_memory_is_taken_in_several_and_nothi
     kafka, users = Kafka(), 1_150  # of 240 KiB: more than twice the bound and 256 MiB
     partition = writer(tmp_path, dataclasses.replace(PLACE, most_bytes=1 << 40), kafka, cache_mb=1)
     partition.store.close()
-    partition._store = cast(Store, Shelf(large_block(240 << 10)))
+    shelf = Shelf(tmp_path / "shelf", SharedMemory(8))
+    shelf.block = large_block(240 << 10)
+    partition._begin(shelf)
     work = records(*({"user": f"u{number}"} for number in range(users)))
     with pytest.raises(NoMemoryError, match="raise SEGMENTS_CACHE_MB"):
         partition.process(work)

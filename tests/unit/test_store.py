@@ -14,6 +14,7 @@ from state.store import SharedMemory, Store, wipe
 from state.store_errors import StoreError
 from state.windows import NEVER
 from streams.kafka.changelog import StaleStoreError, check_offset
+from tests.raw_batches import as_fetched
 from tests.records import block_of
 
 
@@ -143,7 +144,7 @@ def test_records_newer_than_the_offset_are_told_whatever_is_written_and_a_shorte
     first = Store(tmp_path / "store", memory)
     first.put(first.batch({b"qa": b""}), 10, 5.0, newest=90)
     put_users(first, offset=20)
-    first.load({b"qb": b""}, 30)
+    first.load(as_fetched({b"qb": b""}), 30)
     first.close()
     again = Store(tmp_path / "store", memory)
     assert (again.changelog_offset, again.newest) == (30, 90)
