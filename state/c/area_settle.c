@@ -60,22 +60,33 @@ static int put_ids(const Entry *entry, uint32_t number, const uint8_t *ids, PyOb
     return done;
 }
 
-static int put_user(Cache *cache, const Settled *settled, PyObject *puts, PyObject *timed)
+/* What changed of a user's records of ids, and whether the block may be written: most need not be opened for that. */
+static int put_all_ids(Cache *cache, const Entry *entry, const Settled *settled, PyObject *puts)
 {
     UserBlock block;
     IdsAt ids;
-    Entry entry = turn_entry(cache, settled->number);
+    int changed = settled->ids.gone != settled->ids.first || settled->ids.put != settled->ids.stored;
+    if (!changed && get_u16(entry->block + AT_SIZES + 2 * (size_t)LANE) == 0)
+        return 0;
     turn_open(cache, settled->number, &block, &ids);
     if (record_may_be_written(&block) < 0)
         return -1;
     for (uint32_t number = settled->ids.gone; number < settled->ids.first; number++)
-        if (put_ids(&entry, number, NULL, puts) < 0)
+        if (put_ids(entry, number, NULL, puts) < 0)
             return -1;
     for (uint32_t number = settled->ids.put; number < settled->ids.stored; number++)
-        if (put_ids(&entry, number, ids_record(&ids, number), puts) < 0)
+        if (put_ids(entry, number, ids_record(&ids, number), puts) < 0)
             return -1;
+    return 0;
+}
+
+static int put_user(Cache *cache, const Settled *settled, PyObject *puts, PyObject *timed)
+{
+    Entry entry = turn_entry(cache, settled->number);
+    if (put_all_ids(cache, &entry, settled, puts) < 0)
+        return -1;
     PyObject *key = key_of(&entry, 0);
-    PyObject *record = PyBytes_FromStringAndSize((const char *)block.at, block.size);
+    PyObject *record = PyBytes_FromStringAndSize((const char *)entry.block, entry.prefix->size);
     int done = key == NULL || record == NULL ? -1 : PyDict_SetItem(puts, key, record);
     if (done == 0 && settled->timed)
         done = PySet_Add(timed, key);
