@@ -20,14 +20,23 @@ _MOST_BUFFERS: Final = 8
 #: seconds between two looks whether there is room
 _LOOK_SECONDS: Final = 0.002
 
+#: RocksDB's names for what is changed while a store is open, and what it is otherwise. Compaction: each merge reads and
+#: writes most of what is there, and a get asks the filters of a few files more; a load leaves it for the end, unless it
+#: gets much
+USUAL: Final = {
+    "write_buffer_size": str(64 * 1024 * 1024),
+    "max_write_buffer_number": "2",
+    "level0_file_num_compaction_trigger": "8",
+}
 
-def for_bulk(options: Any) -> None:
-    """Of rocksdict's options, those for a load. Compaction waits for the end, unless it gets much."""
-    # what is loaded comes in the order of its keys: if only one thread writes, none is searched for its place
-    options.set_allow_concurrent_memtable_write(False)
-    options.set_write_buffer_size(_BUFFER_BYTES)
-    options.set_max_write_buffer_number(_MOST_BUFFERS)
-    options.set_level_zero_file_num_compaction_trigger(24)
+
+def for_bulk() -> dict[str, str]:
+    """The same for a load."""
+    return {
+        "write_buffer_size": str(_BUFFER_BYTES),
+        "max_write_buffer_number": str(_MOST_BUFFERS),
+        "level0_file_num_compaction_trigger": "24",
+    }
 
 
 def wait_for_room(database: Any) -> None:

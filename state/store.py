@@ -28,7 +28,7 @@ from rocksdict import (
 )
 
 from state import layout
-from state.bulk import SLOW_FILES, for_bulk, wait_for_room
+from state.bulk import SLOW_FILES, USUAL, for_bulk, wait_for_room
 from state.loading import Batch, Keyed, load, put
 from state.store_errors import StoreDamagedError, StoreError, store_error
 from state.windows import NEVER
@@ -66,7 +66,7 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise store_error(path, "open", error) from error
-        self._open(bulk=False)
+        self._open()
         try:
             self.erasures = int(self.get(layout.SCRUB_WANTED_KEY) is not None)
             """Grows with each erasure since the last scrub; 0: there was none."""
@@ -76,7 +76,7 @@ class Store:
             self.close()
             raise
 
-    def _open(self, *, bulk: bool) -> None:
+    def _open(self) -> None:
         options = Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_write_buffer_manager(self._memory.buffers)
@@ -94,13 +94,12 @@ class Store:
         # so that nobody waits who begins with the files of a load in bulk
         options.set_level_zero_slowdown_writes_trigger(SLOW_FILES)
         options.set_level_zero_stop_writes_trigger(64)
-        if bulk:
-            for_bulk(options)
-        else:  # each merge reads and writes most of what is there; a get asks the filters of a few files more
-            options.set_level_zero_file_num_compaction_trigger(8)
+        options.set_write_buffer_size(int(USUAL["write_buffer_size"]))
+        options.set_max_write_buffer_number(int(USUAL["max_write_buffer_number"]))
+        options.set_level_zero_file_num_compaction_trigger(int(USUAL["level0_file_num_compaction_trigger"]))
         try:
             # without naming the family, what is there already is opened by the options in its files: with a small block
-            # cache of its own, no filters, and no memtable for bulk loading
+            # cache of its own, and no filters
             self._db = Rdict(str(self.path), options, column_families={"default": options})
             written = WriteOptions()
             # its stub says method, but it is a property
@@ -216,11 +215,15 @@ class Store:
     @contextlib.contextmanager
     def bulk(self) -> Iterator[None]:
         """Only ``load`` within the block: several times as fast."""
-        self._close_db()
-        self._open(bulk=True)
+        self._set(for_bulk())
         yield
-        self._close_db()
-        self._open(bulk=False)
+        self._set(USUAL)
+
+    def _set(self, options: dict[str, str]) -> None:
+        try:
+            self._db.set_options(options)
+        except Exception as error:
+            self._fail("write", error)
 
     @property
     def changelog_offset(self) -> int:
@@ -350,7 +353,7 @@ class Store:
     def reopen(self) -> None:
         """Close and open: RocksDB then begins a new manifest and log and removes the old ones. Iterators end."""
         self._close_db()
-        self._open(bulk=False)
+        self._open()
 
     def scrubbed(self, erasures: int, now: float) -> None:
         """The bytes of so many erasures are gone; those that came meanwhile wait for the next time."""
