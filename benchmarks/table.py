@@ -3,8 +3,7 @@
 python -m benchmarks.table --json benchmarks/out/table.json
 
 No Python takes part: ``benchmarks/table.c`` is built with the core and run once for each size, with and without huge
-pages, with and without asking for memory before it is needed. Users are drawn evenly. The worker does not use this yet
-(ADR 0041, section 2).
+pages, with and without asking for memory before it is needed. Users are drawn evenly.
 """
 
 from __future__ import annotations
