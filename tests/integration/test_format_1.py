@@ -17,6 +17,7 @@ from state.store import SharedMemory, Store
 from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
 from streams.settings import Settings
+from streams.wire.emit import Headers
 from streams.wire.topics import Topics
 from tests.chaos.load import RULES, load
 from tests.conftest import starting
@@ -55,7 +56,7 @@ class Installation:
     def write(self, records: list[Written]) -> None:
         producer = Producer({"bootstrap.servers": self._broker.bootstrap, "enable.idempotence": True})
         for each in records:
-            headers = [(name, self._renamed(value)) for name, value in each.headers]
+            headers: Headers = [(name, self._renamed(value)) for name, value in each.headers]
             producer.produce(
                 self._names[each.topic], each.value, each.key, 0, timestamp=int(each.time * 1_000), headers=headers
             )
