@@ -54,14 +54,28 @@ def test_a_timer_comes_before_an_event_of_its_own_time() -> None:
 
 
 def test_a_timer_that_began_in_the_turn_comes_before_an_event_of_its_own_time() -> None:
-    begin = [Given("purchase", T0 - 5.0, 1), Given("click", T0, 2)]
-    for time, counted in ((nextafter(T0 + 60.0, 0.0), 3), (T0 + 60.0, 2)):
+    for time, counted in ((nextafter(T0 + 60.0, 0.0), 2), (T0 + 60.0, 1)):
         core = CoreUser()
-        at, opened = core.fold(WAITS.core, begin, 0, NEVER, 0.0)
-        at = at if at == len(begin) else core.fold(WAITS.core, begin, at, NEVER, 0.0)[0]
-        assert (at, opened) == (2, False)
-        core = CoreUser()
-        assert core.fold(WAITS.core, [*begin, Given("view", time, 3)], 0, NEVER, 0.0)[0] == counted
+        assert core.fold(WAITS.core, [Given("click", T0, 1), Given("view", time, 2)], 0, NEVER, 0.0)[0] == counted
+
+
+def test_all_rules_are_looked_at_after_the_first_event_and_those_it_concerns_after_others() -> None:
+    both = Both('[[segment]]\nid = "s"\nrule = \'count("click", within="1h") == 0\'\n')
+    core = CoreUser()
+    events = [Given("view", T0, 1), Given("view", T0 + 1.0, 2)]
+    assert core.fold(both.core, events, 0, NEVER, 0.0) == (1, True)
+    assert core.fold(both.core, events, 1, NEVER, 0.0) == (2, False)
+
+
+@pytest.mark.parametrize("leaving", [None, 0.0])
+def test_python_looks_at_who_is_about_to_leave_whatever_the_rule_gives(leaving: float | None) -> None:
+    both = Both('[[segment]]\nid = "s"\nrule = \'count("click", within="1h") < 5\'\nmin_stay = "1h"\n')
+    plain = PlainRecord("u")
+    plain.enter(T0)
+    plain.count = 3
+    plain.members.put("s", Membership(T0, 1.0, 1, 1, leaving))
+    core = CoreUser(plain.pack())
+    assert core.fold(both.core, [Given("click", T0 + 1.0, 1)], 0, NEVER, 0.0) == (1, leaving is not None)
 
 
 @pytest.mark.parametrize("kept", [MOST_BUCKETS - 1, MOST_BUCKETS])
@@ -158,3 +172,17 @@ def test_known_at_is_a_timer_also_of_who_is_in_nothing() -> None:
     plain.cells.mark_unknown(SORT + Sort("purchase").key, T0)
     plain.known_at = T0 + 30.0
     assert CoreUser(plain.pack()).next_due(WAITS.core) == T0 + 30.0
+
+
+def test_a_first_event_that_lies_behind_the_users_time_becomes_earlier() -> None:
+    plain = PlainRecord("u")
+    plain.count, plain.first = 3, T0 + 5.0
+    assert same(VIEWS, plain, Given("view", T0, 1)).record.first == T0
+
+
+def test_what_is_over_goes_also_where_the_event_finds_its_bucket() -> None:
+    plain = PlainRecord("u")
+    for time in (T0, T0 + 3_760.0):
+        plain.cells.add(VIEWED, time, 1, T0)
+    core = same(VIEWS, plain, Given("view", T0 + 3_770.0, 1))
+    assert core.record.cells.buckets(VIEWED) == [(int(T0 + 3_760.0) // VIEWED.width, 2)]
