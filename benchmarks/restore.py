@@ -117,7 +117,7 @@ def fill(settings: Settings, plan: Plan, users: int, partitions: int, made: Sequ
                 for segment in template.members:
                     meta.members[segment] = meta.members.get(segment, 0) + 1
             puts[layout.POSITION_KEY] = layout.encode_meta(meta)
-            output.commit(Effects(puts=puts), lambda: None)
+            output.commit(output.produce(Effects(puts=puts)))
     return {
         "record_bytes_mean": round(statistics.fmean(len(template.block) for template in made)),
         "fill_seconds": round(time.perf_counter() - started, 1),

@@ -32,6 +32,7 @@ from streams.kafka.replicas import Group, Replicas
 from streams.kafka.skew import Skew
 from streams.kafka.standby import Standby
 from streams.kafka.text_precision import Log, Watch, in_force, settle
+from streams.kafka.turns import Turns
 from streams.kafka.workers import Workers
 from streams.kafka.writer import PartitionWriter
 from streams.loading import WorkerError, encoding_process, load_models, measured
@@ -130,7 +131,7 @@ class Worker:
         self.metrics.cache_bytes.set_function(lambda: self._arena.bytes_held)
         take_over(settings, self.topics, self._memory)
         self._checkpoint = checkpoint
-        self._turns = ThreadPoolExecutor(settings.turn_threads, thread_name_prefix="turn")
+        self._turns = Turns(settings.turn_threads)
         self._opening = ThreadPoolExecutor(settings.restore_threads, thread_name_prefix="restore")
         self._encoding = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
         life.opened("thread of the encoders", self._encoding.shutdown)
@@ -187,7 +188,7 @@ class Worker:
             writer=writer,
             lane=self.lane,
             metrics=self.metrics,
-            executor=self._turns,
+            turns=self._turns,
             opening=self._opening,
             room=Room.of(self.settings, host.expected),
             on_restored=host.restored,

@@ -91,7 +91,7 @@ class Settings(BaseSettings):
         0, ge=0, description="Instead of all: each partition is followed by so many of the other workers; 0: by none."
     )
     turn_threads: int = Field(
-        8, ge=1, description="Threads for turns and lookups; they wait for Kafka and RocksDB more than they compute."
+        8, ge=1, description="Threads for turns and lookups, and as many that wait for the commits of turns."
     )
     restore_threads: int = Field(
         4,

@@ -61,7 +61,8 @@ def accept_topic(
             meta.positions[topic] = after
             if meta.installation is not None:
                 meta.installation.topics[topic] = present.ids[topic]
-            outputs[number].commit(Effects(puts={layout.POSITION_KEY: layout.encode_meta(meta)}), lambda: None)
+            effects = Effects(puts={layout.POSITION_KEY: layout.encode_meta(meta)})
+            outputs[number].commit(outputs[number].produce(effects))
             done.append(Accepted(number, before, after))
     return done
 

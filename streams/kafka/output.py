@@ -37,6 +37,18 @@ _HEADER_BYTES = 10
 _CUT_BYTES = 1_048_576
 
 
+class Produced:
+    """What a turn handed to the producer."""
+
+    def __init__(self) -> None:
+        self.offset: int | None = None
+        """Of its position record in the changelog; None until its delivery is reported."""
+
+    def on_position(self, error: KafkaError | None, message: Message) -> None:
+        if error is None and self.offset is None:
+            self.offset = message.offset()
+
+
 class Output:
     """The partition's transactional producer. Making one fences every other with the same transactional id."""
 
@@ -49,37 +61,36 @@ class Output:
         self._failed: list[KafkaError] = []
         self._producer = _new_producer(settings, place, self._failed)
 
-    def commit(self, effects: Effects, produced: Callable[[], None]) -> int:
-        """Returns the changelog offset to continue from. ``produced`` is called before the commit.
+    def produce(self, effects: Effects) -> Produced:
+        """Hand over what a turn wants done to the producer, in a transaction that this begins. Waits for nothing.
 
-        Raises an error of ``streams.kafka.errors``.
+        Raises an error of ``streams.kafka.errors``; then the transaction is aborted.
         """
-        producer = self._producer
-        delivered: list[int] = []
-
-        def on_position(error: KafkaError | None, message: Message) -> None:
-            offset = message.offset()
-            if error is None and offset is not None:
-                delivered.append(offset)
-
+        producer, produced = self._producer, Produced()
         try:
             if self._transactional:
                 producer.begin_transaction()
-            self._produce(producer, effects, on_position)
-            produced()
+            self._produce(producer, effects, produced.on_position)
         except (KafkaException, BufferError) as error:
             self._abort()
             raise self._classified(error) from error
+        return produced
+
+    def commit(self, produced: Produced) -> int:
+        """Commit what was handed over, and wait for it; returns the changelog offset to continue from.
+
+        Raises an error of ``streams.kafka.errors``.
+        """
         if self._transactional:
             self._commit_transaction()
         else:
             self._flush()
         until = time.monotonic() + _TIMEOUT
-        while not delivered and time.monotonic() < until:
-            producer.poll(0.01)
-        if not delivered:
+        while produced.offset is None and time.monotonic() < until:
+            self._producer.poll(0.01)
+        if produced.offset is None:
             raise FencedError("the delivery of the position record was not reported")
-        return delivered[0] + 1
+        return produced.offset + 1
 
     def _commit_transaction(self) -> None:
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from streams.steps import encode
 from streams.steps.effects import Effects, Record
+from streams.steps.turn import Turn
 from streams.wire.refused import RefusedError
 from streams.wire.topics import Topics
 
@@ -70,6 +71,23 @@ class Work:
     def __bool__(self) -> bool:
         others = self.guards or self.idle or self.complete or self.training or self.sweep is not None
         return bool(self.sources or self.jobs or self.refreshed or self.timers or others)
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A turn between its fold and its end: not committed yet."""
+
+    work: Work
+    turn: Turn
+    effects: Effects
+    records: int
+    again: list[str]
+    """Users that need encoding again."""
+    lost: int
+    """Records that retention removed, as far as they were known when it began."""
+    lanes: list[str]
+    at: float
+    """When it was folded (``time.perf_counter``)."""
 
 
 @dataclass(frozen=True)

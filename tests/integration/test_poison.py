@@ -89,4 +89,4 @@ def test_an_output_topic_that_loses_a_partition_is_told_in_a_sentence_and_not_re
     effects = Effects(puts={layout.POSITION_KEY: b"p"}, snapshots=[UserSegments("u", {}, 1, 0.0)])
     told = f"{topics.memberships} has 1 partitions and the events have 2; give these topics as many"
     with pytest.raises(PermanentError, match=told):
-        output.commit(effects, lambda: None)
+        output.commit(output.produce(effects))

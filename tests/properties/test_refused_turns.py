@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -87,12 +86,18 @@ class Bench:
         writer._begin(Store(self._path / "store", self._memory))
         return writer
 
-    def commit(self, effects: Effects, produced: Callable[[], None]) -> int:
-        if self._trouble is not None and self._trouble.random() < 0.35:
-            raise (TooMuchError if self._many and self._trouble.random() < 0.7 else AbortedError)("refused")
-        produced()
+    def produce(self, effects: Effects) -> Effects:
+        self._refuse(0.2)
+        return effects
+
+    def commit(self, effects: Effects) -> int:
+        self._refuse(0.2)
         self._offset += effects.count + 1
         return self._offset
+
+    def _refuse(self, share: float) -> None:
+        if self._trouble is not None and self._trouble.random() < share:
+            raise (TooMuchError if self._many and self._trouble.random() < 0.7 else AbortedError)("refused")
 
     def do(self, work: Work) -> None:
         if self._trouble is not None and self._trouble.random() < 0.2:

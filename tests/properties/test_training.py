@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,8 +53,10 @@ class Output:
         self.rejects = 0
         self.head_puts = 0
 
-    def commit(self, effects: Effects, produced: Callable[[], None]) -> int:
-        produced()
+    def produce(self, effects: Effects) -> Effects:
+        return effects
+
+    def commit(self, effects: Effects) -> int:
         if self.abort:
             self.abort = False
             raise AbortedError("as the test wants it")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 import weakref
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -39,11 +38,13 @@ class Kafka:
         self._most = most
         self._offset = 0
 
-    def commit(self, effects: Effects, produced: Callable[[], None]) -> int:
+    def produce(self, effects: Effects) -> Effects:
         for message in effects.messages:
             if len(message.value or b"") > self._most:
                 raise TooMuchError("Broker: Message size too large")
-        produced()
+        return effects
+
+    def commit(self, effects: Effects) -> int:
         self.written.append(effects)
         self._offset += effects.count + 1
         return self._offset

@@ -15,6 +15,7 @@ from streams.kafka.arrivals import Room
 from streams.kafka.clock import Told
 from streams.kafka.lane import EncodeLane
 from streams.kafka.partition import Partition
+from streams.kafka.turns import Turns
 from streams.kafka.writer import PartitionWriter
 from streams.ops.metrics import Metrics
 from streams.settings import Settings
@@ -44,7 +45,7 @@ class Bench:
             writer=PartitionWriter(settings, lambda: definitions, place, SharedMemory(8)),
             lane=EncodeLane(lambda: definitions, 32, metrics, executor),
             metrics=metrics,
-            executor=executor,
+            turns=Turns(1),
             opening=executor,
             room=Room(BATCH, BYTES, BYTES),
             on_restored=self._restored,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import cast
 
@@ -21,6 +21,7 @@ from streams.kafka.due import Due
 from streams.kafka.errors import AbortedError
 from streams.kafka.lane import EncodeLane, PartitionGoneError
 from streams.kafka.partition import Partition, State
+from streams.kafka.turns import Turns
 from streams.kafka.work import Done, Work
 from streams.kafka.writer import PartitionWriter
 from streams.ops.metrics import Metrics
@@ -66,13 +67,26 @@ class Writer:
     def waiting_refreshes(self, _after: str, _most: int) -> list[str]:
         return []
 
-    def process(self, work: Work) -> Done:
+    def fold(self, work: Work) -> Work:
+        return work
+
+    def commit(self, folded: Work) -> int:
         time.sleep(0.001)
-        self.turns.append(work)
+        self.turns.append(folded)
+        return 1
+
+    def finish(self, work: Work, _offset: int) -> Done:
         if work.sweep is not None:
             self.swept += work.sweep
             self.definitions_changed = bool(work.sweep)
         return Done(Effects(), sum(len(records) for _, records in work.sources), [], 0.0)
+
+
+@contextmanager
+def _one_thread() -> Iterator[Turns]:
+    turns = Turns(1)
+    yield turns
+    turns.shutdown()
 
 
 @asynccontextmanager
@@ -83,8 +97,12 @@ async def partitions(*opened: threading.Event) -> AsyncIterator[list[tuple[Parti
 
     async def restored(_partition: Partition) -> None: ...
 
-    with ThreadPoolExecutor(1) as turns, ThreadPoolExecutor(max(1, len(opened) - 1)) as opening:
-        lane = EncodeLane(lambda: definitions, 8, metrics, turns)
+    with (
+        ThreadPoolExecutor(1) as encoding,
+        ThreadPoolExecutor(max(1, len(opened) - 1)) as opening,
+        _one_thread() as turns,
+    ):
+        lane = EncodeLane(lambda: definitions, 8, metrics, encoding)
         writers = [Writer(number, event) for number, event in enumerate(opened)]
         made = [
             Partition(
@@ -133,15 +151,15 @@ def test_a_partition_that_stops_while_its_turns_are_refused_ends_at_once_and_nob
         ready.set()
         refused: list[Work] = []
 
-        def refuse(work: Work) -> Done:
-            refused.append(work)
+        def refuse(folded: Work) -> int:
+            refused.append(folded)
             raise AbortedError("not enough replicas")
 
         async with partitions(ready) as made:
             partition, writer = made[0]
             writer.definitions_changed = False
             await until(lambda: partition.state is State.RUNNING)
-            writer.process = refuse  # type: ignore[method-assign]
+            writer.commit = refuse  # type: ignore[method-assign]
             waits = asyncio.create_task(partition.submit([], ["followed"]))
             await until(lambda: len(refused) == 3)  # the next pause takes seconds
             began = time.monotonic()
