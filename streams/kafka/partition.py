@@ -267,7 +267,7 @@ class Partition:
             work.jobs.extend(jobs)
             work.refreshed.extend(refreshed)
             waiters.append(waiter)
-        work.complete = self.writer.incomplete
+        work.complete = self.writer.incomplete or self._turns.want_refresh(self.number)
         work.timers = self._look_at_timers()
         work.training = self.writer.training_due
         return work, acks, waiters

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from streams.steps import encode
-from streams.steps.effects import Effects, Record
+from streams.steps.effects import Effects, Record, size_of
 from streams.steps.turn import Turn
 from streams.wire.refused import RefusedError
 from streams.wire.topics import Topics
@@ -88,6 +88,11 @@ class Folded:
     lanes: list[str]
     at: float
     """When it was folded (``time.perf_counter``)."""
+
+    @property
+    def bytes(self) -> int:
+        """That it writes, changes and snapshots left out."""
+        return self.effects.size + size_of(self.effects.puts.values())
 
 
 @dataclass(frozen=True)

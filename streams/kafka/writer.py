@@ -1,4 +1,4 @@
-"""The one writer of a partition: its store, its transactional producer, its position; and the commit protocol.
+"""The one writer of a partition: its store, its position; and the commit protocol.
 
 The steps, with the numbers that docs and crash tests use:
 
@@ -11,8 +11,8 @@ The steps, with the numbers that docs and crash tests use:
 All methods block and are called by one thread at a time; the steps of a turn by several one after another, so that
 what waits for Kafka keeps no thread from what folds (``streams.kafka.turns``). Between two steps ``checkpoint`` is
 called with a name: ``2-3``, ``3.produced`` (all is handed to the producer), ``3-4``, ``4-5``; and once more for each
-lane that is in the turn (see ``Work.lanes``), as in ``timers.3-4``. Besides: ``open.fenced``, ``open.restoring`` (after
-each chunk of the changelog), ``open.restored`` and ``close``.
+lane that is in the turn (see ``Work.lanes``; ``round``: others share its transaction), as in ``timers.3-4``. Besides:
+those of ``streams.kafka.opening``, and ``close``.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from state.store import SharedMemory, Store
 from state.store_errors import StoreError
 from state.tables import Area, Arena, new_arena, open_stored
 from state.waiting import waiting_of
+from streams.kafka.claiming import Claiming, Claims, claiming
 from streams.kafka.clock import TimerClock
 from streams.kafka.definitions import cannot_reach
 from streams.kafka.due import Due
@@ -41,6 +42,7 @@ from streams.kafka.losses import Losses
 from streams.kafka.opening import Opening
 from streams.kafka.output import Output
 from streams.kafka.refreshes import Refreshes
+from streams.kafka.transactions import Transactions, new_writer_id
 from streams.kafka.work import Done, Folded, Work
 from streams.settings import Settings
 from streams.steps import definitions, encode, erasure, expiry, learned, sources
@@ -69,11 +71,13 @@ class PartitionWriter:
         reach: Callable[[int, Callable[[], bool]], None] = cannot_reach,
         identity: Identity | None = None,
         arena: Arena | None = None,
+        claim: Callable[[], Claiming | None] | None = None,
     ) -> None:
         """``definitions`` gives the present ones, which a turn reads once; ``standby`` hands over the open store of a
         partition that was followed so far; ``reach`` waits until a version of the definitions is the present one.
         ``identity``: of the installation; what the state says of itself is compared with it, and completed. ``arena``:
-        the worker's; None: the partition is alone."""
+        the worker's; None: the partition is alone. ``claim`` begins to claim it for who commits its turns; None: it has
+        a producer of its own, and ``process`` takes whole turns."""
         self._identity = identity
         self.incomplete = False
         """The position record is to be written although nothing else is."""
@@ -91,7 +95,9 @@ class PartitionWriter:
         self._blocks = Blocks(0)
         self._refreshes = Refreshes()
         self._store: Store | None = None
-        self._output: Output | None = None
+        self.output = Output(settings, place)
+        self._claim = claim or self._claim_alone
+        self._transactions: Transactions | None = None
         self.meta = layout.Meta()
         self.due = Due()
         self.clock = TimerClock([place.topics.events], place.topics.reroute)
@@ -100,13 +106,16 @@ class PartitionWriter:
     # opening and closing
 
     def open(self, progress: Callable[[int], None], stopping: Callable[[], bool]) -> int:
-        """Fence other writers, open the store, restore; returns the number of changelog records read."""
-        self._output = Output(self._settings, self.place)
-        self._checkpoint("open.fenced")
-        count = self._opening.open(progress, stopping, self._begin)
+        """Claim the partition, open the store, restore; returns the number of changelog records read."""
+        count = self._opening.open(self._claim, progress, stopping, self._begin)
         if self.meta.definitions > self._definitions().version:
             self._reach(self.meta.definitions, stopping)
+        self.incomplete &= not self._opening.claim(self.meta, self.store, stopping)
         return count
+
+    def _claim_alone(self) -> Claiming | None:
+        self._transactions = Transactions(self._settings, new_writer_id(self.place.topics.installation))
+        return claiming(Claims(self._settings), self.place, self._transactions.identity)
 
     def _begin(self, store: Store) -> None:
         """Go on from what the store has."""
@@ -126,7 +135,7 @@ class PartitionWriter:
         if self._store is not None:
             self._store.close()
             self._store = None
-        self._output = None
+        self._transactions = None
         self._table.clear()
         self._heads.clear()
 
@@ -259,9 +268,14 @@ class PartitionWriter:
     # one turn
 
     def process(self, work: Work) -> Done:
-        """Steps 1 to 4. Raises an error of ``streams.kafka.errors``; then nothing has changed."""
+        """Steps 1 to 4, by a producer of its own. Raises an error of ``streams.kafka.errors``; then nothing has
+        changed."""
         folded = self.fold(work)
-        return self.finish(folded, self.commit(folded))
+        with self._dropping(folded.turn.area):
+            assert self._transactions is not None
+            produced = partial(self.reached, folded, "3.produced")
+            offset = self._transactions.write(self.output, folded.effects, produced)
+        return self.finish(folded, offset)
 
     def fold(self, work: Work) -> Folded:
         """Steps 1 and 2: what a turn comes to. Nothing is written yet, and until ``finish`` or ``drop`` there is no
@@ -285,16 +299,8 @@ class PartitionWriter:
             self.reached(folded, "2-3")
         return folded
 
-    def commit(self, folded: Folded) -> int:
-        """Step 3, which waits for Kafka; returns the changelog offset to continue from. Raises as ``process`` does."""
-        assert self._output is not None
-        with self._dropping(folded.turn.area):
-            produced = self._output.produce(folded.effects)
-            self.reached(folded, "3.produced")
-            return self._output.commit(produced)
-
     def finish(self, folded: Folded, offset: int) -> Done:
-        """Step 4, and what is known from now on. ``offset``: what ``commit`` gave.
+        """Step 4, and what is known from now on. ``offset``: in the changelog, from which to continue.
 
         Raises StoreError; then the partition must be opened anew, for the changelog is ahead of it.
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from streams.kafka.clock import Told
 from streams.kafka.errors import AbortedError, TooMuchError
 from streams.kafka.output import Output
 from streams.kafka.pieces import Size, in_pieces, units
+from streams.kafka.transactions import Transactions
 from streams.kafka.work import Done, Work
 from streams.kafka.writer import PartitionWriter
 from streams.settings import Settings
@@ -82,15 +84,13 @@ class Bench:
         writer = PartitionWriter(
             Settings(data_dir=self._path), lambda: self.definitions, SOON, self._memory, clock=lambda: self.now
         )
-        writer._output = cast(Output, self)
+        writer._transactions = cast(Transactions, self)
         writer._begin(Store(self._path / "store", self._memory))
         return writer
 
-    def produce(self, effects: Effects) -> Effects:
+    def write(self, _output: Output, effects: Effects, produced: Callable[[], None]) -> int:
         self._refuse(0.2)
-        return effects
-
-    def commit(self, effects: Effects) -> int:
+        produced()
         self._refuse(0.2)
         self._offset += effects.count + 1
         return self._offset

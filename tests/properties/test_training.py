@@ -53,10 +53,7 @@ class Output:
         self.rejects = 0
         self.head_puts = 0
 
-    def produce(self, effects: Effects) -> Effects:
-        return effects
-
-    def commit(self, effects: Effects) -> int:
+    def write(self, _output: object, effects: Effects, _produced: object) -> int:
         if self.abort:
             self.abort = False
             raise AbortedError("as the test wants it")
@@ -85,7 +82,7 @@ class Trainer:
         self.writer = PartitionWriter(settings, lambda: definitions, PLACE, MEMORY, lambda: self.now)
         inner: Any = self.writer
         inner._begin(self.store)
-        inner._output = cast(Any, self.output)
+        inner._transactions = cast(Any, self.output)
         self.fetched = self.writer.meta.positions.get(PLACE.topics.examples, 0)
 
     def turn(self, most: int) -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from state.store import SharedMemory, Store
 from streams.kafka.errors import TooMuchError
-from streams.kafka.output import Output
 from streams.kafka.pieces import Size, in_pieces
+from streams.kafka.transactions import Transactions
 from streams.kafka.work import Done, Work
 from streams.kafka.writer import PartitionWriter
 from streams.settings import Settings
@@ -38,13 +38,10 @@ class Kafka:
         self._most = most
         self._offset = 0
 
-    def produce(self, effects: Effects) -> Effects:
+    def write(self, _output: object, effects: Effects, _produced: object) -> int:
         for message in effects.messages:
             if len(message.value or b"") > self._most:
                 raise TooMuchError("Broker: Message size too large")
-        return effects
-
-    def commit(self, effects: Effects) -> int:
         self.written.append(effects)
         self._offset += effects.count + 1
         return self._offset
@@ -55,7 +52,7 @@ def writer(path: Path, place: Place, kafka: Kafka) -> PartitionWriter:
     memory = SharedMemory(8)
     found = PartitionWriter(Settings(data_dir=path), lambda: definitions, place, memory)
     found._store = Store(path / "store", memory)
-    found._output = cast(Output, kafka)
+    found._transactions = cast(Transactions, kafka)
     return found
 
 
