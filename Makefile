@@ -89,6 +89,7 @@ bench: venv ## all benchmarks (about two hours) and the tables of docs/performan
 	.venv/bin/python -m benchmarks.forms --json $(BENCH_OUT)/forms.json
 	.venv/bin/python -m benchmarks.hotpath --batch 100000 --json $(BENCH_OUT)/hotpath.json
 	.venv/bin/python -m benchmarks.scale --jvm --json $(BENCH_OUT)/scale.json
+	.venv/bin/python -m benchmarks.partitions --json $(BENCH_OUT)/partitions.json
 	.venv/bin/python -m benchmarks.memory --json $(BENCH_OUT)/memory.json --plot docs/memory.svg
 	.venv/bin/python -m benchmarks.fame --json $(BENCH_OUT)/fame.json
 	.venv/bin/python -m benchmarks.tables

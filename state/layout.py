@@ -125,6 +125,8 @@ class Meta(msgspec.Struct):
     """Dead letters by reason code; those before the release that counts them are not among them."""
     waiting: int = 0
     """Events ahead of the clock: the ``y`` records."""
+    writer: str = ""
+    """The transactional id that may write this partition (ADR 0043); "": the release before had it."""
 
 
 class Guard(msgspec.Struct, array_like=True):

@@ -19,6 +19,7 @@ from state.tables import new_arena
 from streams.kafka.agents import Host, make_faust, start_faust, until_stopped
 from streams.kafka.arrivals import Room
 from streams.kafka.checkpoints import checkpoint_of_tests
+from streams.kafka.claiming import Claims, claiming
 from streams.kafka.clock import Told
 from streams.kafka.definitions import DefinitionsFollower, Present, Proposal
 from streams.kafka.directory import take_over
@@ -32,6 +33,7 @@ from streams.kafka.replicas import Group, Replicas
 from streams.kafka.skew import Skew
 from streams.kafka.standby import Standby
 from streams.kafka.text_precision import Log, Watch, in_force, settle
+from streams.kafka.turns import Turns, make_slot
 from streams.kafka.workers import Workers
 from streams.kafka.writer import PartitionWriter
 from streams.loading import WorkerError, encoding_process, load_models, measured
@@ -130,7 +132,9 @@ class Worker:
         self.metrics.cache_bytes.set_function(lambda: self._arena.bytes_held)
         take_over(settings, self.topics, self._memory)
         self._checkpoint = checkpoint
-        self._turns = ThreadPoolExecutor(settings.turn_threads, thread_name_prefix="turn")
+        slots = partial(make_slot, settings, self.metrics.transaction_turns.observe)
+        self._turns = Turns(settings.turn_threads, slots, settings.slots)
+        self._claims = Claims(settings)
         self._opening = ThreadPoolExecutor(settings.restore_threads, thread_name_prefix="restore")
         self._encoding = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
         life.opened("thread of the encoders", self._encoding.shutdown)
@@ -171,10 +175,11 @@ class Worker:
         self._hangs = False
 
     def _make_partition(self, number: int, host: Host) -> Partition:
+        place, slot = make_place(self.settings, number, self._partitions), self._turns.slot(number)
         writer = PartitionWriter(
             self.settings,
             lambda: self._present.now,
-            make_place(self.settings, number, self._partitions),
+            place,
             self._memory,
             clock=self._skew.now,
             checkpoint=self._checkpoint,
@@ -182,12 +187,13 @@ class Worker:
             standby=self._standby.take if self._standby else lambda _partition: None,
             identity=self._identity,
             arena=self._arena,
+            claim=lambda: claiming(self._claims, place, slot.writer()),
         )
         return Partition(
             writer=writer,
             lane=self.lane,
             metrics=self.metrics,
-            executor=self._turns,
+            turns=self._turns,
             opening=self._opening,
             room=Room.of(self.settings, host.expected),
             on_restored=host.restored,
@@ -222,6 +228,7 @@ class Worker:
         return Replicas(self._standby, self.settings.worker_name, self._partitions, count, group.members)
 
     def _assigned(self, owned: frozenset[int]) -> None:
+        self._turns.assign(owned)
         if self._replicas is not None:
             self._replicas.assigned(owned)
 

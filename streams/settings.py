@@ -95,7 +95,13 @@ class Settings(BaseSettings):
         0, ge=0, description="Instead of all: each partition is followed by so many of the other workers; 0: by none."
     )
     turn_threads: int = Field(
-        8, ge=1, description="Threads for turns and lookups; they wait for Kafka and RocksDB more than they compute."
+        8, ge=1, description="Threads for turns and lookups; they wait for RocksDB more than they compute."
+    )
+    slots: int = Field(
+        2,
+        ge=1,
+        le=16,
+        description="Producers of a worker: each commits turns of its part of the partitions, a transaction at a time.",
     )
     restore_threads: int = Field(
         4,

@@ -78,7 +78,7 @@ class UnsavedStore(Store):
         self._disk = disk
         super().__init__(path, memory)
 
-    def _open(self, *, bulk: bool) -> None:
+    def _open(self) -> None:
         self._db = self._disk
 
 

@@ -181,7 +181,7 @@ def offsets(
             asked, isolation_level=_ISOLATION[isolation_level], request_timeout=_left(deadline)
         )
         try:
-            return {
+            found = {
                 (part.topic, part.partition): int(
                     _result(future, deadline, f"no {end} offset of {part.topic}[{part.partition}]").offset
                 )
@@ -194,6 +194,14 @@ def offsets(
             time.sleep(_POLL_SECONDS)
             for name in {part.topic for part in asked}:
                 learn_leaders(admin, name, _left(deadline))
+            continue
+        # librdkafka gives -1001, and no error, of a partition that its broker has just been given
+        unknown = [f"{topic}[{partition}]" for (topic, partition), offset in found.items() if offset < 0]
+        if not unknown:
+            return found
+        if time.monotonic() >= deadline:
+            raise AdminError(f"no {end} offset of {', '.join(unknown)}")
+        time.sleep(_POLL_SECONDS)
 
 
 def wait_for_topics(conf: Connection, names: Iterable[str], timeout: float = 30.0) -> None:

@@ -72,6 +72,10 @@ class Attempts:
             except AbortedError as error:
                 if self._stopping():
                     raise
+                if error.with_others:  # at once, in other company: whose fault it is shows soon
+                    self.steps += 1
+                    self._metrics.aborted_turns.inc()
+                    continue
                 await self._wait(error, pieces)
                 if self._stopping():
                     raise

@@ -32,7 +32,13 @@ class FencedError(RuntimeError):
 
 
 class AbortedError(RuntimeError):
-    """The transaction was aborted; the same work can be tried again."""
+    """The transaction was aborted; the same work can be tried again.
+
+    ``with_others``: turns of several partitions were in it, and it is not known that it was this one's fault."""
+
+    def __init__(self, what: str, with_others: bool = False) -> None:
+        super().__init__(what)
+        self.with_others = with_others
 
 
 class NoMemoryError(TooMuchError):
@@ -44,6 +50,14 @@ class PermanentError(RuntimeError):
 
 
 FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED})
+#: after these a producer must neither abort nor go on: librdkafka would ask for a new epoch of its transactional id,
+#: and a coordinator that has forgotten the id grants it, to whoever was fenced before
+ENDS_PRODUCER: Final = FENCED | {
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.INVALID_PRODUCER_ID_MAPPING,
+    KafkaError.UNKNOWN_PRODUCER_ID,
+    KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
+}
 #: a record caused it, or all of them together did
 _TOO_MUCH: Final = frozenset(
     {
@@ -96,7 +110,7 @@ def classified(error: Exception) -> Exception:
         return FencedError(f"the partition was taken over by another worker: {cause}")
     if what := _PERMANENT.get(code):
         return PermanentError(f"Kafka refuses to take the results of a turn ({cause}); {what}")
-    if cause.fatal():
+    if cause.fatal() or code in ENDS_PRODUCER:
         return FencedError(f"the partition's producer cannot go on: {cause}")
     if code in _TOO_MUCH:
         return TooMuchError(f"Kafka does not take the results of a turn: {cause}")

@@ -23,6 +23,7 @@ from streams.kafka.lane import EncodeLane, PartitionGoneError
 from streams.kafka.scrub import Scrubber
 from streams.kafka.turn_metrics import Tellings, note_turn
 from streams.kafka.turn_size import TurnSize
+from streams.kafka.turns import Turns
 from streams.kafka.work import Done, Work
 from streams.kafka.writer import PartitionWriter
 from streams.ops.metrics import Metrics
@@ -53,14 +54,14 @@ class State(enum.StrEnum):
 
 
 class Partition:
-    """Queues what arrives and hands it to the writer, one turn at a time, in an executor thread."""
+    """Queues what arrives and hands it to the writer, one turn at a time, in threads of executors."""
 
     def __init__(
         self,
         writer: PartitionWriter,
         lane: EncodeLane,
         metrics: Metrics,
-        executor: Executor,
+        turns: Turns,
         opening: Executor,
         room: Room,
         on_restored: Callable[[Partition], Awaitable[None]],
@@ -71,7 +72,7 @@ class Partition:
         turn_interval: float = 0.0,
         give_up_seconds: float = GIVE_UP_SECONDS,
     ) -> None:
-        """``executor`` serves turns and reads; ``opening`` what may take minutes: restores and rewriting files.
+        """``turns``: threads of turns and reads; ``opening``: of what may take minutes, restores and rewriting files.
 
         ``told``: of each topic, what the last complete fetch says. ``turn_interval``: seconds from the begin of a turn
         to that of the next, unless a whole batch waits.
@@ -84,7 +85,7 @@ class Partition:
         )
         self._lane = lane
         self._metrics = metrics
-        self._executor = executor
+        self._turns = turns
         self._opening = opening
         self._on_restored = on_restored
         self._on_changes = on_changes
@@ -102,7 +103,7 @@ class Partition:
         self._encoded: deque[tuple[list[encode.Job], list[str], asyncio.Future[None]]] = deque()
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
-        self._scrubber = Scrubber(writer, executor, opening, self._turn)
+        self._scrubber = Scrubber(writer, turns.folding, opening, self._turn)
         self._background = Background(writer, self.read)
         self._tellings = Tellings(writer.place.partition)
         self._stop = asyncio.Event()
@@ -191,7 +192,7 @@ class Partition:
         async with self._turn:
             if self.state is not State.RUNNING or self._stopping:
                 raise PartitionGoneError
-            return await asyncio.get_running_loop().run_in_executor(self._executor, look)
+            return await asyncio.get_running_loop().run_in_executor(self._turns.folding, look)
 
     # its life
 
@@ -204,13 +205,13 @@ class Partition:
                 await self._pace()
                 work, acks, waiters = self._gather()
                 if work:
-                    await self._commit(loop, work)
+                    await self._commit(work)
                     for ack in acks:
                         ack()
                     for waiter in waiters:
                         if not waiter.done():
                             waiter.set_result(None)
-                if not await self._work_in_background(loop, idle=not work) and not work:
+                if not await self._work_in_background(idle=not work) and not work:
                     await self._sleep()
             self.state = State.STOPPED
         except (FencedError, InstallationError, PermanentError) as error:
@@ -230,7 +231,7 @@ class Partition:
                     waiter.set_exception(PartitionGoneError())
             await self._scrubber.stop()
             async with self._turn:
-                await loop.run_in_executor(self._executor, self.writer.close)
+                await loop.run_in_executor(self._turns.folding, self.writer.close)
 
     async def _restore(self, loop: asyncio.AbstractEventLoop) -> None:
         started = time.perf_counter()
@@ -267,7 +268,7 @@ class Partition:
             work.jobs.extend(jobs)
             work.refreshed.extend(refreshed)
             waiters.append(waiter)
-        work.complete = self.writer.incomplete
+        work.complete = self.writer.incomplete or self._turns.want_refresh(self.number)
         work.timers = self._look_at_timers()
         work.training = self.writer.training_due
         return work, acks, waiters
@@ -287,7 +288,7 @@ class Partition:
         self._timers_at = now + TIMER_PAUSE
         return True
 
-    async def _work_in_background(self, loop: asyncio.AbstractEventLoop, idle: bool) -> bool:
+    async def _work_in_background(self, idle: bool) -> bool:
         """A piece of what can wait, if it is its time."""
         self._scrubber.poll()
         began = time.monotonic()
@@ -298,7 +299,7 @@ class Partition:
                 with contextlib.suppress(PartitionGoneError):
                     await self._reading(self.writer.tidy)
             return False
-        await self._commit(loop, work)
+        await self._commit(work)
         self._background.took(began, time.monotonic(), work)
         return True
 
@@ -324,13 +325,13 @@ class Partition:
             async with asyncio.timeout(seconds):
                 await self._stop.wait()
 
-    async def _commit(self, loop: asyncio.AbstractEventLoop, work: Work) -> None:
+    async def _commit(self, work: Work) -> None:
         async def once(piece: Work) -> Done:
             try:
                 async with self._turn:
                     self._turn_began = time.monotonic()
                     self._next_turn = self._turn_began + self._turn_interval
-                    return await loop.run_in_executor(self._executor, self.writer.process, piece)
+                    return await asyncio.wrap_future(self._turns.take(self.writer, piece))
             finally:
                 self._turn_began = 0.0
 

@@ -1,4 +1,4 @@
-"""The one writer of a partition: its store, its transactional producer, its position; and the commit protocol.
+"""The one writer of a partition: its store, its position; and the commit protocol.
 
 The steps, with the numbers that docs and crash tests use:
 
@@ -9,41 +9,44 @@ The steps, with the numbers that docs and crash tests use:
    to which the changelog need not be read again
 5. ack to Faust, which commits the group's offset as a hint (``streams.kafka.partition``)
 
-All methods block and are called by one thread at a time. Between two steps ``checkpoint`` is called with a name:
-``2-3``, ``3.produced`` (all is handed to the producer), ``3-4``, ``4-5``; and once more for each lane that is in the
-turn (see ``Work.lanes``), as in ``timers.3-4``. Besides: ``open.fenced``, ``open.restoring`` (after each chunk of the
-changelog), ``open.restored`` and ``close``.
+All methods block and are called by one thread at a time; the steps of a turn by several one after another, so that
+what waits for Kafka keeps no thread from what folds (``streams.kafka.turns``). Between two steps ``checkpoint`` is
+called with a name: ``2-3``, ``3.produced`` (all is handed to the producer), ``3-4``, ``4-5``; and once more for each
+lane that is in the turn (see ``Work.lanes``; ``round``: others share its transaction), as in ``timers.3-4``. Besides:
+those of ``streams.kafka.opening``, and ``close``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from operator import attrgetter
-from pathlib import Path
 
 from state import layout
 from state.aliases import Alias, decode_alias
 from state.behind import Behind
 from state.record import Record as State
-from state.store import SharedMemory, Store, wipe
-from state.store_errors import StoreDamagedError, StoreError
-from state.tables import Arena, new_arena, open_stored
+from state.store import SharedMemory, Store
+from state.store_errors import StoreError
+from state.tables import Area, Arena, new_arena, open_stored
 from state.waiting import waiting_of
-from streams.kafka.changelog import StaleStoreError, restore
+from streams.kafka.claiming import Claiming, Claims, claiming
 from streams.kafka.clock import TimerClock
 from streams.kafka.definitions import cannot_reach
 from streams.kafka.due import Due
 from streams.kafka.errors import in_bounds
 from streams.kafka.installation import Identity
 from streams.kafka.losses import Losses
+from streams.kafka.opening import Opening
 from streams.kafka.output import Output
 from streams.kafka.refreshes import Refreshes
-from streams.kafka.work import Done, Work
+from streams.kafka.transactions import Transactions, new_writer_id
+from streams.kafka.work import Done, Folded, Work
 from streams.settings import Settings
 from streams.steps import definitions, encode, erasure, expiry, learned, sources
 from streams.steps.effects import DamagedBatch, Effects, Place, Record
@@ -71,11 +74,13 @@ class PartitionWriter:
         reach: Callable[[int, Callable[[], bool]], None] = cannot_reach,
         identity: Identity | None = None,
         arena: Arena | None = None,
+        claim: Callable[[], Claiming | None] | None = None,
     ) -> None:
         """``definitions`` gives the present ones, which a turn reads once; ``standby`` hands over the open store of a
         partition that was followed so far; ``reach`` waits until a version of the definitions is the present one.
         ``identity``: of the installation; what the state says of itself is compared with it, and completed. ``arena``:
-        the worker's; None: the partition is alone."""
+        the worker's; None: the partition is alone. ``claim`` begins to claim it for who commits its turns; None: it has
+        a producer of its own, and ``process`` takes whole turns."""
         self._identity = identity
         self.incomplete = False
         """The position record is to be written although nothing else is."""
@@ -83,19 +88,20 @@ class PartitionWriter:
         self.place = place
         self._settings = settings
         self._definitions = definitions
-        self._memory = memory
         self._clock = clock
         self._checkpoint = checkpoint
-        self._standby = standby
+        changelog = identity.changelog if identity else ""
+        self._opening = Opening(settings, place, memory, clock, checkpoint, standby, changelog)
         self._reach = reach
-        self._path: Path = settings.state_dir / str(place.partition)
         self._table = (arena or new_arena(settings.cache_bytes)).table()
         self._heads: learned.Heads = {}
         self._blocks = Blocks(0)
         self._refreshes = Refreshes()
         self._store: Store | None = None
+        self.output = Output(settings, place)
+        self._claim = claim or self._claim_alone
+        self._transactions: Transactions | None = None
         self._behind: Behind | None = None
-        self._output: Output | None = None
         self.meta = layout.Meta()
         self.due = Due()
         self.clock = TimerClock([place.topics.events], place.topics.reroute)
@@ -104,36 +110,16 @@ class PartitionWriter:
     # opening and closing
 
     def open(self, progress: Callable[[int], None], stopping: Callable[[], bool]) -> int:
-        """Fence other writers, open the store, restore; returns the number of changelog records read.
-
-        A damaged or foreign local store is wiped and restored from the changelog alone.
-        """
-        self._output = Output(self._settings, self.place)
-        self._checkpoint("open.fenced")
-        try:
-            return self._open_store(progress, stopping)
-        except (StaleStoreError, StoreDamagedError, layout.FormatError) as error:
-            log.warning("%s; restoring the partition from its changelog alone", error)
-            self._close_store()
-            wipe(self._path)
-            return self._open_store(progress, stopping)
-
-    def _open_store(self, progress: Callable[[int], None], stopping: Callable[[], bool]) -> int:
-        self._store = self._standby(self.place.partition) or Store(self._path, self._memory)
-
-        def restoring(records: int) -> None:
-            progress(records)
-            self._checkpoint("open.restoring")
-
-        count = restore(
-            self._settings.librdkafka(), self.place.topics.changelog, self.place.partition, self._store,
-            self._clock(), restoring, stopping, self._identity.changelog if self._identity else "",
-        )  # fmt: skip
-        self._checkpoint("open.restored")
-        self._begin(self._store)
+        """Claim the partition, open the store, restore; returns the number of changelog records read."""
+        count = self._opening.open(self._claim, progress, stopping, self._begin)
         if self.meta.definitions > self._definitions().version:
             self._reach(self.meta.definitions, stopping)
+        self.incomplete &= not self._opening.claim(self.meta, self.store, stopping)
         return count
+
+    def _claim_alone(self) -> Claiming | None:
+        self._transactions = Transactions(self._settings, new_writer_id(self.place.topics.installation))
+        return claiming(Claims(self._settings), self.place, self._transactions.identity)
 
     def _begin(self, store: Store) -> None:
         """Go on from what the store has."""
@@ -151,17 +137,14 @@ class PartitionWriter:
     def close(self) -> None:
         """Close the store and leave the producer without a transaction."""
         self._checkpoint("close")
-        self._close_store()
-        self._output = None
-        self._table.clear()
-        self._heads.clear()
-
-    def _close_store(self) -> None:
         if self._store is not None:
             if self._behind is not None:
                 self._behind.end()
             self._store.close()
             self._store = self._behind = None
+        self._transactions = None
+        self._table.clear()
+        self._heads.clear()
 
     # reading
 
@@ -305,19 +288,28 @@ class PartitionWriter:
     # one turn
 
     def process(self, work: Work) -> Done:
-        """Steps 1 to 4. Raises an error of ``streams.kafka.errors``; then nothing has changed."""
+        """Steps 1 to 4, by a producer of its own. Raises an error of ``streams.kafka.errors``; then nothing has
+        changed."""
+        folded = self.fold(work)
+        with self._dropping(folded.turn.area):
+            assert self._transactions is not None
+            produced = partial(self.reached, folded, "3.produced")
+            offset = self._transactions.write(self.output, folded.effects, produced)
+        return self.finish(folded, offset)
+
+    def fold(self, work: Work) -> Folded:
+        """Steps 1 and 2: what a turn comes to. Nothing is written yet, and until ``finish`` or ``drop`` there is no
+        other turn.
+
+        Raises as ``process`` does; then nothing has changed.
+        """
         meta = layout.decode_meta(layout.encode_meta(self.meta))
         lost = self.losses.found
         meta.lost += lost - self.losses.counted
         lanes = work.lanes(self.place.topics)
-
-        def reached(step: str) -> None:
-            for name in (step, *(f"{lane}.{step}" for lane in lanes)):
-                self._checkpoint(name)
-
         with in_bounds():
             area = self._table.begin()
-        try:
+        with self._dropping(area):
             turn = Turn(self.store, area, self._definitions(), self.place, meta)
             turn.processed_at, turn.clock = self._clock(), self.timer_clock()
             turn.waiting.since = self.due.waiting
@@ -326,25 +318,46 @@ class PartitionWriter:
             with in_bounds():
                 records, positions, again = self._steps(turn, work)
                 effects = turn.finish(positions)
-            reached("2-3")
-            before = time.perf_counter()
-            assert self._output is not None
-            offset = self._output.commit(effects, lambda: reached("3.produced"))
-            reached("3-4")
-            self.behind.write(area, effects.puts, offset, effects.fired, effects.timed, effects.forgot)
-            commit_seconds = time.perf_counter() - before
-            reached("4-5")
-        except BaseException:
-            area.drop()
-            self._heads.clear()  # they were trained in place
-            raise
-        self.meta = meta
-        self.incomplete, self.losses.counted = False, lost
+            folded = Folded(work, turn, effects, records, again, lost, lanes, time.perf_counter())
+            self.reached(folded, "2-3")
+        return folded
+
+    def finish(self, folded: Folded, offset: int) -> Done:
+        """Step 4, and what is known from now on. ``offset``: in the changelog, from which to continue.
+
+        Raises StoreError; then the partition must be opened anew, for the changelog is ahead of it.
+        """
+        effects, work, turn = folded.effects, folded.work, folded.turn
+        with self._dropping(turn.area):
+            self.reached(folded, "3-4")
+            self.behind.write(turn.area, effects.puts, offset, effects.fired, effects.timed, effects.forgot)
+            commit_seconds = time.perf_counter() - folded.at
+            self.reached(folded, "4-5")
+        self.meta = turn.meta
+        self.incomplete, self.losses.counted = False, folded.lost
         for topic, fetched in work.sources:
             if not isinstance(fetched[-1], DamagedBatch):  # when that arrived is not known
                 self.clock.processed(topic, sources.arrived(self.place.topics, topic, fetched[-1]), turn.processed_at)
         self._remember(turn, effects, work)
-        return Done(effects, records, again, commit_seconds)
+        return Done(effects, folded.records, folded.again, commit_seconds)
+
+    def drop(self, area: Area) -> None:
+        """The turn on this area is not committed, and nothing of it has happened."""
+        area.drop()
+        self._heads.clear()  # they were trained in place
+
+    @contextlib.contextmanager
+    def _dropping(self, area: Area) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.drop(area)
+            raise
+
+    def reached(self, folded: Folded, step: str) -> None:
+        """Tell tests where a turn is."""
+        for name in (step, *(f"{lane}.{step}" for lane in folded.lanes)):
+            self._checkpoint(name)
 
     def _steps(self, turn: Turn, work: Work) -> tuple[int, dict[str, int], list[str]]:
         topics = self.place.topics

@@ -17,6 +17,7 @@ from state.tables import Arena, new_arena
 from streams.kafka import changelog
 from streams.kafka.changelog import RestoreStoppedError, restore
 from streams.kafka.output import Output
+from streams.kafka.transactions import Transactions
 from streams.kafka.work import Work
 from streams.kafka.writer import PartitionWriter
 from streams.settings import Settings
@@ -45,7 +46,7 @@ class Through(Bench):
             Settings(data_dir=self._path), lambda: self.definitions, SOON, self._memory, clock=lambda: self.now,
             arena=arena,
         )  # fmt: skip
-        writer._output = cast(Output, self)
+        writer._transactions = cast(Transactions, self)
         writer._begin(store)
         return writer
 
@@ -80,8 +81,8 @@ class Killed(Through):
             part, left = left[:size], left[size:]
             yield part, left[0].offset if left else end
 
-    def commit(self, effects: Effects, produced: Callable[[], None]) -> int:
-        offset = super().commit(effects, produced)
+    def write(self, output: Output, effects: Effects, produced: Callable[[], None]) -> int:
+        offset = super().write(output, effects, produced)
         begin = offset - effects.count - 1
         self.log += [Logged(begin + at, key, value) for at, (key, value) in enumerate(effects.puts.items())]
         if self.chance.random() < 0.05:  # compaction, of all but the newest; tombstones are kept for a day

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 import weakref
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -17,8 +16,8 @@ from state import layout
 from state.layout2 import MOST_BYTES
 from state.store import SharedMemory, Store
 from streams.kafka.errors import AbortedError, NoMemoryError, TooMuchError
-from streams.kafka.output import Output
 from streams.kafka.pieces import Size, in_pieces
+from streams.kafka.transactions import Transactions
 from streams.kafka.work import Done, Work
 from streams.kafka.writer import PartitionWriter
 from streams.settings import Settings
@@ -43,11 +42,10 @@ class Kafka:
         self._most = most
         self._offset = 0
 
-    def commit(self, effects: Effects, produced: Callable[[], None]) -> int:
+    def write(self, _output: object, effects: Effects, _produced: object) -> int:
         for message in effects.messages:
             if len(message.value or b"") > self._most:
                 raise TooMuchError("Broker: Message size too large")
-        produced()
         self.written.append(effects)
         self._offset += effects.count + 1
         return self._offset
@@ -58,7 +56,7 @@ def writer(path: Path, place: Place, kafka: Kafka, cache_mb: int = 256) -> Parti
     memory = SharedMemory(8)
     found = PartitionWriter(Settings(data_dir=path, cache_mb=cache_mb), lambda: definitions, place, memory)
     found._begin(Store(path / "store", memory))
-    found._output = cast(Output, kafka)
+    found._transactions = cast(Transactions, kafka)
     return found
 
 

@@ -15,6 +15,7 @@ from streams.kafka.arrivals import Room
 from streams.kafka.clock import Told
 from streams.kafka.lane import EncodeLane
 from streams.kafka.partition import Partition
+from streams.kafka.turns import Turns
 from streams.kafka.writer import PartitionWriter
 from streams.ops.metrics import Metrics
 from streams.settings import Settings
@@ -22,6 +23,7 @@ from streams.steps.effects import Place
 from streams.steps.in_force import InForce
 from streams.steps.segments import parse_plan
 from tests.small_partition import PLACE, Sent, models_of
+from tests.small_turns import Kafka, slot_on
 
 RULE = '[[segment]]\nid = "s"\nrule = \'count("click", within="7d") >= 1\'\n'
 BATCH = 100
@@ -35,6 +37,8 @@ class Bench:
         definitions = InForce(0, parse_plan(RULE), models_of(RULE))
         executor = ThreadPoolExecutor(1)
         metrics = Metrics()
+        turns = Turns(1, lambda folding: slot_on(Kafka(), folding), 1)
+        turns.assign([place.partition])
         self.held: list[bool] = []
         self.pressed: list[tuple[tuple[str, ...], bool]] = []
         self.acked: list[int] = []
@@ -44,7 +48,7 @@ class Bench:
             writer=PartitionWriter(settings, lambda: definitions, place, SharedMemory(8)),
             lane=EncodeLane(lambda: definitions, 32, metrics, executor),
             metrics=metrics,
-            executor=executor,
+            turns=turns,
             opening=executor,
             room=Room(BATCH, BYTES, BYTES),
             on_restored=self._restored,
