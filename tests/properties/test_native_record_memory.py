@@ -54,7 +54,8 @@ def test_ten_thousand_records_through_all_verbs_leave_nothing_behind() -> None:
         before, pages = load(100), resident()
     after = load(1_000 if SANITIZED else 10_000)
     assert after < before + 100
-    assert resident() < pages + 256  # a mebibyte: a tenth of a record each would be more
+    if not SANITIZED:
+        assert resident() < pages + 256  # a mebibyte: a tenth of a record each would be more
 
 
 def test_refusals_leave_nothing_behind() -> None:
