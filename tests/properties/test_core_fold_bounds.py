@@ -186,3 +186,12 @@ def test_what_is_over_goes_also_where_the_event_finds_its_bucket() -> None:
         plain.cells.add(VIEWED, time, 1, T0)
     core = same(VIEWS, plain, Given("view", T0 + 3_770.0, 1))
     assert core.record.cells.buckets(VIEWED) == [(int(T0 + 3_760.0) // VIEWED.width, 2)]
+
+
+@pytest.mark.parametrize("size", [524_248, 524_256, 524_264])
+def test_cells_that_become_just_so_many_that_their_size_is_said_apart_find_room_for_that(size: int) -> None:
+    plain = PlainRecord("u")
+    plain.cells.put_opaque("mine", Opaque(7, bytes(size - 40), NEVER))
+    core = CoreUser(plain.pack(), 8)
+    visit(WAITS, plain, core, [Given("click", T0, 1)], NEVER, 0.0)
+    settle(WAITS, plain, core)
