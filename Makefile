@@ -54,7 +54,7 @@ sanitize: venv ## the compiled module's tests under the address and undefined-be
 		LD_PRELOAD="$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so)" \
 		$(CURDIR)/.venv/bin/python -m pytest -q --durations=0 --durations-min=10 -p no:cacheprovider \
 		tests/properties/test_{engines,engine_loads,native_record,native_record_memory,native_read,native_forms,quiet_fold,tables,fetched}.py \
-		tests/properties/test_core_{xxh3,fuzz,block,turns,fold}.py tests/contracts/test_{record,record_bounds,table,arena}_contract.py \
+		tests/properties/test_core_{xxh3,fuzz,block,turns,fold}.py tests/contracts/test_{record,record_bounds,table,arena,behind}_contract.py \
 		tests/unit/test_native_turns.py
 
 # with clang its libFuzzer, which looks for new ways through the code; without, blocks made by the verbs and damaged
