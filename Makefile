@@ -64,7 +64,7 @@ sanitize: venv ## the compiled module's tests under the address and undefined-be
 		$(CURDIR)/.venv/bin/python -m pytest -q --durations=0 --durations-min=10 -n 2 -p no:cacheprovider \
 		tests/properties/test_{engines,engine_loads,native_record,native_record_memory,native_read,native_forms,quiet_fold,tables,fetched}.py \
 		tests/properties/test_native_leaks.py -k "not left_behind_is_seen" \
-		tests/properties/test_core_{xxh3,fuzz,block,turns,fold,fold_bounds}.py tests/contracts/test_{record,record_bounds,table,arena}_contract.py \
+		tests/properties/test_core_{xxh3,fuzz,block,turns,fold,fold_bounds}.py tests/contracts/test_{record,record_bounds,table,arena,behind}_contract.py \
 		tests/unit/test_native_turns.py
 
 fuzz: venv ## any bytes at the doors of the compiled module, for a minute (FUZZ_SECONDS)

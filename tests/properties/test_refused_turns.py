@@ -135,6 +135,7 @@ class Bench:
     def kept(self) -> dict[bytes, Any]:
         """All records. In what order users of one turn begin is no promise: the number of a life."""
         store = self.writer.store
+        self.writer.behind.end()
         found: dict[bytes, Any] = {
             key: value for first in (b"w", b"d", b"q", b"y", b"z") for key, value in store.items(first)
         }

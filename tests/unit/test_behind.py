@@ -101,7 +101,7 @@ def test_a_round_writes_each_user_once_and_then_its_beginning_is_where_to_contin
     seen: set[int] = set()
     while partition.told[0] == 0:
         partition.now += ROUND_SECONDS / 10
-        partition.turn("late")
+        partition.turn(*(f"late{number}" for number in range(30)))
         seen.add(len(partition.stored))
     assert len(seen) > 5  # by and by
     assert {user: partition.stored[user] for user in users} == dict.fromkeys(users, 5)
