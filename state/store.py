@@ -183,11 +183,8 @@ class Store:
             self._fail("write", error)
 
     def load(self, records: Iterable[Keyed], offset: int, complete_at: float = 0.0, prefix: bytes = b"") -> None:
-        """As ``write``, made for many records at once, for a restore: of each key what is said last, in bulk as fast as
-        that can be. ``prefix`` is put before every key.
-
-        The timers that the records had before are left alone: they do nothing when they fire.
-        """
+        """As ``write``, for many records at once, in bulk as fast as that can be: of each key what is said last.
+        ``prefix`` is put before every key. Timers that the records had before are left alone: they do nothing."""
         batch = WriteBatch(raw_mode=True)
         if guards := load(batch, records, prefix):
             batch.put(layout.SCRUB_WANTED_KEY, b"")

@@ -28,13 +28,9 @@ from itertools import islice
 from operator import attrgetter
 
 from state import layout
-from state.aliases import Alias, decode_alias
 from state.behind import Behind
-from state.record import Record as State
 from state.store import SharedMemory, Store
-from state.store_errors import StoreError
-from state.tables import Area, Arena, new_arena, open_stored
-from state.waiting import waiting_of
+from state.tables import Area, Arena, new_arena
 from streams.kafka.claiming import Claiming, Claims, claiming
 from streams.kafka.clock import TimerClock
 from streams.kafka.definitions import cannot_reach
@@ -44,13 +40,14 @@ from streams.kafka.installation import Identity
 from streams.kafka.losses import Losses
 from streams.kafka.opening import Opening
 from streams.kafka.output import Output
+from streams.kafka.reader import PartitionReader
 from streams.kafka.refreshes import Refreshes
 from streams.kafka.transactions import Transactions, new_writer_id
 from streams.kafka.work import Done, Folded, Work
 from streams.settings import Settings
 from streams.steps import definitions, encode, erasure, expiry, learned, sources
 from streams.steps.effects import DamagedBatch, Effects, Place, Record
-from streams.steps.in_force import InForce, differs, epoch_of
+from streams.steps.in_force import InForce, differs
 from streams.steps.training import Blocks
 from streams.steps.turn import Turn
 
@@ -59,7 +56,7 @@ log = logging.getLogger(__name__)
 _OFFSET = attrgetter("offset")
 
 
-class PartitionWriter:
+class PartitionWriter(PartitionReader):
     """Owns one partition's state. ``checkpoint`` is called between the steps (crash tests stop the process there)."""
 
     def __init__(
@@ -81,6 +78,7 @@ class PartitionWriter:
         ``identity``: of the installation; what the state says of itself is compared with it, and completed. ``arena``:
         the worker's; None: the partition is alone. ``claim`` begins to claim it for who commits its turns; None: it has
         a producer of its own, and ``process`` takes whole turns."""
+        super().__init__((arena or new_arena(settings.cache_bytes)).table())
         self._identity = identity
         self.incomplete = False
         """The position record is to be written although nothing else is."""
@@ -93,16 +91,12 @@ class PartitionWriter:
         changelog = identity.changelog if identity else ""
         self._opening = Opening(settings, place, memory, clock, checkpoint, standby, changelog)
         self._reach = reach
-        self._table = (arena or new_arena(settings.cache_bytes)).table()
         self._heads: learned.Heads = {}
         self._blocks = Blocks(0)
         self._refreshes = Refreshes()
-        self._store: Store | None = None
         self.output = Output(settings, place)
         self._claim = claim or self._claim_alone
         self._transactions: Transactions | None = None
-        self._behind: Behind | None = None
-        self.meta = layout.Meta()
         self.due = Due()
         self.clock = TimerClock([place.topics.events], place.topics.reroute)
         """How far the wall clock may let timers go."""
@@ -148,60 +142,6 @@ class PartitionWriter:
 
     # reading
 
-    @property
-    def cached(self) -> int:
-        """Users in memory."""
-        return self._table.users
-
-    def tidy(self) -> None:
-        """To be called now and then while there are no turns: what is only in memory goes to the store, and memory to
-        other partitions, if they want it."""
-        self.behind.tidy()
-        self._table.tidy()
-
-    @property
-    def behind(self) -> Behind:
-        """What the store lacks of what is in memory."""
-        if self._behind is None:
-            raise StoreError("the partition is not open")
-        return self._behind
-
-    @property
-    def store(self) -> Store:
-        if self._store is None:
-            raise StoreError("the partition is not open")
-        return self._store
-
-    def waiting_refreshes(self, after: str, most: int) -> list[str]:
-        """Followed users whose local followers wait for a refresh, in key order after ``after``, at most ``most``."""
-        return self._names(b"r", after, most)
-
-    def queued_users(self, after: str, most: int) -> list[str]:
-        """Users that wait for the encode lane, in key order after ``after``, at most ``most``."""
-        return self._names(b"q", after, most)
-
-    def state_of(self, user: str) -> State | None:
-        """The committed state of a user, without the ids that lie in records of their own."""
-        value = self._table.get(user) or self.store.get(layout.user_key(user))
-        return self._opened(user, value) if value else None
-
-    def _opened(self, user: str, value: bytes) -> State:
-        return open_stored(user, value, partial(epoch_of, self.meta))
-
-    def alias_of(self, user: str) -> Alias | None:
-        """Whose this id is, if it was merged into another user."""
-        value = self.store.get(layout.alias_key(user)) if self.meta.aliases else None
-        return decode_alias(value) if value else None
-
-    def waiting_of(self, user: str) -> int:
-        """How many events of the user are ahead of the clock."""
-        return self.store.count(waiting_of(user)) if self.meta.waiting else 0
-
-    def make_jobs(self, users: list[str], refresh: bool) -> list[encode.Job]:
-        """Snapshots for the encode lane."""
-        states = [(user, self.state_of(user)) for user in users]
-        return encode.make_jobs(self.store, states, "neighbour" if refresh else "event")
-
     def followers(self, followee: str, after: str, most: int) -> tuple[list[str], str]:
         """(those who follow, of the next ``most`` records of edges after ``after``; where to go on, "" after the last).
 
@@ -231,17 +171,6 @@ class PartitionWriter:
         present = self._definitions()
         return self.meta.swept != self.meta.epoch or differs(self.meta, present.plan, present.version)
 
-    def some_users(self, after: str, most: int) -> list[str]:
-        """Users in key order after ``after``, at most ``most``. Who has come since "" may be missing."""
-        if not after:
-            self.behind.put_new()
-        return self._names(b"u", after, most)
-
-    def _names(self, prefix: bytes, after: str, most: int) -> list[str]:
-        """What follows ``prefix`` in its keys, in order after ``after``, at most ``most``."""
-        keys = self._keys(prefix, prefix + after.encode() if after else b"", most)
-        return [key[len(prefix) :].decode() for key in keys]
-
     def idle_users(self, after: str, most: int) -> tuple[list[str], str]:
         """Of the next ``most`` users after ``after``, those whose state may have expired; and the last one of them."""
         users, now = self.some_users(after, most), self.timer_clock()
@@ -254,15 +183,6 @@ class PartitionWriter:
             if value is not None and expiry.is_over(self._opened(user, value), self.place, now)
         ]
         return found, users[-1] if users else ""
-
-    def guards(self, after: bytes, most: int) -> list[bytes]:
-        """Keys of guards in order after ``after``, at most ``most``."""
-        return self._keys(b"e", after, most)
-
-    def _keys(self, prefix: bytes, after: bytes, most: int) -> list[bytes]:
-        """Keys with a prefix in order after ``after``, at most ``most``."""
-        found = islice(self.store.keys(prefix, after or None), most + 1)
-        return [key for key in found if key != after][:most]
 
     # removing the bytes of the erased from the local files
 
