@@ -75,7 +75,7 @@ static void come(Cache *cache, uint32_t users, uint32_t bytes)
                 fail(made < 0 ? "no memory" : "a user came twice: USERS must be 10 times a product of 2 and 5");
             grow(turn_entry(cache, number), (int)user, bytes);
         }
-        turn_commit(cache);
+        turn_commit(cache, 0);
     }
 }
 
@@ -113,7 +113,7 @@ int main(int count, char **words)
             if (numbers[at] == TURN_MISSING)
                 fail("a user is missing");
         double folded = now();
-        turn_commit(cache);
+        turn_commit(cache, 0);
         double ended = now();
         if (turn < 0)
             continue;
