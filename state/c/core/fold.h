@@ -51,6 +51,21 @@ size_t fold_wanted(const FoldScratch *scratch);
 enum FoldEnd fold_user(IdsAt *ids, const PlanImage *plan, const FoldEvent *events, const uint32_t *order, uint32_t count,
                        uint32_t *at, double limit, double erased, FoldScratch *scratch);
 
+/* A rule that surely holds, of somebody who is not in its segment yet. */
+typedef struct {
+    double score; /* what it gives */
+    uint32_t rule, zero;
+} FoldEntry;
+
+/* After FOLD_OPENED, where all that has changed is that some rules surely hold by what is known: begins those memberships
+ * at the block's time, and sets its due. FOLD_ALL; FOLD_NO_ROOM, with nothing done: when the block has grown, it goes on;
+ * FOLD_LEFT, with nothing done: something else has changed, or may have. */
+enum FoldEnd fold_enter(const PlanImage *plan, UserBlock *block, FoldScratch *scratch);
+/* Those that it began, in the order of the rules: the first got the block's sequence less ``count`` - 1, … */
+const FoldEntry *fold_entries(const FoldScratch *scratch, uint32_t *count);
+/* What a term of one of these rules was then. */
+double fold_term(const FoldScratch *scratch, uint32_t term);
+
 /* plan_next_due of a block that fold_user has just left, and nobody changed since: what the fold knows of it is used
  * again. */
 double fold_next_due(const PlanImage *plan, const UserBlock *block, const FoldScratch *scratch);

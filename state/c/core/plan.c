@@ -132,8 +132,9 @@ static enum PlanFault check_rules(const PlanImage *plan)
             || !is_number(rule->exit) || !is_in(rule->first, rule->terms, plan->head->links)
             || !is_in(rule->step, rule->steps, plan->head->steps))
             return PLAN_BAD_RULE;
+        uint32_t name = plan->segments[rule->segment].size;
         const uint32_t *links = plan->links + rule->first;
-        if (!links_ascend(links, rule->terms, 1, plan->head->terms))
+        if (name == 0 || name > UINT16_MAX || !links_ascend(links, rule->terms, 1, plan->head->terms))
             return PLAN_BAD_RULE;
         for (uint32_t j = 0; j < rule->terms; j++)
             rising += links[j] & 1;
