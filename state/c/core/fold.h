@@ -1,6 +1,6 @@
 /* Folding events that change no membership, into a user's block: what state.user.fold does, for events of the plain kinds
  * that come in order. It stops before the first event that needs more than that, and behind one after which a rule may
- * hold or end: Python decides that.
+ * hold or end: where rules surely hold that is all for fold_enter, else Python decides it.
  *
  * An event is quiet where each rule that it concerns is run over what its terms may be at the event's time, and gives
  * what changes nothing (streams.steps.membership.check_rule): of somebody who is not in the segment the least that it may
