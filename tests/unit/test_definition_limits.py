@@ -15,6 +15,7 @@ from streams.steps import segments
 from streams.steps.segments import DefinitionError, Plan, SegmentDef, make_plan
 from streams.steps.versions import Ledger, encode
 from streams.tools import applying
+from streams.wire.events import Event
 
 NOW = 1_700_000_000.0
 #: so many counts of different windows fit into one rule
@@ -113,6 +114,7 @@ def described(stays: int = 0, terms: int = 0) -> Described:
 )
 def test_the_limits_are_those_of_the_compiled_part(right: Described, wrong: Described) -> None:
     assert COMPILED is not None
-    COMPILED.Plan(plan_image.write(right), ())
+    wire = COMPILED.Wire(Event, ("view",), (), {}, {}, (), (), (), ())
+    COMPILED.Plan(wire, plan_image.write(right), ())
     with pytest.raises(ValueError, match="takes no plan of so many"):
-        COMPILED.Plan(plan_image.write(wrong), ())
+        COMPILED.Plan(wire, plan_image.write(wrong), ())
