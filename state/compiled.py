@@ -12,7 +12,7 @@ from state import layout2
 #: environment variable that turns the compiled part off when it is set to anything
 OFF: Final = "SEGMENTS_PURE_PYTHON"
 #: how the module's functions and verbs are called and what they give: ``MODULE_INTERFACE`` of ``state/c/module.h``
-INTERFACE: Final = 2
+INTERFACE: Final = 3
 UNUSABLE: Final = (
     f"the compiled module state._fold is there but cannot be used; build it again (pip install . or make venv), or set "
     f"{OFF}=1 to do without it, at a tenth of the speed"

@@ -26,6 +26,26 @@ T_co = TypeVar("T_co", covariant=True)
 Folded = tuple[int, bool]
 
 
+class Began(NamedTuple):
+    """A membership that began while a user's events were folded."""
+
+    event: int
+    """The number of the event that did it."""
+    rule: int
+    """Its number in ``Described.rules``."""
+    sequence: int
+    score: float
+    time: float
+    """Of the event, seconds."""
+    values: tuple[float, ...]
+    """What each different term of the rule was, in the order of ``plan_image.term_numbers``."""
+
+
+#: of users in whose fold memberships began: whether that is all that there is to be done with them, and those, as
+#: ``Began`` (plain tuples)
+Entered = dict[str, tuple[bool, list[Began]]]
+
+
 @dataclass(frozen=True)
 class Calls:
     """Calls of the Segment Spec that the compiled part reads itself, if they become events of the plain kinds.
@@ -113,17 +133,20 @@ class QuietFold:
         heads: int,
         encodes: bool,
         newcomers: Newcomers | None,
+        entered: Entered | None = None,
     ) -> tuple[int, int, dict[str, Folded]]:
         """``fold_on`` for all users of what ``read`` gave, but for those in ``without``, and the next timer of those of
         whom no more is to be done.
 
         More is to be done for who is not in the area and was not begun (``newcomers``; None: nobody is), for a record
         of another ``epoch`` of definitions or of ``heads``, and, if ``encodes``, for users that have to be encoded.
+        With ``entered`` memberships begin here, where all that an event changes is that rules surely hold by what is
+        known of the user; whose did is added to it, and is among those of whom more is to be done, or was.
         Returns how many events those counted with whom all is done, how many users were begun, and for the others what
         ``fold_on`` gave: (0, False) where it did nothing.
         """
         found: tuple[int, int, dict[str, Folded]] = self._plan.fold(
-            area, batch, without, epoch, heads, encodes, newcomers
+            area, batch, without, epoch, heads, encodes, newcomers, entered
         )
         return found
 

@@ -26,8 +26,8 @@ _CELL: Final = struct.Struct("<QqqdBB6x")
 _TERM: Final = struct.Struct("<BBxxII4xdd")
 #: mark, place and bytes of the name, rule, min_stay
 _SEGMENT: Final = struct.Struct("<IIIId")
-#: enter, exit, segment, first step, steps, first link, terms, rising
-_RULE: Final = struct.Struct("<dd6I")
+#: enter, exit, segment, first step, steps, first link, terms, rising, version
+_RULE: Final = struct.Struct("<dd6IQ")
 #: interest, row, first link and number of cells, of gates
 _ROUTE: Final = struct.Struct("<d5I4x")
 #: op, arity, term, number: of ``streams.rules.program``
@@ -71,6 +71,8 @@ class Ruled:
     begins_by: tuple[bool, ...]
     """Of each term, whether its change by time can make the rule true: who is not in the segment waits for that, who is
     in it for the change of any."""
+    version: int
+    """Of the segment: a membership that begins has it."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,12 @@ def abi() -> int:
     return as_one((_FORMAT, *fields, *_MEASURES.values(), 0, 1, _NO_RULE, SPEND_ROW, DWELL_ROW))
 
 
+def term_numbers(described: Described) -> dict[Native, int]:
+    """How the image numbers the terms of all rules."""
+    natives = dict.fromkeys(term for rule in described.rules for term in rule.terms)
+    return {native: number for number, native in enumerate(natives)}
+
+
 def write(described: Described) -> bytes:
     """The image. Events are given the place of their route in ``described.routes``.
 
@@ -103,7 +111,7 @@ def write(described: Described) -> bytes:
 
 class _Writer:
     def __init__(self, described: Described) -> None:
-        natives = dict.fromkeys(term for rule in described.rules for term in rule.terms)
+        self.term_of = natives = term_numbers(described)
         cells = {cell for route in described.routes for cell in route.cells}
         for native in natives:
             cells |= {native} if isinstance(native, TallySpec) else {native.of, native.after}
@@ -111,7 +119,6 @@ class _Writer:
         self.cell_of = {_mark(cell): number for number, cell in enumerate(self.cells)}
         if len(self.cell_of) < len(self.cells):
             raise ValueError("two terms of the rules have the same mark: write one of them with another window")
-        self.term_of = {native: number for number, native in enumerate(natives)}
         self.shortest = min((_soonest(native) for native in natives), default=NEVER)
         self.stays = described.stays
         self.segments = sorted(self.stays, key=lambda segment: (_name_mark(segment), segment.encode()))
@@ -158,7 +165,7 @@ class _Writer:
         rising = {number for number, begins in zip(numbers, rule.begins_by, strict=True) if begins}
         self.links += [number << 1 | (number in rising) for number in sorted(set(numbers))]
         counts = (first, len(steps) - first, at, len(self.links) - at, len(rising))
-        return _RULE.pack(rule.enter, rule.exit, self.segment_of[rule.segment], *counts)
+        return _RULE.pack(rule.enter, rule.exit, self.segment_of[rule.segment], *counts, rule.version)
 
     def _route(self, route: Route) -> bytes:
         at = len(self.links)

@@ -16,7 +16,7 @@
 
 /* How functions and verbs are called and what they give, as a number that state/compiled.py has as well: one more with
  * each change with which the sources of one side and the module of another would not go together. */
-#define MODULE_INTERFACE 2
+#define MODULE_INTERFACE 3
 
 #define MODULE_TYPES(TYPE)                                                                                             \
     TYPE(arena) TYPE(table) TYPE(area) TYPE(wire) TYPE(plan) TYPE(batch) TYPE(batch_users) TYPE(items) TYPE(block)     \

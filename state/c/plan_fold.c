@@ -1,10 +1,12 @@
 /* A turn's events into the copies of its users, without the interpreter's lock: for each user as far as the events stay
  * quiet. Whoever needs more than that is told to Python, with how far it went. Who has no record is begun here, where
- * Python would do no more than that. */
+ * Python would do no more than that; where all that an event changes is that rules surely hold, the memberships begin
+ * here, and Python only says so. */
 #include "area_type.h"
 #include "core/due.h"
 #include "core/fetch.h"
 #include "core/murmur2.h"
+#include "plan_entered.h"
 #include "plan_type.h"
 #include "record_type.h"
 
@@ -16,6 +18,8 @@ typedef struct {
     uint8_t is_left, is_opened;
     uint8_t is_out;   /* it was asked to leave the user alone */
     uint8_t is_apart; /* Python begins the user, if it has no record */
+    uint32_t entries; /* memberships that began, from number ``entry`` of all on */
+    size_t entry;
 } Far;
 
 /* How those are begun who have no record: state/native.py, Newcomers. */
@@ -36,7 +40,23 @@ typedef struct {
     int encodes;
     Newcomers newcomers;
     uint64_t counted;
+    Entered *entered; /* NULL: no membership begins here */
 } Work;
+
+/* Behind FOLD_OPENED: begins the memberships that can begin here. FOLD_ALL: it goes on behind them; FOLD_OPENED: that is
+ * Python's; or FOLD_NO_MEMORY. */
+static enum FoldEnd enter(Work *work, uint32_t number, UserBlock *block, IdsAt *ids, uint32_t at)
+{
+    enum FoldEnd end;
+    while ((end = fold_enter(work->image, block, work->scratch)) == FOLD_NO_ROOM) {
+        int widened = turn_widen(work->cache, number, fold_wanted(work->scratch), block, ids);
+        if (widened < 0)
+            return widened == TURN_TOO_LARGE ? FOLD_OPENED : FOLD_NO_MEMORY;
+    }
+    if (end != FOLD_ALL)
+        return FOLD_OPENED;
+    return entered_note(work->entered, work->image, block, work->scratch, at - 1) < 0 ? FOLD_NO_MEMORY : FOLD_ALL;
+}
 
 /* FOLD_NO_MEMORY, or how it ended; a block that would be too large is Python's to refuse */
 static enum FoldEnd fold_events(Work *work, uint32_t number, const Name *name, UserBlock *block, IdsAt *ids, uint32_t *at)
@@ -47,6 +67,11 @@ static enum FoldEnd fold_events(Work *work, uint32_t number, const Name *name, U
     for (;;) {
         enum FoldEnd end = fold_user(ids, work->image, batch->folds, order, (uint32_t)name->count, at, block_due(block),
                                      erased, work->scratch);
+        if (end == FOLD_OPENED && work->entered != NULL) {
+            end = enter(work, number, block, ids, *at);
+            if (end == FOLD_ALL)
+                continue;
+        }
         if (end != FOLD_NO_ROOM)
             return end;
         int widened = turn_widen(work->cache, number, fold_wanted(work->scratch), block, ids);
@@ -63,8 +88,11 @@ static int fold_one(Work *work, uint32_t number, const Name *name, Far *far)
     turn_open(work->cache, number, &block, &ids);
     if (block_epoch(&block) != work->epoch)
         return 0;
+    size_t entered = work->entered == NULL ? 0 : work->entered->count;
     enum FoldEnd end = fold_events(work, number, name, &block, &ids, &far->at);
     turn_close(work->cache, number, &block);
+    far->entry = entered;
+    far->entries = work->entered == NULL ? 0 : (uint32_t)(work->entered->count - entered);
     if (end == FOLD_NO_MEMORY)
         return -1;
     far->is_opened = end == FOLD_OPENED;
@@ -165,21 +193,33 @@ static int note(const Batch *batch, PyObject *some, Far *far, int as)
     return 0;
 }
 
-/* {user: (events folded, opened)} of those who are left */
-static PyObject *those_left(const Batch *batch, const Far *far)
+/* Notes what a user entered: (nothing more is to be done, [...]). */
+static int tell_entered(const Work *work, const Far *far, PyObject *user, PyObject *into)
 {
+    PyObject *list = entered_list(work->entered, work->image, far->entry, far->entries);
+    PyObject *told = list == NULL ? NULL : Py_BuildValue("ON", far->is_left ? Py_False : Py_True, list);
+    int done = told == NULL ? -1 : PyDict_SetItem(into, user, told);
+    Py_XDECREF(told);
+    return done;
+}
+
+/* {user: (events folded, opened)} of those who are left, and of those who entered something: that goes ``into`` */
+static PyObject *those_left(const Work *work, const Far *far, PyObject *into)
+{
+    const Batch *batch = work->batch;
     PyObject *left = PyDict_New(), *nothing = Py_BuildValue("iO", 0, Py_False); /* of most of them */
     if (nothing == NULL)
         Py_CLEAR(left);
     for (int32_t i = 0; left != NULL && i < batch->users.count; i++) {
         const Name *name = &batch->users.names[i];
-        if (!far[i].is_left)
+        if (!far[i].is_left && far[i].entries == 0)
             continue;
         PyObject *user = PyUnicode_DecodeUTF8(name->letters, name->size, NULL);
         PyObject *told = far[i].at == 0 && !far[i].is_opened
                              ? Py_NewRef(nothing)
                              : Py_BuildValue("IO", far[i].at, far[i].is_opened ? Py_True : Py_False);
-        if (user == NULL || told == NULL || PyDict_SetItem(left, user, told) < 0)
+        if (user == NULL || told == NULL || PyDict_SetItem(left, user, told) < 0
+            || (far[i].entries > 0 && tell_entered(work, &far[i], user, into) < 0))
             Py_CLEAR(left);
         Py_XDECREF(user);
         Py_XDECREF(told);
@@ -214,13 +254,14 @@ static int take_newcomers(const Batch *batch, PyObject *given, Newcomers *newcom
     return note(batch, apart, far, APART);
 }
 
-/* fold(area, batch, without, epoch, heads, encodes, newcomers) -> (events counted, users begun, {user: (events folded,
- * opened)}) */
+/* fold(area, batch, without, epoch, heads, encodes, newcomers, entered) -> (events counted, users begun, {user: (events
+ * folded, opened)}); ``entered``: a dict to which those are added who entered something, or None: nobody does */
 PyObject *plan_fold(PlanObject *plan, PyObject *const *args, Py_ssize_t nargs)
 {
     const Module *module = module_of(plan);
-    if (nargs != 7 || Py_TYPE(args[0]) != module->area_type || Py_TYPE(args[1]) != module->batch_type) {
-        PyErr_SetString(PyExc_TypeError, "fold(area, batch, without, epoch, heads, encodes, newcomers)");
+    if (nargs != 8 || Py_TYPE(args[0]) != module->area_type || Py_TYPE(args[1]) != module->batch_type
+        || (args[7] != Py_None && !PyDict_Check(args[7]))) {
+        PyErr_SetString(PyExc_TypeError, "fold(area, batch, without, epoch, heads, encodes, newcomers, entered)");
         return NULL;
     }
     AreaObject *area = (AreaObject *)args[0];
@@ -231,6 +272,8 @@ PyObject *plan_fold(PlanObject *plan, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     PyObject *left = NULL;
     Work work = {.image = &plan->image, .batch = batch, .heads = heads, .encodes = encodes};
+    Entered entered = {0};
+    work.entered = args[7] == Py_None ? NULL : &entered;
     work.epoch = (uint32_t)epoch;
     if (epoch > UINT32_MAX) {
         PyErr_SetString(PyExc_ValueError, "an epoch has 32 bits");
@@ -254,10 +297,11 @@ PyObject *plan_fold(PlanObject *plan, PyObject *const *args, Py_ssize_t nargs)
         batch->used--;
         if (work.newcomers.begun > 0)
             area_has_more(area);
-        left = done < 0 ? PyErr_NoMemory() : those_left(batch, far);
+        left = done < 0 ? PyErr_NoMemory() : those_left(&work, far, args[7]);
     }
     if (work.scratch != NULL)
         plan_give_scratch(plan, work.scratch);
+    entered_free(&entered);
     PyMem_Free(far);
     return left == NULL ? NULL
                         : Py_BuildValue("KKN", (unsigned long long)work.counted, (unsigned long long)work.newcomers.begun, left);

@@ -129,7 +129,7 @@ static PyMethodDef plan_methods[] = {
      "read(records, decode, slow, (most bytes, most bytes of a name, from, ahead, most amount, most dwell)): (the batch, "
      "latest time)"},
     {"fold", FAST(plan_fold), METH_FASTCALL,
-     "fold(area, batch, without, epoch, heads, encodes, newcomers): (events counted, users begun, {user: (events folded, "
+     "fold(area, batch, without, epoch, heads, encodes, newcomers, entered): (events counted, users begun, {user: (events folded, "
      "opened)})"},
     {"fold_on", FAST(plan_fold_on), METH_FASTCALL, "fold_on(record, items, at, limit, erased): (next, opened)"},
     {"next_due", (PyCFunction)plan_due, METH_O, "next_due(record): when a membership may next change by time alone."},

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 import xxhash
 
-from state.native import Folded, Items
+from state.native import Entered, Folded, Items
 from state.record import Record as State
 from state.user import DUPLICATE, EDGES, LATE, REMOVED, SAME, TEXT, PendingText, fold, texts_waiting
 from state.windows import NEVER
@@ -16,7 +16,7 @@ from streams.steps.ahead import Gathered, Item
 from streams.steps.definitions import adopt, decide_anew, refresh
 from streams.steps.effects import Record, Rerouted
 from streams.steps.erasure import erase
-from streams.steps.membership import Cause, check_rule, next_due
+from streams.steps.membership import Cause, check_rule, next_due, tell_entered
 from streams.steps.newcomers import expect
 from streams.steps.timers import fire_timers
 from streams.steps.turn import Turn
@@ -80,17 +80,25 @@ def receive_events(turn: Turn, records: Sequence[Record], topic: str) -> None:
     newcomers, strangers = expect(turn, missing), set(missing)
     stale: list[tuple[str, State, Cause]] = []
     left: Mapping[str, Folded]
+    entered: Entered = {}
     if quiet is None:
         left = dict.fromkeys(by_user, (0, False))
     else:
         needs_vectors = turn.plan.needs_vectors
-        counted, begun, left = quiet.fold(turn.area, read, joined, turn.meta.epoch, heads, needs_vectors, newcomers)
+        counted, begun, left = quiet.fold(
+            turn.area, read, joined, turn.meta.epoch, heads, needs_vectors, newcomers, entered
+        )
         if joined:
             left = {**left, **dict.fromkeys(joined, (0, False))}
         turn.meta.events += counted
         turn.meta.users += begun
     for user, folded in left.items():
         items = by_user[user]
+        if user in entered:
+            is_all, began = entered[user]
+            tell_entered(turn, user, items, began)
+            if is_all:
+                continue
         if user in strangers and not folded[0] and not (items := _at_home(turn, user, items, topic)):
             continue
         last = _fold_user(turn, user, items, rerouted, folded)

@@ -10,7 +10,7 @@ from functools import cached_property, reduce
 from importlib.resources import files
 from operator import or_
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import xxhash
@@ -18,7 +18,7 @@ import xxhash
 from state.absence import Absence, Watch
 from state.layout2 import mark_of
 from state.native import Calls, QuietFold, quiet_fold
-from state.plan_image import MOST, MOST_TERMS, Described, Route, Ruled
+from state.plan_image import MOST, MOST_TERMS, Described, Native, Route, Ruled, term_numbers
 from state.unknown import NO_TERMS, Terms
 from state.user import PLAIN_KINDS
 from state.windows import TallyPlan
@@ -100,6 +100,20 @@ class Segment:
     title: str
     rule: Rule | None = None
     group: str = ""
+
+
+class ToldRule(NamedTuple):
+    """A rule segment, and how it is told that its rule begins to hold."""
+
+    segment: str
+    version: int
+    text: str
+    written: tuple[str, ...]
+    pattern: str
+    """``Rule.pattern``."""
+    places: tuple[int, ...] | None
+    """Where each of ``written`` has its value among those of the rule's different terms by their numbers; None: in
+    order."""
 
 
 class Plan:
@@ -188,6 +202,12 @@ class Plan:
             return None  # what the compiled part does not know, it can neither count nor wait for
         return quiet_fold(Event, CALLS, self.described)
 
+    @cached_property
+    def told(self) -> tuple[ToldRule, ...]:
+        """How each rule's memberships are told that the compiled part began, by its number there."""
+        numbers = term_numbers(self.described)
+        return tuple(_told_rule(segment, segment.rule, numbers) for segment in self.rules if segment.rule)
+
     @property
     def described(self) -> Described:
         """All of it, for the compiled part."""
@@ -220,7 +240,16 @@ def _ruled(segment: Segment, rule: Rule) -> Ruled:
         write(rule.program),
         tuple(term.native for term in rule.terms if term.native is not None),
         tuple(term in rule.begins_by for term in rule.terms),
+        segment.version,
     )
+
+
+def _told_rule(segment: Segment, rule: Rule, numbers: Mapping[Native, int]) -> ToldRule:
+    mine = [numbers[term.native] for term in rule.terms if term.native is not None]
+    order = {number: place for place, number in enumerate(sorted(set(mine)))}
+    places = tuple(order[number] for number in mine)
+    in_order = places == tuple(range(len(places)))
+    return ToldRule(segment.id, segment.version, segment.text, rule.written, rule.pattern, None if in_order else places)
 
 
 def load_plan(path: Path) -> Plan:

@@ -102,7 +102,7 @@ class Ends:
     def folded(self) -> Ends:
         for user in self.area.find(self.batch):
             self.area.begin(user, 1, 1)
-        quiet().fold(self.area, self.batch, (), 1, 0, False)
+        quiet().fold(self.area, self.batch, (), 1, 0, False, None, None)
         return self
 
     def settled(self) -> Ends:
@@ -125,6 +125,17 @@ def turn_to_the_end() -> None:
     ends.table.tidy()
     ends.table.clear()
     assert (ends.table.users, ends.table.bytes_held) == (0, 0)
+
+
+def memberships_that_begin() -> None:
+    batch = read(VALUES, plan=PLANS[1])
+    area = MODULE.Arena(1 << 22).table().begin()
+    entered: dict[str, Any] = {}
+    area.find(batch)
+    counted, begun, left = quiet(PLANS[1]).fold(area, batch, (), 1, 0, False, (0, 0, 0, 1, ()), entered)
+    assert (counted, begun) == (20, 5)
+    assert {*left} == {*entered} == {*batch}
+    area.drop()
 
 
 def turn_of_the_stored() -> None:
@@ -192,6 +203,7 @@ DONE: Final[dict[str, Callable[[], object]]] = {
     "all verbs of a record": lambda: fill(new()),
     "a record is read": read_all_of_a_record,
     "a turn is committed": turn_to_the_end,
+    "memberships that begin in a fold": memberships_that_begin,
     "a turn of users whom the store has": turn_of_the_stored,
     "events are read": events_one_by_one,
     "records are fetched": fetched,
@@ -242,8 +254,10 @@ def refused_by_a_turn() -> None:
         lambda: area.find(5), lambda: area.admit("new", FULL[:-1], ()), lambda: area.admit("new", FULL, [b"x"] * 9),
         lambda: area.admit("new", FULL, [Broken()]), lambda: area.admit("new", None, ()), lambda: area.take(None, 1.0),
         lambda: area.settle(None, {}, set()), lambda: area.settle((Broken(),), {}, set()),
-        lambda: quiet().fold(area, stranger, (), 1, 0, False), lambda: quiet().fold(area, ends.batch, [1], 1, 0, False),
-        lambda: quiet().fold(area, ends.batch, (), 2**40, 0, False), area.commit, MODULE.Area,
+        lambda: quiet().fold(area, stranger, (), 1, 0, False, None, None),
+        lambda: quiet().fold(area, ends.batch, [1], 1, 0, False, None, None),
+        lambda: quiet().fold(area, ends.batch, (), 1, 0, False, None, []),
+        lambda: quiet().fold(area, ends.batch, (), 2**40, 0, False, None, None), area.commit, MODULE.Area,
         lambda: quiet().fold_on(known, stranger["u1"], 0, NEVER, 0.0),
         lambda: quiet().fold_on(known, ends.batch["u1"], 99, NEVER, 0.0), lambda: quiet().next_due(None),
         lambda: ends.batch["nobody"], lambda: ends.batch["u1"][::2], lambda: ends.batch["u1"][99],

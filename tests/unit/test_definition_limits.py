@@ -99,7 +99,7 @@ def test_two_terms_of_one_mark_are_refused_by_name(monkeypatch: pytest.MonkeyPat
 def described(stays: int = 0, terms: int = 0) -> Described:
     natives = tuple(Absence(Sort("purchase"), Sort("click"), 1 + number, MAX_WINDOW) for number in range(terms))
     program = write((Instruction(Op.TERM, 0), Instruction(Op.END)))
-    rules = (Ruled("s0", 1.0, 1.0, program, natives, (True,) * terms),) if terms else ()
+    rules = (Ruled("s0", 1.0, 1.0, program, natives, (True,) * terms, 1),) if terms else ()
     return Described((), rules, {f"s{number}": 0.0 for number in range(max(stays, len(rules)))}, bool(terms))
 
 

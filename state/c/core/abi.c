@@ -54,6 +54,7 @@ uint64_t plan_abi(void)
         P(PlanSegment, min_stay),
         sizeof(PlanRule), P(PlanRule, enter), P(PlanRule, exit), P(PlanRule, segment), P(PlanRule, step),
         P(PlanRule, steps), P(PlanRule, first), P(PlanRule, terms), P(PlanRule, rising),
+        P(PlanRule, version),
         sizeof(PlanRoute), P(PlanRoute, interest), P(PlanRoute, row), P(PlanRoute, cell), P(PlanRoute, cells),
         P(PlanRoute, gate), P(PlanRoute, gates),
         sizeof(Instruction), P(Instruction, op), P(Instruction, arity), P(Instruction, index), P(Instruction, zero),
