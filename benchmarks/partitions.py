@@ -2,8 +2,10 @@
 
 python -m benchmarks.partitions --json benchmarks/out/partitions.json
 
-``broker_cores`` and ``worker_cores`` while events arrive; ``turns_per_second`` and ``transactions_per_second``;
-``latency_ms``: from an event's time to when a reader of committed records has the change that it caused;
+``broker_cores`` and ``worker_cores`` while events arrive, ``broker_cores_without_worker`` when only they do;
+``turns_per_second`` and ``transactions_per_second``;
+``latency_ms``: from an event's time to when a reader of committed records has the change that it caused (the sender
+waits up to 50 ms for more, so that the events alone do not cost the broker half a core);
 ``ready_seconds``: from the start of a worker's process until it is ready, after the one before was killed in its turns
 and after it was stopped (with static membership: it gets its partitions at once).
 """
@@ -11,6 +13,7 @@ and after it was stopped (with static membership: it gets its partitions at once
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import tempfile
 import threading
@@ -38,6 +41,8 @@ rule = 'count("click", within="7d") >= 1'
 _USERS = 200
 #: every so many events are of a new user
 _NEW = 20
+#: for which the broker is looked at while events arrive and nobody reads them
+_FLOOR_SECONDS = 8.0
 _decode = msgspec.json.Decoder(Change).decode
 
 
@@ -50,7 +55,7 @@ class Load(threading.Thread):
         self.sent = 0
         self._topic, self._partitions, self._rate = topic, partitions, rate
         self._producer = Producer(
-            {"bootstrap.servers": bootstrap, "linger.ms": 1, "partitioner": "murmur2_random", "log_level": 3}
+            {"bootstrap.servers": bootstrap, "linger.ms": 50, "partitioner": "murmur2_random", "log_level": 0}
         )
         self._users: list[list[str]] = [[] for _ in range(partitions)]
         number = 0
@@ -152,6 +157,9 @@ def measure(partitions: int, rate: float, warm_up: float, seconds: float, more: 
         lag = load.sent - int(worker.status()["events_total"])
         sent = load.sent - sent
         worker.kill()
+        before["broker"], began = cpu_seconds(pids["broker"]), time.monotonic()
+        time.sleep(_FLOOR_SECONDS)
+        floor = (cpu_seconds(pids["broker"]) - before["broker"]) / (time.monotonic() - began)
         load.stopping.set()
         load.join()
         worker, killed = started(directory, given)
@@ -159,12 +167,13 @@ def measure(partitions: int, rate: float, warm_up: float, seconds: float, more: 
         worker, stopped = started(directory, given)
         worker.stop()
     delays = [1e3 * delay for delay in reader.delays]
-    found = statistics.quantiles(delays, n=100)
+    found = statistics.quantiles(delays, n=100) if len(delays) > 1 else [math.nan] * 99
     return {
         "partitions": partitions,
         "events_per_second": sent / took,
         "behind_events": lag,
         **cores,
+        "broker_cores_without_worker": floor,
         "turns_per_second": (after[0] - turns) / took,
         "transactions_per_second": (after[1] - transactions) / took,
         "latency_ms": {"p50": found[49], "p99": found[98], "changes": len(delays)},

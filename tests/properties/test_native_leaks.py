@@ -178,7 +178,12 @@ def fetched() -> None:
     repr(records[0])
     batch, _ = quiet().read(records, decode_unchecked, lambda _: None, Limits().usual)
     assert len(batch) == 0
-    assert MODULE.load(Puts(), {b"ua": b"\2" + bytes(20), b"e1": b"", b"p": None}) == 1
+    assert MODULE.put(Puts(), {b"ua": b"\2" + bytes(20), b"e1": b"", b"p": None}, {b"ub"}, True) == 1
+    data = kafka_batch([(at, 1, key, b"\2" + bytes(20), []) for at, key in enumerate((b"ua", b"e1", b"ua"))])
+    records, _, _ = MODULE.parse([(data, None, 0)])
+    assert MODULE.load(Puts(), records, b"") == 1
+    assert MODULE.load(Puts(), records, b"xx") == 0
+    assert MODULE.crc32c(data) in (None, calc_crc32c(data))
 
 
 def read_all_of_a_record() -> None:
@@ -305,9 +310,15 @@ def fetching_given_up() -> None:
     MODULE.parse([(data[:-5], None, 0)])
     MODULE.parse([(data, b"not at all", 0)])
     fails(TypeError, lambda: MODULE.latest([]))
-    fails(TypeError, lambda: MODULE.load(Puts(), {"k": b""}))
-    fails(ValueError, lambda: MODULE.load(Puts(), {b"ua": b"short"}))
-    fails(Exception, lambda: MODULE.load(None, {b"ua": bytes(20)}))
+    fails(TypeError, lambda: MODULE.put(Puts(), {"k": b""}, set(), True))
+    fails(TypeError, lambda: MODULE.put(Puts(), {b"ua": bytes(20)}, [], True))
+    fails(ValueError, lambda: MODULE.put(Puts(), {b"ua": b"short"}, set(), True))
+    fails(Exception, lambda: MODULE.put(None, {b"ua": bytes(20)}, set(), True))
+    short, _, _ = MODULE.parse([(kafka_batch([(0, 1, b"ua", b"short", [])]), None, 0)])
+    fails(TypeError, lambda: MODULE.load(Puts(), {b"ua": bytes(20)}, b""))
+    fails(ValueError, lambda: MODULE.load(Puts(), short, b""))
+    fails(Exception, lambda: MODULE.load(None, short, b"xx"))
+    fails(TypeError, lambda: MODULE.crc32c(1))
 
 
 class Unslotted(msgspec.Struct):
