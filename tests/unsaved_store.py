@@ -67,6 +67,13 @@ class Disk:
     def iter(self) -> Disk:
         return self
 
+    def set_options(self, options: dict[str, str]) -> None: ...
+    def property_int_value(self, name: str) -> int:
+        return 0
+
+    def property_value(self, name: str) -> str:
+        return "0"
+
     def seek(self, key: bytes) -> None: ...
     def status(self) -> None: ...
     def flush(self, wait: bool = True) -> None: ...

@@ -35,7 +35,7 @@ static int widen(UserRecord *record, size_t more, Opened *opened)
 {
     size_t room = record->room + more;
     if (record->room == BLOCK_MOST)
-        return record_is_too_large();
+        return record_is_too_large(record);
     record->size = opened->block.size;
     room = room < BLOCK_MOST ? room : BLOCK_MOST;
     if (move(record, room) < 0)

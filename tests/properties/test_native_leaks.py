@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 import pytest
+from aiokafka.record.util import calc_crc32c
 
 from state import plan_image
 from state.compiled import COMPILED
@@ -127,6 +128,19 @@ def turn_to_the_end() -> None:
     assert (ends.table.users, ends.table.bytes_held) == (0, 0)
 
 
+def written_behind() -> None:
+    ends, puts = Ends().settled(), Puts()
+    ends.area.commit(True)
+    assert (ends.table.dirty, ends.table.tight) == (5, False)
+    assert (ends.table.put_new(puts), ends.table.put_dirty(puts, 0.0, 1.0), ends.table.dirty) == (5, 5, 0)
+    area = MODULE.Arena(1 << 22).table().begin()
+    assert area.admit_whole({key[1:].decode(): block for key, block in puts.items() if block}) == []
+    assert area.admit_whole({"z": b"\1 of before"}) == ["z"]
+    fails(TypeError, lambda: area.admit_whole([]))
+    area.drop()
+    fails(TypeError, lambda: ends.table.put_dirty(puts, "0", 1.0))
+
+
 def memberships_that_begin() -> None:
     batch = read(VALUES, plan=PLANS[1])
     area = MODULE.Arena(1 << 22).table().begin()
@@ -209,6 +223,7 @@ DONE: Final[dict[str, Callable[[], object]]] = {
     "a record is read": read_all_of_a_record,
     "a turn is committed": turn_to_the_end,
     "memberships that begin in a fold": memberships_that_begin,
+    "users who are written behind": written_behind,
     "a turn of users whom the store has": turn_of_the_stored,
     "events are read": events_one_by_one,
     "records are fetched": fetched,
