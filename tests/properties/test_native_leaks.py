@@ -132,7 +132,12 @@ def written_behind() -> None:
     ends, puts = Ends().settled(), Puts()
     ends.area.commit(True)
     assert (ends.table.dirty, ends.table.tight) == (5, False)
-    assert (ends.table.put_new(puts), ends.table.put_dirty(puts, 0.0, 1.0), ends.table.dirty) == (5, 5, 0)
+    assert (ends.table.put_new(puts), ends.table.dirty) == (5, 0)
+    again = ends.table.begin()
+    again.find(["u1"])
+    again.settle(PLANS[0].specs, {}, set())
+    again.commit(True)
+    assert (ends.table.put_dirty(puts, 0.0, 1.0), ends.table.dirty) == (1, 0)
     area = MODULE.Arena(1 << 22).table().begin()
     assert area.admit_whole({key[1:].decode(): block for key, block in puts.items() if block}) == []
     assert area.admit_whole({"z": b"\1 of before"}) == ["z"]
