@@ -95,7 +95,7 @@ def turn(module: Any, plan: Any, table: Any, count: int) -> int:
     area = table.begin()
     for user in area.find(batch):
         area.begin(user, 1, 1)
-    plan.fold(area, batch, (), 1, 0, False, None)
+    plan.fold(area, batch, (), 1, 0, False, None, None)
     items = batch["u1"]
     assert [plan.fold_on(area.get("u1"), items, 0, 1e12, 0.0), items.time(0)] == [(0, False), 1_000.0]
     assert [items[0][1], items.plain(0), len(list(batch))] == [7, None, len(batch)]
