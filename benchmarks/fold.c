@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "drawing.h"
 #include "due.h"
 #include "fold.h"
 #include "terms.h"
@@ -21,22 +21,8 @@ typedef struct {
     uint32_t size, cut;
 } Person;
 
-static uint64_t state = 1;
 static double spent;
 static unsigned long opened, left, visits;
-
-static uint32_t draw(uint32_t below)
-{
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)((state >> 32) * below >> 32);
-}
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
-}
 
 /* what Python does behind an event that may change something: enters, and never leaves */
 static void decide(const PlanImage *plan, UserBlock *block)

@@ -6,30 +6,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "block.h"
 #include "cache.h"
+#include "drawing.h"
 #include "turn.h"
 
 #define A_TURN 2000
 #define NAME 16
 #define SIZE_OF_ALIASES (80 + 2 * ALIASES) /* where a block has that section's size, u16 in units of 8 bytes */
-
-static uint64_t state = 1;
-
-static uint32_t draw(uint32_t below)
-{
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)((state >> 32) * below >> 32);
-}
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
-}
 
 static void fail(const char *why)
 {
