@@ -187,7 +187,7 @@ class Worker:
             standby=self._standby.take if self._standby else lambda _partition: None,
             identity=self._identity,
             arena=self._arena,
-            claim=lambda: claiming(self._claims, place, slot.writer()),
+            claim=lambda stopping: claiming(self._claims, place, slot.writer(stopping)),
         )
         return Partition(
             writer=writer,

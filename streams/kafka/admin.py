@@ -37,8 +37,14 @@ _ISOLATION = {
 _POLL_SECONDS = 0.05
 MIN_IN_SYNC = "min.insync.replicas"
 WHY_IN_SYNC = "what was acknowledged is lost with one broker"
-#: the client knows the topic, but asked a broker that does not lead the partition (yet)
-_BETWEEN_LEADERS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+#: the client knows the topic, but asked a broker that does not lead the partition (yet), or leads it once more
+_BETWEEN_LEADERS = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+)
 
 
 class AdminError(RuntimeError):

@@ -134,6 +134,7 @@ class Host:
         self._on_assigned = on_assigned
         self._count = count
         self._on_grown = on_grown
+        self._ended = False
         app.on_partitions_assigned.connect(self._assigned)
         app.on_partitions_revoked.connect(self._revoked)
         channel = app.topic(
@@ -164,6 +165,8 @@ class Host:
         assigned: Iterable[TP] = arguments[1]  # (the app, the partitions)
         numbers = sorted({tp.partition for tp in assigned if tp.topic == self._topics.events})
         await self._stop_all()
+        if self._ended:  # meanwhile: what was opened now would be claimed from who has it next
+            return
         if numbers and numbers[-1] >= self._count:
             self._on_grown(more_partitions(self._topics.events, numbers[-1] + 1, self._count))
             return
@@ -184,6 +187,8 @@ class Host:
         await asyncio.gather(*(partition.stop() for partition in partitions.values()))
 
     async def stop(self) -> None:
+        """Close all partitions. None is opened any more: the group may still give some to a worker that ends."""
+        self._ended = True
         await self._stop_all()
 
     # callbacks of partitions

@@ -42,6 +42,10 @@ class RestoreError(RuntimeError):
     """The changelog cannot be read."""
 
 
+class UnansweredError(RestoreError):
+    """Kafka gave no answer for long, or none of use. It may later."""
+
+
 class RestoreStoppedError(RestoreError):
     """The restore was asked to stop; what was read is in the store."""
 
@@ -109,7 +113,8 @@ def ask_bounds(
     try:
         return bounds(consumer, topic, partition, stopping)
     except KafkaException as error:
-        raise RestoreError(f"cannot read {topic}-{partition}: {error.args[0]}") from error
+        kind = UnansweredError if may_pass(error) else RestoreError
+        raise kind(f"cannot read {topic}-{partition}: {error.args[0]}") from error
     finally:
         consumer.close()
 

@@ -12,10 +12,10 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from state.layout import POSITION_KEY, Meta, encode_meta
-from streams.kafka.admin import ConfValue, client, offsets
+from streams.kafka.admin import AdminError, ConfValue, client, offsets
 from streams.kafka.changelog import RestoreStoppedError
 from streams.kafka.claim import Claim, Todo
-from streams.kafka.errors import AbortedError, PermanentError, classified
+from streams.kafka.errors import AbortedError, PermanentError, classified, may_pass
 from streams.kafka.fencing import end_transaction
 from streams.kafka.output import Output
 from streams.kafka.positions import read_positions
@@ -27,9 +27,10 @@ from streams.steps.effects import Effects, Place
 
 #: seconds beyond the transaction timeout for which a transaction may stay open that nobody has
 _GRACE: Final = 10.0
-#: between two looks, and before a claim that was aborted is committed again
+#: between two looks
 _POLL_SECONDS: Final = 0.02
-_RETRY_SECONDS: Final = 0.5
+#: a look that takes longer says nothing of how long a transaction hangs: Kafka was away meanwhile
+_LOOK_SECONDS: Final = 1.0
 #: Kafka asks for a transaction timeout also where nothing is to follow
 _FENCE_MS: Final = 60_000
 
@@ -92,17 +93,24 @@ class Claiming:
         self._claim = Claim(writer).claims_fenced()
         self._stable = False
         self._patience = claims.settings.transaction_timeout_ms / 1e3 + _GRACE
-        self._hangs_since: float | None = None
+        self._hung = self._looked = 0.0
 
     def begin_again(self) -> None:
         """The local store is made anew."""
         self._claim = self._claim.begun_again()
 
     def look(self) -> int:
-        """Before the changelog is read on: the offset to which it has to be at least. Raises AdminError."""
+        """Before the changelog is read on: the offset to which it has to be at least. Raises an error of
+        ``streams.kafka.errors``."""
         key = (self._place.topics.changelog, self._place.partition)
-        stable = offsets(self._claims.admin, [key], "end", "read_committed", timeout=self._patience)[key]
-        self._stable = stable == offsets(self._claims.admin, [key], "end", timeout=self._patience)[key]
+        self._looked = time.monotonic()
+        try:
+            stable = offsets(self._claims.admin, [key], "end", "read_committed", timeout=self._patience)[key]
+            self._stable = stable == offsets(self._claims.admin, [key], "end", timeout=self._patience)[key]
+        except AdminError as error:
+            cause = error.__cause__
+            passes = may_pass(cause) if isinstance(cause, KafkaException) else True
+            raise (AbortedError if passes else PermanentError)(f"it cannot be claimed: {error}") from error
         return stable
 
     def read(self, writer: str, stopping: Callable[[], bool]) -> bool:
@@ -121,30 +129,20 @@ class Claiming:
         return False
 
     def _hangs(self) -> None:
-        now = time.monotonic()
-        self._hangs_since = self._hangs_since or now
-        if now - self._hangs_since > self._patience:
-            raise PermanentError(_hanging(self._place.topics.changelog, [self._place.partition]))
         time.sleep(_POLL_SECONDS)
+        self._hung += min(time.monotonic() - self._looked, _LOOK_SECONDS)
+        if self._hung > self._patience:
+            raise PermanentError(_hanging(self._place.topics.changelog, [self._place.partition]))
 
-    def write(self, meta: Meta, stopping: Callable[[], bool]) -> tuple[bytes, int]:
+    def write(self, meta: Meta) -> tuple[bytes, int]:
         """Commit what was read last, with the writer's name: the partition is its. Returns the position record and the
-        changelog offset to continue from. Raises as ``read`` does; FencedError when somebody claimed it after us."""
+        changelog offset to continue from. Raises an error of ``streams.kafka.errors``: FencedError when somebody
+        claimed it after us, and after AbortedError it may be claimed anew."""
         meta.writer = self._claim.slot
         value = encode_meta(meta)
-        until = time.monotonic() + self._claims.settings.give_up_seconds
-        while True:
-            try:
-                offset = self._own.write(self._output, Effects(puts={POSITION_KEY: value}))
-            except AbortedError as error:
-                if time.monotonic() > until:
-                    raise PermanentError(f"the partition could not be claimed: {error}") from error
-                if stopping():
-                    raise
-                time.sleep(_RETRY_SECONDS)
-            else:
-                self._claim = self._claim.written()
-                return value, offset
+        offset = self._own.write(self._output, Effects(puts={POSITION_KEY: value}))
+        self._claim = self._claim.written()
+        return value, offset
 
 
 def claiming(claims: Claims, place: Place, writer: str) -> Claiming | None:

@@ -35,17 +35,17 @@ class Opening:
 
     def open(
         self,
-        claim: Callable[[], Claiming | None],
+        claim: Callable[[Callable[[], bool]], Claiming | None],
         progress: Callable[[int], None],
         stopping: Callable[[], bool],
         begin: Callable[[Store], None],
     ) -> int:
         """Returns the number of changelog records read; ``begin`` is called with the store that has them all, when
-        nobody else can write any more. ``claim`` begins with that; None: nobody is kept apart.
+        nobody else can write any more. ``claim`` begins with that, unless it is stopped; None: nobody is kept apart.
 
         A damaged or foreign local store is wiped and restored from the changelog alone.
         """
-        self._claiming = claim()
+        self._claiming = claim(stopping)
         self.checkpoint("open.fenced")
         opened = partial(self._open, progress, stopping, begin)
         try:
@@ -57,13 +57,13 @@ class Opening:
                 self._claiming.begin_again()
             return opened()
 
-    def claim(self, meta: Meta, store: Store, stopping: Callable[[], bool]) -> bool:
+    def claim(self, meta: Meta, store: Store) -> bool:
         """The last step: ``meta`` is written with the name of the writer, who may write from now on. False: nobody is
         kept apart, and nothing was written."""
         claiming, self._claiming = self._claiming, None
         if claiming is None:
             return False
-        value, offset = claiming.write(meta, stopping)
+        value, offset = claiming.write(meta)
         self.checkpoint("open.claimed")
         store.write([(POSITION_KEY, value)], offset, complete_at=self.clock())
         return True

@@ -11,15 +11,18 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import TypeVar
 
 from streams.kafka.arrivals import Arrivals, Room
-from streams.kafka.attempts import GIVE_UP_SECONDS, Attempts
+from streams.kafka.attempts import Attempts
 from streams.kafka.background import Background
+from streams.kafka.changelog import RestoreStoppedError, UnansweredError
 from streams.kafka.clock import Told
 from streams.kafka.errors import AbortedError, FencedError, PermanentError
 from streams.kafka.installation import InstallationError
 from streams.kafka.lane import EncodeLane, PartitionGoneError
+from streams.kafka.patience import GIVE_UP_SECONDS, Patience
 from streams.kafka.scrub import Scrubber
 from streams.kafka.turn_metrics import Tellings, note_turn
 from streams.kafka.turn_size import TurnSize
@@ -27,6 +30,7 @@ from streams.kafka.turns import Turns
 from streams.kafka.work import Done, Work
 from streams.kafka.writer import PartitionWriter
 from streams.ops.metrics import Metrics
+from streams.ops.outage import CLIENT_LINE
 from streams.steps import encode
 from streams.steps.effects import Emitted, Record
 
@@ -92,6 +96,7 @@ class Partition:
         self._on_failed = on_failed
         self._told = told
         self._turn_interval = turn_interval
+        self._give_up_seconds = give_up_seconds
         self._next_turn = 0.0
         self._timers_at = 0.0
         self._tidied_at = 0.0
@@ -219,7 +224,7 @@ class Partition:
             log.warning("partition %d: %s", self.number, error)
             self._on_failed(self, error)
         except Exception as error:
-            ended = self._stopping and isinstance(error, (PartitionGoneError, AbortedError))
+            ended = self._stopping and isinstance(error, (PartitionGoneError, AbortedError, RestoreStoppedError))
             self.state = State.STOPPED if ended else State.FAILED
             if not self._stopping:
                 log.exception("partition %d failed", self.number)
@@ -245,7 +250,7 @@ class Partition:
                 raise PartitionGoneError
             return self.writer.open(progress, lambda: self._stopping)
 
-        count = await loop.run_in_executor(self._opening, restore)
+        count = await self._patiently(partial(loop.run_in_executor, self._opening, restore))
         log.info(
             "partition %d: %d changelog records restored in %.2f s, %d users wait for encoding",
             self.number, count, time.perf_counter() - started, self.queued_users,
@@ -253,6 +258,19 @@ class Partition:
         self.state = State.RUNNING
         self._lane.attach(self)
         await self._on_restored(self)
+
+    async def _patiently(self, restore: Callable[[], Awaitable[int]]) -> int:
+        patience = Patience("opening the partition", self._give_up_seconds)
+        while True:
+            try:
+                return await restore()
+            except (AbortedError, UnansweredError) as error:
+                if self._stopping:
+                    raise
+                pause = patience.pause(error)
+                log.warning("partition %d: %s; it is opened anew", self.number, error, extra=CLIENT_LINE)
+            await self._sleep_unless_stopped(pause)
+            await asyncio.get_running_loop().run_in_executor(self._opening, self.writer.close)
 
     def _gather(self) -> tuple[Work, list[Callable[[], None]], list[asyncio.Future[None]]]:
         """What the next turn does: all that waits, up to the batch size (small when idle, large under backlog)."""

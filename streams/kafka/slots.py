@@ -7,19 +7,25 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from streams.kafka.claim import SLOT_SECONDS, may_be_used, wants_refresh
 from streams.kafka.errors import AbortedError, FencedError, TooMuchError
 from streams.kafka.output import Produced
+from streams.kafka.patience import GIVE_UP_SECONDS, Patience
 from streams.kafka.rounds import Ready, Rounds
 from streams.kafka.transactions import Transactions
 from streams.kafka.work import Done, Folded
 from streams.kafka.writer import PartitionWriter
+from streams.ops.outage import CLIENT_LINE
 
 log = logging.getLogger(__name__)
+
+#: between two looks whether somebody wants to stop
+_LOOK_SECONDS: Final = 0.5
 
 
 def boot_seconds() -> float:
@@ -52,13 +58,16 @@ class Slot:
         on_committed: Callable[[int], object] = lambda _turns: None,
         clock: Callable[[], float] = time.monotonic,
         boot_clock: Callable[[], float] = boot_seconds,
+        give_up_seconds: float = GIVE_UP_SECONDS,
     ) -> None:
-        """``make`` fences whoever has the slot's transactional id; ``on_committed`` is told the turns of a round."""
+        """``make`` fences whoever has the slot's transactional id, and is tried again for ``give_up_seconds``;
+        ``on_committed`` is told the turns of a round."""
         self._make = make
         self._finishing = finishing
         self._rounds = rounds
         self._on_committed = on_committed
         self._clock, self._boot_clock = clock, boot_clock
+        self._patience = Patience("a producer", give_up_seconds, clock)
         self._made: Future[str] = Future()
         self._changed = threading.Condition()
         self._waiting: dict[int, Offered] = {}
@@ -69,8 +78,13 @@ class Slot:
         self._thread = threading.Thread(target=self._run, name="slot", daemon=True)
         self._thread.start()
 
-    def writer(self) -> str:
-        """Its transactional id, when its producer is made. Raises what kept that from being made."""
+    def writer(self, stopping: Callable[[], bool] = lambda: False) -> str:
+        """Its transactional id, when its producer is made. Raises what kept that from being made; AbortedError when
+        nobody wants it any more."""
+        while not self._made.done():
+            wait([self._made], _LOOK_SECONDS)
+            if stopping():
+                raise AbortedError("the partition stops before its producer is made")
         return self._made.result()
 
     @property
@@ -99,7 +113,7 @@ class Slot:
 
     def _run(self) -> None:
         try:
-            transactions = self._make()
+            transactions = self._make_patiently()
         except Exception as error:
             self._made.set_exception(error)
             self._end(error)
@@ -110,6 +124,17 @@ class Slot:
             self._round(transactions, turns)
             if self._error is not None:
                 return
+
+    def _make_patiently(self) -> Transactions:
+        while True:
+            try:
+                return self._make()
+            except AbortedError as error:
+                pause = self._patience.pause(error)
+                log.warning("a producer cannot be made: %s; it is tried again", error, extra=CLIENT_LINE)
+                with self._changed:
+                    if self._changed.wait_for(lambda: self._stopping, pause):
+                        raise
 
     def _next(self) -> list[Offered]:
         """The turns of the next round, when it is due; none when there will be no more."""

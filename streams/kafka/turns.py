@@ -75,4 +75,5 @@ def make_slot(settings: Settings, on_committed: Callable[[int], object], folding
     identity = new_writer_id(settings.installation)
     costs = settings.processing_guarantee == "exactly_once"
     rounds = Rounds() if costs else Rounds(pace=0.0, markers=0.0)
-    return Slot(partial(Transactions, settings, identity), folding, rounds, on_committed)
+    make = partial(Transactions, settings, identity)
+    return Slot(make, folding, rounds, on_committed, give_up_seconds=settings.give_up_seconds)

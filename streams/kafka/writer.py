@@ -71,7 +71,7 @@ class PartitionWriter(PartitionReader):
         reach: Callable[[int, Callable[[], bool]], None] = cannot_reach,
         identity: Identity | None = None,
         arena: Arena | None = None,
-        claim: Callable[[], Claiming | None] | None = None,
+        claim: Callable[[Callable[[], bool]], Claiming | None] | None = None,
     ) -> None:
         """``definitions`` gives the present ones, which a turn reads once; ``standby`` hands over the open store of a
         partition that was followed so far; ``reach`` waits until a version of the definitions is the present one.
@@ -104,14 +104,17 @@ class PartitionWriter(PartitionReader):
     # opening and closing
 
     def open(self, progress: Callable[[int], None], stopping: Callable[[], bool]) -> int:
-        """Claim the partition, open the store, restore; returns the number of changelog records read."""
+        """Claim the partition, open the store, restore; returns the number of changelog records read.
+
+        After AbortedError and UnansweredError it may be opened again, when it is closed.
+        """
         count = self._opening.open(self._claim, progress, stopping, self._begin)
         if self.meta.definitions > self._definitions().version:
             self._reach(self.meta.definitions, stopping)
-        self.incomplete &= not self._opening.claim(self.meta, self.store, stopping)
+        self.incomplete &= not self._opening.claim(self.meta, self.store)
         return count
 
-    def _claim_alone(self) -> Claiming | None:
+    def _claim_alone(self, _stopping: Callable[[], bool]) -> Claiming | None:
         self._transactions = Transactions(self._settings, new_writer_id(self.place.topics.installation))
         return claiming(Claims(self._settings), self.place, self._transactions.identity)
 

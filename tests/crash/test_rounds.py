@@ -46,7 +46,7 @@ def asleep_while_another_takes_over(killing: Killing, step: str) -> tuple[Forked
     """The one that slept at a step, and has just woken; and the one that owns all partitions meanwhile."""
     killing.send()
     one = killing.start("one", test_stop_at=step, **TOGETHER)
-    wait_for(lambda: stopped(one), 60.0, f"the worker sleeps at {step}")
+    wait_for(lambda: one.stopped, 60.0, f"the worker sleeps at {step}")
     killing.send()
     two = killing.start("two", **TOGETHER)
     two.wait(lambda status: bool(status["ready"]) and len(status["partitions"]) == PARTITIONS, 60.0, "the owner")
@@ -79,8 +79,3 @@ def is_member_again(worker: ForkedWorker) -> bool:
     with contextlib.suppress(CommandError):  # it ends
         return bool(worker.status().get("ready"))
     return False
-
-
-def stopped(worker: ForkedWorker) -> bool:
-    with open(f"/proc/{worker.pid}/stat") as stat:
-        return stat.read().rsplit(")", 1)[1].split()[0] == "T"

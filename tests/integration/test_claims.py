@@ -114,7 +114,7 @@ def test_who_was_fenced_may_claim_nothing_by_what_it_had_begun(
     assert late.read("", lambda: False)
     two.open(0)  # claims it meanwhile
     with pytest.raises(FencedError, match="taken over"):
-        late.write(Meta(), lambda: False)
+        late.write(Meta())
     assert positions(settings, topics)[0].writer == two.slot.identity
     two.close()
 

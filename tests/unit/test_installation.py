@@ -6,6 +6,7 @@ import asyncio
 import time
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -225,9 +226,8 @@ def test_where_to_go_on_in_a_topic_that_lost_its_end_is_asked() -> None:
         new_position(Meta(positions={TOPICS.events: 260}), TOPICS.events, "same", 40, None)
 
 
-def test_partitions_that_the_state_does_not_have_are_not_opened() -> None:
-    opened: list[int] = []
-    told: list[str] = []
+def host_that_opens(opened: list[int], told: list[str]) -> Host:
+    """Of a state with four partitions; what it opens and what it is told are noted."""
     signal = SimpleNamespace(connect=lambda _handler: None)
     faust: Any = SimpleNamespace(
         on_partitions_assigned=signal,
@@ -238,11 +238,21 @@ def test_partitions_that_the_state_does_not_have_are_not_opened() -> None:
 
     def make(number: int, _host: Host) -> Any:
         opened.append(number)
-        return SimpleNamespace(start=lambda: None)
+        return SimpleNamespace(start=lambda: None, stop=partial(asyncio.sleep, 0))
+
+    return Host(faust, TOPICS, Metrics(), make, lambda _numbers: None, 4, told.append)
+
+
+async def assign(host: Host, count: int) -> None:
+    await host._assigned(None, {TP(TOPICS.events, number) for number in range(count)})
+
+
+def test_partitions_that_the_state_does_not_have_are_not_opened() -> None:
+    opened: list[int] = []
+    told: list[str] = []
 
     def assigned(count: int) -> None:
-        host = Host(faust, TOPICS, Metrics(), make, lambda _numbers: None, 4, told.append)
-        asyncio.run(host._assigned(faust, {TP(TOPICS.events, number) for number in range(count)}))
+        asyncio.run(assign(host_that_opens(opened, told), count))
 
     assigned(8)
     assert opened == []
@@ -250,6 +260,19 @@ def test_partitions_that_the_state_does_not_have_are_not_opened() -> None:
     assert "eu-user-events has 8 partitions, but the state of this installation was made with 4" in told[0]
     assigned(4)
     assert opened == [0, 1, 2, 3]
+
+
+def test_a_worker_that_ends_opens_nothing_that_it_is_still_given() -> None:
+    opened: list[int] = []
+
+    async def ends() -> None:
+        host = host_that_opens(opened, [])
+        await assign(host, 2)
+        await asyncio.gather(assign(host, 4), host.stop())  # the group is faster than the end
+        await assign(host, 4)
+
+    asyncio.run(ends())
+    assert opened == [0, 1]
 
 
 def test_a_worker_ends_when_a_topic_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,6 +159,37 @@ def test_a_producer_that_cannot_be_made_is_told_to_whoever_waits_for_it() -> Non
         slot.join()
 
 
+def test_a_producer_that_kafka_does_not_answer_is_made_when_it_does() -> None:
+    now, kafka = [0.0], Kafka()
+    answers: list[Exception | None] = [AbortedError("no answer"), AbortedError("no coordinator"), None]
+
+    def make() -> Transactions:
+        if error := answers.pop(0):
+            raise error
+        return cast(Transactions, kafka)
+
+    with ThreadPoolExecutor(1) as finishing:
+        slot = Slot(make, finishing, Rounds(), clock=lambda: now[0])
+        assert slot.writer() == "writer"
+        assert answers == []
+        slot.stop()
+        slot.join()
+
+
+def test_who_waits_for_a_producer_leaves_when_the_partition_stops_and_the_slot_when_it_is_not_wanted() -> None:
+    def make() -> Transactions:
+        raise AbortedError("no answer")
+
+    with ThreadPoolExecutor(1) as finishing:
+        slot = Slot(make, finishing, Rounds())
+        with pytest.raises(AbortedError, match="stops"):
+            slot.writer(lambda: True)
+        slot.stop()
+        slot.join()
+        with pytest.raises(AbortedError, match="no answer"):
+            slot.writer()
+
+
 def test_a_slot_is_refreshed_while_it_is_quiet_and_not_used_after_a_long_sleep(bench: Callable[..., Bench]) -> None:
     now = [1_000.0]
     on = bench(boot_clock=lambda: now[0])
