@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from confluent_kafka import Producer
 from state.layout import POSITION_KEY, Meta, encode_meta
 from state.store import SharedMemory
 from streams.kafka.broker import EmbeddedBroker
-from streams.kafka.claiming import Claims, claiming, fence, fence_all
+from streams.kafka.claiming import Claiming, Claims, claiming, fence, fence_all
 from streams.kafka.errors import FencedError, PermanentError
 from streams.kafka.output import Output
 from streams.kafka.positions import read_positions
@@ -40,9 +39,11 @@ class Worker:
     def open(self, number: int) -> PartitionWriter:
         place = self.place(number)
         definitions = InForce(0, parse_plan(""), models_of(""))
-        claim = partial(claiming, self._claims, place, self.slot.identity)
-        memory = SharedMemory(8)
-        found = PartitionWriter(self._settings, lambda: definitions, place, memory, claim=claim)
+
+        def claim(_stopping: Callable[[], bool]) -> Claiming | None:
+            return claiming(self._claims, place, self.slot.identity)
+
+        found = PartitionWriter(self._settings, lambda: definitions, place, SharedMemory(8), claim=claim)
         found.open(lambda _count: None, lambda: False)
         self.writers.append(found)
         return found
