@@ -3,7 +3,8 @@
 python -m benchmarks.cached_user USERS EVENTS keep|drop
 
 Both processes run the same turns without Kafka, over a RocksDB each; they differ only in what is kept. So all that a
-user takes is counted, whoever allocated it.
+user takes is counted, whoever allocated it. It is weighed twice: when the last turn is over, and when all have rested,
+since users whom no turn has for a while are packed.
 """
 
 from __future__ import annotations
@@ -34,12 +35,22 @@ BEFORE: Final = {6: 3_931, 25: 6_690, 100: 11_002}
 _TURN: Final = 1_000
 #: event time that they take
 _SECONDS: Final = 3_600.0
+#: seconds without turns until all rest: in each of them a worker tidies what is in memory
+_REST: Final = 120
 #: bounds nothing, and less than any turn's copies
 _ALL_MB, _NOBODY_MB = 4_096, 1
 
 
+def _resident() -> int:
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    resident: int = psutil.Process().memory_info().rss
+    return resident
+
+
 def weigh(users: int, events: int, keep: bool) -> dict[str, int]:
-    """Resident bytes of this process after ``events`` events of each user, and what the table says that it holds."""
+    """Resident bytes of this process after ``events`` events of each user, in turns and when all have rested, and what
+    the table says then that it holds."""
     plan = load_plan(JOB)
     models = make_models(load_encoders(device="cpu"), plan)
     count, now = users * events, time.time()
@@ -48,26 +59,30 @@ def weigh(users: int, events: int, keep: bool) -> dict[str, int]:
         partition = Partition(Path(name), plan, models, _ALL_MB if keep else _NOBODY_MB)
         for offset, data in fetches(records, _TURN, now):
             partition.take(offset, data)
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
-        resident = psutil.Process().memory_info().rss
+        in_turns = _resident()
+        for _ in range(_REST):
+            partition.table.tidy()
+        resting = _resident()
         held = {"users_in_memory": partition.table.users, "bytes_in_memory": partition.table.bytes_held}
         partition.store.close()
-    return {"resident_bytes": resident, **held}
+    return {"resident_in_turns": in_turns, "resident_at_rest": resting, **held}
 
 
 def measure(users: int = USERS) -> dict[str, dict[str, Any]]:
-    """Events of each user → bytes that one takes in memory, and what part of those before that is."""
+    """Events of each user → bytes that one takes in memory: in turns, and at rest, which is what most do, and what part
+    of those before the latter is."""
     found: dict[str, dict[str, Any]] = {}
     for events, before in BEFORE.items():
         kept, dropped = (
             contestant(how, [sys.executable, "-m", "benchmarks.cached_user", str(users), str(events), how], 600.0)
             for how in ("keep", "drop")
         )
-        one = (kept["resident_bytes"] - dropped["resident_bytes"]) / (
-            kept["users_in_memory"] - dropped["users_in_memory"]
-        )
+        more = kept["users_in_memory"] - dropped["users_in_memory"]
+        in_turns, one = (
+            (kept[when] - dropped[when]) / more for when in ("resident_in_turns", "resident_at_rest")
+        )  # fmt: skip
         found[str(events)] = {
+            "bytes_in_turns": round(in_turns),
             "bytes": round(one),
             "bytes_by_the_table": round(kept["bytes_in_memory"] / kept["users_in_memory"]),
             "bytes_before": before,

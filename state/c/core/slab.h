@@ -8,11 +8,11 @@
 
 #include "arena.h"
 
-/* Where a slot is: its place in the arena in units of 64 bytes, or the number of a block with pages of its own. 0:
+/* Where a slot is: its place in the arena in units of 32 bytes, or the number of a block with pages of its own. 0:
  * nowhere. */
 typedef uint32_t Handle;
 
-#define SLAB_CLASSES 43
+#define SLAB_CLASSES 58
 #define SLAB_LISTS 5                           /* runs by how many slots are used: in quarters, and all */
 #define SLAB_LARGEST ((size_t)4 * RUN_BYTES)   /* above it a block has pages of its own */
 #define SLAB_MOST ((size_t)1 << 30)
