@@ -11,6 +11,7 @@ static const uint16_t UNITS[SLAB_CLASSES] = {
 };
 #define FULL (SLAB_LISTS - 1)
 #define LEAST 2u  /* units */
+#define NEAR 4u   /* a slot may be a fourth larger than it need be, where memory is tight */
 #define STEPS 32u /* units up to which each has a class */
 
 _Static_assert(RUN_UNITS / LEAST <= RUN_SLOTS, "a run has as many bits as slots");
@@ -166,15 +167,11 @@ static uint32_t fullest(const SlabClass *class)
     return 0;
 }
 
-Handle slab_get(Slabs *slabs, size_t bytes)
+/* of a run with a free slot */
+static Handle take_slot(Slabs *slabs, uint32_t number)
 {
-    if (bytes > SLAB_LARGEST)
-        return bytes > SLAB_MOST ? 0 : large_get(slabs, bytes);
-    unsigned class = slab_class(bytes), word = 0;
-    uint32_t number = fullest(&slabs->classes[class]);
-    if (number == 0 && (number = take_run(slabs, class)) == 0)
-        return 0;
     Run *run = arena_run(slabs->arena, number);
+    unsigned class = run->class, word = 0;
     while (run->free[word] == 0)
         word++;
     uint32_t slot = word * 64 + (uint32_t)__builtin_ctzll(run->free[word]);
@@ -185,6 +182,28 @@ Handle slab_get(Slabs *slabs, size_t bytes)
     Handle handle = first_slot(number) + slot * UNITS[class];
     MEMORY_OPEN(slab_at(slabs, handle), slab_class_bytes(class));
     return handle;
+}
+
+Handle slab_get(Slabs *slabs, size_t bytes)
+{
+    if (bytes > SLAB_LARGEST)
+        return bytes > SLAB_MOST ? 0 : large_get(slabs, bytes);
+    unsigned class = slab_class(bytes);
+    uint32_t number = fullest(&slabs->classes[class]);
+    if (number == 0 && (number = take_run(slabs, class)) == 0)
+        return 0;
+    return take_slot(slabs, number);
+}
+
+Handle slab_get_free(Slabs *slabs, size_t bytes)
+{
+    if (bytes > SLAB_LARGEST)
+        return 0;
+    unsigned class = slab_class(bytes), last = slab_class(bytes + bytes / NEAR);
+    uint32_t number = 0;
+    for (; number == 0 && class <= last && class < SLAB_CLASSES; class++)
+        number = fullest(&slabs->classes[class]);
+    return number == 0 ? 0 : take_slot(slabs, number);
 }
 
 void slab_put(Slabs *slabs, Handle handle)
@@ -211,11 +230,6 @@ size_t slab_room(const Slabs *slabs, Handle handle)
     if (handle & HANDLE_LARGE)
         return slabs->large[handle & ~HANDLE_LARGE].bytes;
     return slab_class_bytes(arena_run(slabs->arena, handle / (uint32_t)RUN_UNITS)->class);
-}
-
-int slab_needs_run(const Slabs *slabs, size_t bytes)
-{
-    return bytes > SLAB_LARGEST || fullest(&slabs->classes[slab_class(bytes)]) == 0;
 }
 
 /* whole runs */

@@ -48,8 +48,8 @@ Handle slab_get(Slabs *slabs, size_t bytes);
 void slab_put(Slabs *slabs, Handle handle);
 /* Bytes that fit into it. */
 size_t slab_room(const Slabs *slabs, Handle handle);
-/* Whether slab_get(bytes) needs more memory from the arena. */
-int slab_needs_run(const Slabs *slabs, size_t bytes);
+/* The same, but of those that are there, and somewhat larger where no other is free. 0: there is none. */
+Handle slab_get_free(Slabs *slabs, size_t bytes);
 
 /* Where it lies, until it is freed or moved by slabs_compact. */
 static inline uint8_t *slab_at(const Slabs *slabs, Handle handle)

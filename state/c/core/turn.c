@@ -56,9 +56,13 @@ int turn_is_full(const Cache *cache)
 static Handle take(Cache *cache, size_t bytes, const void *from, size_t filled)
 {
     size_t bound = cache->arena->bound;
-    if (arena_held(cache->arena) + RUN_BYTES > bound + CACHE_EXCESS(bound) && slab_needs_run(&cache->slabs, bytes))
+    int tight = arena_held(cache->arena) + RUN_BYTES > bound + CACHE_EXCESS(bound);
+    Handle handle = tight ? slab_get_free(&cache->slabs, bytes) : slab_get(&cache->slabs, bytes);
+    if (handle == 0 && tight) {
         cache_let_go(cache, bytes > RUN_BYTES ? bytes : RUN_BYTES, VISITS);
-    Handle handle = slab_get(&cache->slabs, bytes);
+        handle = slab_get_free(&cache->slabs, bytes);
+        handle = handle != 0 ? handle : slab_get(&cache->slabs, bytes);
+    }
     if (handle == 0)
         return 0;
     uint8_t *at = slab_at(&cache->slabs, handle);
