@@ -16,8 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-#: seconds from the begin of a round to that of the next, for each partition that is busy
+#: seconds from the begin of a round to that of the next, for each of its slot's partitions that is busy; of more than
+#: so many by as much more as they are more: they have turns less often, and a round should have several
 PACE: Final = 0.0012
+MANY: Final = 12
 #: so many busy partitions of a worker have their turns as soon as they can
 FREE: Final = 8
 #: seconds from the begin of a partition's turn to that of its next, for each partition beyond these, and at most
@@ -94,7 +96,7 @@ class Rounds:
         busy = self._count(now)
         if busy == 1:  # it had its pause while it folded
             return self._began
-        pace = self._pace * (1 if self._groups else busy)  # who is suspected is not kept waiting
+        pace = self._pace * (1 if self._groups else busy * max(1.0, busy / MANY))  # a suspect is not kept waiting
         return max(self._began + pace, self._ended + self._markers)
 
     def begin(self, now: float) -> list[Ready]:

@@ -14,6 +14,7 @@ from streams.kafka.rounds import (
     ALONE,
     BUSY,
     FREE,
+    MANY,
     MARKERS,
     MOST_BYTES,
     MOST_RECORDS,
@@ -75,9 +76,10 @@ def test_the_next_round_begins_by_the_pace_of_the_busy_and_not_before_the_marker
     rounds.begin(FAR)
     rounds.committed(FAR + 0.001)
     rounds.offer(turn(0))
-    assert rounds.due(FAR + 0.001) == pytest.approx(FAR + 20 * PACE)
+    pace = 20 * PACE * 20 / MANY
+    assert rounds.due(FAR + 0.001) == pytest.approx(FAR + pace)
     assert rounds.due(FAR + BUSY) == FAR  # the others are idle by then
-    rounds.begin(FAR + 20 * PACE)
+    rounds.begin(FAR + pace)
     rounds.committed(FAR + BUSY - 0.1)
     rounds.offer(turn(1))
     assert rounds.due(FAR + BUSY - 0.1) == FAR + BUSY - 0.1 + MARKERS
