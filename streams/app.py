@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from encoders.heads import PublishedHead
+from encoders.process import EncodingProcess
 from state.store import SharedMemory
 from state.tables import new_arena
 from streams.kafka.agents import Host, make_faust, start_faust, until_stopped
@@ -36,7 +37,7 @@ from streams.kafka.text_precision import Log, Watch, in_force, settle
 from streams.kafka.turns import Turns, make_slot
 from streams.kafka.workers import Workers
 from streams.kafka.writer import PartitionWriter
-from streams.loading import WorkerError, encoding_process, load_models, measured
+from streams.loading import WorkerError, load_models, measured
 from streams.ops.directory import advertised
 from streams.ops.lag import LagMonitor, PartitionLag
 from streams.ops.lifetime import Lifetime, end_tasks
@@ -93,16 +94,19 @@ class Worker:
     """One process of the service. Built whole, then run; nothing is wired anywhere else."""
 
     def __init__(
-        self, settings: Settings, life: Lifetime, checkpoint: Callable[[str], None] = lambda _step: None
+        self,
+        settings: Settings,
+        life: Lifetime,
+        models: EncodingProcess | None,
+        checkpoint: Callable[[str], None] = lambda _step: None,
     ) -> None:
-        """Loads the models and asks the broker for the topics' partitions. Raises DefinitionError, WorkerError.
+        """Loads the models (in the process ``models``, if any) and asks the broker for the topics' partitions. Raises
+        DefinitionError, WorkerError.
 
         What it opens is closed by ``life``.
         """
         self.settings = settings
         self._life = life
-        # it loads its libraries while this process asks the broker
-        models = encoding_process(life) if settings.encode_process else None
         file = Proposal.of(settings)
         nothing = make_plan([], [], "no definitions")
         if nothing.quiet is None:
@@ -340,13 +344,14 @@ def calm_collector() -> None:
     gc.set_threshold(1_000_000, 10, 100)
 
 
-def run_worker(settings: Settings, life: Lifetime) -> None:
-    """Run one worker until SIGTERM or SIGINT. Raises WorkerError, DefinitionError, when all is closed."""
+def run_worker(settings: Settings, life: Lifetime, models: EncodingProcess | None) -> None:
+    """Run one worker until SIGTERM or SIGINT. ``models``: the process that has them, if they have one. Raises
+    WorkerError, DefinitionError, when all is closed."""
     import uvloop  # noqa: PLC0415 - only a worker needs it
 
     async def main() -> None:
         async with life:
-            worker = Worker(settings, life, checkpoint=checkpoint_of_tests())
+            worker = Worker(settings, life, models, checkpoint=checkpoint_of_tests())
             calm_collector()
             await worker.run()
 

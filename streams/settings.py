@@ -105,7 +105,10 @@ class Settings(BaseSettings):
         600.0, gt=0, description="A turn that Kafka refuses for so long, whatever is tried, ends the worker."
     )
     turn_interval_ms: float = Field(
-        5.0, ge=0, description="A partition begins its transactions no closer together than this, unless it is behind."
+        5.0,
+        ge=0,
+        description="A partition begins its transactions no closer together than this, unless it is behind; further "
+        "apart where more than eight are busy.",
     )
     processing_guarantee: Literal["exactly_once", "at_least_once"] = Field(
         "exactly_once",

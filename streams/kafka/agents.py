@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import faust
 from aiokafka.errors import KafkaError
+from faust.tables import TableManager
 from faust.types import TP, StreamT
 
 from streams.kafka.clock import Told
@@ -27,6 +28,14 @@ FETCH_BYTES = 8 * 1024 * 1024
 METADATA_MS = 5_000
 
 
+class _NoTables(TableManager):
+    """There are none to wait for, as Faust's own does for a second."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
+
+
 def make_faust(settings: Settings) -> faust.App:
     """The Faust app: no tables, no web of its own, no topics made by it."""
     servers = [server.strip() for server in settings.bootstrap.split(",")]
@@ -43,6 +52,7 @@ def make_faust(settings: Settings) -> faust.App:
         topic_disable_leader=True,
         topic_allow_declare=False,
         store="memory://",
+        TableManager=_NoTables,
         datadir=str(directory),
         stream_wait_empty=False,
         # a worker that waits for its first batch or restores for long is not stuck

@@ -128,16 +128,18 @@ def restore(
     progress: Callable[[int], None],
     stopping: Callable[[], bool],
     identity: str = "",
+    bounds: tuple[int, int] | None = None,
 ) -> int:
     """Apply committed changelog records from the store's offset to the end; returns how many were read.
 
     An owner has fenced other writers before (``init_transactions``), so that the end does not move. ``now``: seconds
     since the epoch. ``progress`` gets the number of records of each chunk. ``identity``: Kafka's id of the topic.
+    ``bounds``: its first offset and its end, where they are known.
     Raises RestoreError; StaleStoreError when the store is not of this changelog, or so old that tombstones it has not
     seen may have been compacted away.
     """
     claim(store, f"{topic}-{partition}", identity)
-    low, high = ask_bounds(conf, topic, partition, stopping)
+    low, high = bounds or ask_bounds(conf, topic, partition, stopping)
     complete_at = store.complete_at
     start = check_offset(store, f"{topic}-{partition}", low, high, now - complete_at)
     if start == low:

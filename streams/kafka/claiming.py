@@ -17,13 +17,13 @@ from streams.kafka.changelog import RestoreStoppedError
 from streams.kafka.claim import Claim, Todo
 from streams.kafka.errors import AbortedError, PermanentError, classified, may_pass
 from streams.kafka.fencing import end_transaction
-from streams.kafka.output import Output
+from streams.kafka.own_claim import OwnClaim
 from streams.kafka.positions import read_positions
 from streams.kafka.shelves import transactional_producer
-from streams.kafka.transactions import Transactions, own_id
+from streams.kafka.transactions import own_id
 from streams.ops.outage import CLIENTS
 from streams.settings import Settings
-from streams.steps.effects import Effects, Place
+from streams.steps.effects import Place
 
 #: seconds beyond the transaction timeout for which a transaction may stay open that nobody has
 _GRACE: Final = 10.0
@@ -88,8 +88,8 @@ class Claiming:
         ``streams.kafka.errors``."""
         self._claims = claims
         self._place = place
-        self._output = Output(claims.settings, place)
-        self._own = Transactions(claims.settings, own_id(place))
+        settings = claims.settings
+        self._own = OwnClaim(settings.librdkafka(), own_id(place), settings.transaction_timeout_ms)
         self._claim = Claim(writer).claims_fenced()
         self._stable = False
         self._patience = claims.settings.transaction_timeout_ms / 1e3 + _GRACE
@@ -99,19 +99,20 @@ class Claiming:
         """The local store is made anew."""
         self._claim = self._claim.begun_again()
 
-    def look(self) -> int:
-        """Before the changelog is read on: the offset to which it has to be at least. Raises an error of
-        ``streams.kafka.errors``."""
+    def look(self) -> tuple[int, int]:
+        """Before the changelog is read on: (its first offset, that to which it has to be read at least). Raises an
+        error of ``streams.kafka.errors``."""
         key = (self._place.topics.changelog, self._place.partition)
         self._looked = time.monotonic()
         try:
             stable = offsets(self._claims.admin, [key], "end", "read_committed", timeout=self._patience)[key]
             self._stable = stable == offsets(self._claims.admin, [key], "end", timeout=self._patience)[key]
+            first = offsets(self._claims.admin, [key], "start", timeout=self._patience)[key]
         except AdminError as error:
             cause = error.__cause__
             passes = may_pass(cause) if isinstance(cause, KafkaException) else True
             raise (AbortedError if passes else PermanentError)(f"it cannot be claimed: {error}") from error
-        return stable
+        return first, stable
 
     def read(self, writer: str, stopping: Callable[[], bool]) -> bool:
         """It was read, and the newest position record names ``writer``. True: there is no more to come; else look
@@ -140,9 +141,9 @@ class Claiming:
         claimed it after us, and after AbortedError it may be claimed anew."""
         meta.writer = self._claim.slot
         value = encode_meta(meta)
-        offset = self._own.write(self._output, Effects(puts={POSITION_KEY: value}))
+        offset = self._own.write(self._place.topics.changelog, self._place.partition, POSITION_KEY, value)
         self._claim = self._claim.written()
-        return value, offset
+        return value, offset + 1
 
 
 def claiming(claims: Claims, place: Place, writer: str) -> Claiming | None:

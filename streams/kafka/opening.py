@@ -91,11 +91,11 @@ class Opening:
         topic, partition = self.place.topics.changelog, self.place.partition
         count = reached = 0
         while True:
-            end = self._claiming.look() if self._claiming is not None else 0
-            if not reached or reached < end:
+            bounds = self._claiming.look() if self._claiming is not None else None
+            if not reached or bounds is None or reached < bounds[1]:
                 count += restore(
                     self.settings.librdkafka(), topic, partition, store, self.clock(), restoring, stopping,
-                    self.changelog,
+                    self.changelog, bounds,
                 )  # fmt: skip
                 reached = store.changelog_offset
             if self._claiming is None or self._claiming.read(store.meta.writer, stopping):

@@ -79,7 +79,7 @@ class Partition:
         """``turns``: threads of turns and reads; ``opening``: of what may take minutes, restores and rewriting files.
 
         ``told``: of each topic, what the last complete fetch says. ``turn_interval``: seconds from the begin of a turn
-        to that of the next, unless a whole batch waits.
+        to that of the next at least, unless a whole batch waits, or somebody who was encoded.
         """
         self.writer = writer
         self.state = State.RESTORING
@@ -325,7 +325,7 @@ class Partition:
         """A transaction costs the broker the same for one record as for many: what comes soon goes in the same one."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._next_turn - time.monotonic()):
-                while not self._arrivals.full and not self._stopping:
+                while not (self._arrivals.full or self._encoded or self._stopping):
                     self._wake.clear()
                     await self._wake.wait()
 
@@ -348,7 +348,7 @@ class Partition:
             try:
                 async with self._turn:
                     self._turn_began = time.monotonic()
-                    self._next_turn = self._turn_began + self._turn_interval
+                    self._next_turn = self._turn_began + max(self._turn_interval, self._turns.space)
                     return await asyncio.wrap_future(self._turns.take(self.writer, piece))
             finally:
                 self._turn_began = 0.0

@@ -16,8 +16,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-#: seconds from the begin of a round to that of the next, for each partition that is busy
+#: seconds from the begin of a round to that of the next, for each of its slot's partitions that is busy; of more than
+#: so many by as much more as they are more: they have turns less often, and a round should have several
 PACE: Final = 0.0012
+MANY: Final = 12
+#: so many busy partitions of a worker have their turns as soon as they can
+FREE: Final = 8
+#: seconds from the begin of a partition's turn to that of its next, for each partition beyond these, and at most
+SPACE: Final = 0.0045
+MOST_SPACE: Final = 0.25
 #: a partition is busy for so many seconds after it had a turn
 BUSY: Final = 1.0
 #: seconds after a commit until its markers are likely in all partitions: a transaction that begins sooner is refused by
@@ -34,6 +41,15 @@ def slot_of(partition: int, assigned: Sequence[int], slots: int) -> int:
     """Which of so many slots a partition of this assignment goes by: by its rank, for the numbers of one worker may all
     be even. Raises ValueError when it is not assigned."""
     return sorted(assigned).index(partition) % slots
+
+
+def space(busy: int) -> float:
+    """Seconds from the begin of a partition's turn to that of its next, where so many of the worker's are busy.
+
+    Each turn costs the broker a request, a marker and an index for each of its topics, however little is in it: of
+    many partitions a worker has not many more turns a second than of a few.
+    """
+    return min(MOST_SPACE, SPACE * max(0, busy - FREE))
 
 
 @dataclass(frozen=True)
@@ -57,6 +73,8 @@ class Rounds:
     def __init__(self, pace: float = PACE, markers: float = MARKERS) -> None:
         self._ready: dict[int, Ready] = {}  # in order of arrival
         self._round: tuple[int, ...] = ()
+        self.busy = 0
+        """Partitions that were when the last round began; 0 where a round costs nothing."""
         self._began = self._ended = -math.inf
         self._pace, self._markers = pace, markers
         self._busy: dict[int, float] = {}  # partition -> when it last had a turn
@@ -75,10 +93,10 @@ class Rounds:
         """When the next round may begin; infinite while nothing waits, or a round is under way."""
         if not self._ready or self._round:
             return math.inf
-        busy = self._ready.keys() | {partition for partition, at in self._busy.items() if now - at < BUSY}
-        if len(busy) == 1:  # it had its pause while it folded
+        busy = self._count(now)
+        if busy == 1:  # it had its pause while it folded
             return self._began
-        pace = self._pace * (1 if self._groups else len(busy))  # who is suspected is not kept waiting
+        pace = self._pace * (1 if self._groups else busy * max(1.0, busy / MANY))  # a suspect is not kept waiting
         return max(self._began + pace, self._ended + self._markers)
 
     def begin(self, now: float) -> list[Ready]:
@@ -97,6 +115,7 @@ class Rounds:
                 records, size = records + turn.records, size + turn.bytes
         self._round = tuple(turn.partition for turn in found)
         self._began = now
+        self.busy = self._count(now) if self._pace else 0
         for partition in self._round:
             del self._ready[partition]
             self._busy[partition] = now
@@ -133,6 +152,9 @@ class Rounds:
         for partition in partitions:
             self._suspect((partition,))
         self._blamed.update(partitions)
+
+    def _count(self, now: float) -> int:
+        return len(self._ready.keys() | {partition for partition, at in self._busy.items() if now - at < BUSY})
 
     def _is_alone(self, partition: int, now: float) -> bool:
         return now < self._alone.get(partition, -math.inf)

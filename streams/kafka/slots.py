@@ -92,6 +92,11 @@ class Slot:
         """Nothing was written for so long that something should be: see ``SLOT_SECONDS``."""
         return wants_refresh(self._answered, self._boot_clock())
 
+    @property
+    def busy(self) -> int:
+        """How many partitions go by it, of late."""
+        return self._rounds.busy
+
     def offer(self, offered: Offered) -> None:
         """A turn waits for the next round."""
         with self._changed:

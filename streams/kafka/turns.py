@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 
-from streams.kafka.rounds import Rounds, slot_of
+from streams.kafka.rounds import Rounds, slot_of, space
 from streams.kafka.slots import Offered, Slot
 from streams.kafka.transactions import Transactions, new_writer_id
 from streams.kafka.work import Done, Folded, Work
@@ -40,6 +40,11 @@ class Turns:
     def want_refresh(self, partition: int) -> bool:
         """Its slot has had nothing to write for so long that it should write something."""
         return self._assigned[partition].wants_refresh
+
+    @property
+    def space(self) -> float:
+        """Seconds from the begin of a partition's turn to that of its next."""
+        return space(sum(slot.busy for slot in self._slots))
 
     def shutdown(self) -> None:
         """End the threads when they are through with what they were given."""

@@ -33,7 +33,7 @@ from streams.steps.segments import parse_plan
 from tests.small_encoders import small_process, start_small
 from tests.small_partition import T0
 
-HEAVY = ("torch", "torch_geometric", "transformers", "tokenizers")
+HEAVY = ("torch", "torch_geometric", "transformers", "tokenizers", "pandas", "sklearn")
 
 
 @pytest.fixture

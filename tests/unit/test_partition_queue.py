@@ -190,3 +190,25 @@ def test_what_follows_from_refreshes_is_nothing_fresh(tmp_path: Path) -> None:
     before = time.monotonic()
     partition.arrive(PLACE.topics.events, [Sent(0, b"{}")], lambda: None)
     assert partition.fresh_at >= before
+
+
+def test_a_turn_waits_for_its_time_unless_a_whole_batch_is_there_or_somebody_who_was_encoded(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    partition = bench.partition
+
+    async def paced(seconds: float) -> bool:
+        """Whether it waited for so long; no longer than a minute."""
+        partition._next_turn = time.monotonic() + seconds
+        await asyncio.wait_for(partition._pace(), 60.0)
+        return time.monotonic() >= partition._next_turn
+
+    async def tried() -> list[bool]:
+        bench.fetch(0, 3)
+        found = [await paced(0.05)]
+        partition._encoded.append(([], [], asyncio.get_running_loop().create_future()))
+        found.append(await paced(3_600.0))
+        partition._encoded.clear()
+        bench.fetch(3, BATCH)
+        return [*found, await paced(3_600.0)]
+
+    assert asyncio.run(tried()) == [True, False, False]

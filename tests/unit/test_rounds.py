@@ -10,7 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.kafka.rounds import ALONE, BUSY, MARKERS, MOST_BYTES, MOST_RECORDS, PACE, Ready, Rounds, slot_of
+from streams.kafka.rounds import (
+    ALONE,
+    BUSY,
+    FREE,
+    MANY,
+    MARKERS,
+    MOST_BYTES,
+    MOST_RECORDS,
+    MOST_SPACE,
+    PACE,
+    Ready,
+    Rounds,
+    slot_of,
+    space,
+)
 
 FAR = 1_000.0
 
@@ -62,9 +76,10 @@ def test_the_next_round_begins_by_the_pace_of_the_busy_and_not_before_the_marker
     rounds.begin(FAR)
     rounds.committed(FAR + 0.001)
     rounds.offer(turn(0))
-    assert rounds.due(FAR + 0.001) == pytest.approx(FAR + 20 * PACE)
+    pace = 20 * PACE * 20 / MANY
+    assert rounds.due(FAR + 0.001) == pytest.approx(FAR + pace)
     assert rounds.due(FAR + BUSY) == FAR  # the others are idle by then
-    rounds.begin(FAR + 20 * PACE)
+    rounds.begin(FAR + pace)
     rounds.committed(FAR + BUSY - 0.1)
     rounds.offer(turn(1))
     assert rounds.due(FAR + BUSY - 0.1) == FAR + BUSY - 0.1 + MARKERS
@@ -76,6 +91,27 @@ def test_a_partition_that_is_alone_in_its_slot_waits_for_nothing_but_its_own_com
     rounds.committed(FAR + 0.002)
     rounds.offer(turn(0))
     assert rounds.due(FAR + 0.002) < FAR + 0.002
+
+
+def test_many_partitions_have_hardly_more_turns_a_second_than_a_few_and_none_waits_for_long() -> None:
+    assert {space(busy) for busy in range(FREE + 1)} == {0.0}
+    many = range(FREE + 4, 65)
+    assert all(space(busy - 1) < space(busy) <= MOST_SPACE for busy in range(FREE + 1, 65))
+    assert max(busy / space(busy) for busy in many) <= (FREE + 4) / space(FREE + 4)
+    assert 64 / space(64) < 350
+    assert space(10_000) == MOST_SPACE
+
+
+def test_who_is_busy_is_counted_where_a_round_costs_something() -> None:
+    for rounds, counted in ((Rounds(), [3, 4, 1]), (Rounds(pace=0.0, markers=0.0), [0, 0, 0])):
+        found = []
+        for now, partitions in ((FAR, (0, 1, 2)), (FAR + 0.5, (3,)), (FAR + BUSY + 0.5, (3,))):
+            for partition in partitions:
+                rounds.offer(turn(partition))
+            rounds.begin(now)
+            rounds.committed(now)
+            found.append(rounds.busy)
+        assert found == counted
 
 
 def test_a_round_is_bounded_in_records_and_bytes_and_a_large_turn_is_alone() -> None:

@@ -11,6 +11,7 @@ from typing import cast
 import pytest
 
 from streams.kafka.errors import AbortedError, FencedError
+from streams.kafka.rounds import space
 from streams.kafka.slots import Slot
 from streams.kafka.turns import Turns
 from streams.kafka.work import Done, Work
@@ -121,3 +122,13 @@ def test_a_turn_that_comes_to_a_slot_that_has_ended_is_dropped_and_hangs_nobody(
         with pytest.raises(FencedError, match="has ended"):
             take(turns, writer).result(PATIENCE)
     assert writer.steps == ["fold", "drop"]
+
+
+def test_how_far_apart_turns_are_goes_by_who_is_busy_in_all_slots() -> None:
+    turns = Turns(1, lambda folding: slot_on(Kafka(), folding), 2)
+    turns.assign(range(40))
+    assert turns.space == 0.0
+    for slot in turns._slots:
+        slot._rounds.busy = 15
+    assert turns.space == space(30) > space(15) > 0.0
+    turns.shutdown()
