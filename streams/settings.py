@@ -5,11 +5,45 @@ from __future__ import annotations
 import math
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+#: MiB of users' states at least and at most, where nobody says how many, and the part of the memory between them
+_LEAST_CACHE: Final = 256
+_MOST_CACHE: Final = 1_024
+_CACHE_PART: Final = 8
+
+
+def memory_bytes(of: Path = Path("/proc/self/cgroup"), groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """What this process may have: the machine's memory, or the least limit of the control groups that it is in."""
+    least = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    lines: list[str] = []
+    with suppress(OSError):
+        lines = of.read_text().splitlines()
+    for line in lines:
+        _, kinds, path = line.split(":", 2)
+        if not kinds:
+            top, limit = groups, "memory.max"
+        elif "memory" in kinds.split(","):  # the first version of control groups has a tree for each kind
+            top, limit = groups / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        group = top / path.lstrip("/")
+        for each in (group, *group.parents):
+            with suppress(OSError, ValueError):  # not there, as in a container; or "max"
+                least = min(least, int((each / limit).read_text()))
+            if each == top:
+                break
+    return least
+
+
+def usual_cache_mb(memory: int) -> int:
+    """MiB of users' states of a worker that may have so many bytes of memory."""
+    return max(_LEAST_CACHE, min(_MOST_CACHE, memory // _CACHE_PART // 2**20))
 
 
 class Settings(BaseSettings):
@@ -112,10 +146,11 @@ class Settings(BaseSettings):
         description="Threads for restores, one for each partition, and for rewriting files; turns go on meanwhile.",
     )
     cache_mb: int = Field(
-        256,
+        default_factory=lambda: usual_cache_mb(memory_bytes()),
         ge=1,
-        description="Memory for users' states, of all partitions together, a turn's copies included; who was not seen "
-        "for long goes, and is read from the store with the next event.",
+        description="MiB of memory for users' states, of all partitions together, a turn's copies included; who was "
+        "not seen for long goes, and is read from the store with the next event. Unless set: an eighth of the memory "
+        "that the worker may have, but from 256 to 1,024.",
     )
     cached_users: int | None = Field(None, description="Without effect: cache_mb is what bounds memory.")
     cached_ids: int | None = Field(None, description="Without effect: cache_mb is what bounds memory.")

@@ -157,12 +157,6 @@ class ForkedWorker(ChildWorker):
         assert isinstance(self._process, ForkedProcess)
         self._process.send(number)
 
-    @property
-    def stopped(self) -> bool:
-        """By SIGSTOP."""
-        with open(f"/proc/{self.pid}/stat") as stat:
-            return stat.read().rsplit(")", 1)[1].split()[0] == "T"
-
 
 # the server
 

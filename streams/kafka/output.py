@@ -24,6 +24,8 @@ from streams.wire.headers import sendable
 from streams.wire.refused import dead_letter_headers
 from streams.wire.topics import MAX_RECORD_BYTES
 
+#: of records that are sent together
+BATCH_BYTES = 1_000_000
 _TIMEOUT = 30.0
 #: of a header beside its name and content, at most
 _HEADER_BYTES = 10
@@ -36,10 +38,13 @@ _CUT_BYTES = 1_048_576
 class Produced:
     """What a turn handed to the producer."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, effects: Effects) -> None:
         self.output = output
         self.offset: int | None = None
         """Of its position record in the changelog; None until its delivery is reported."""
+        puts = len(effects.puts)
+        self.loose = effects.count - puts + min(puts, puts * BATCH_BYTES // max(1, effects.written))
+        """So many of its records at most wait until a batch is full."""
 
     def on_position(self, error: KafkaError | None, message: Message) -> None:
         if error is None and self.offset is None:
@@ -58,7 +63,7 @@ class Output:
         """Hand over what a turn wants done, the position record last. Waits for nothing. Raises KafkaException,
         BufferError."""
         topics, partition = self._place.topics, self._place.partition
-        produced = Produced(self)
+        produced = Produced(self, effects)
         puts = effects.puts
         last = puts.pop(layout.POSITION_KEY)
         _produce_all(producer, topics.changelog, puts.items(), partition)

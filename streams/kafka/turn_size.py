@@ -6,6 +6,7 @@ What bounds it is what it writes: that is about what its copies hold in memory, 
 
 from __future__ import annotations
 
+import sys
 from typing import Final
 
 from streams.kafka.arrivals import Room
@@ -15,16 +16,17 @@ from streams.steps.effects import Effects, Place
 FIRST: Final = 100_000
 #: below that a turn costs more than its records
 _LEAST: Final = 1_000
-#: of the messages that a transaction may have
+#: of the messages that a transaction may have, and of its bytes: one that is too large is taken again in halves
 _PART: Final = 0.75
+_PART_BYTES: Final = 0.5
 
 
 class TurnSize:
     """Follows the last turns: at most twice as many records as in the one before."""
 
-    def __init__(self, room: Room, most_messages: int) -> None:
+    def __init__(self, room: Room, most_messages: int, most_bytes: int = sys.maxsize) -> None:
         self._most = room.records
-        self._bytes = room.written
+        self._bytes = min(room.written, int(most_bytes * _PART_BYTES))
         self._messages = int(most_messages * _PART)
         self.records = min(room.records, FIRST)
         """So many the next turn takes at most."""
@@ -32,7 +34,7 @@ class TurnSize:
     @classmethod
     def of(cls, room: Room, place: Place) -> TurnSize:
         """Of one partition."""
-        return cls(room, place.most_messages)
+        return cls(room, place.most_messages, place.most_bytes)
 
     def took(self, records: int, effects: Effects) -> None:
         """A turn with so many records wrote this. A small one says nothing: its records share no visits."""

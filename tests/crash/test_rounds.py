@@ -14,6 +14,7 @@ from streams.wire.topics import Topics
 from tests.crash.killing import Killing
 from tests.forked import ForkedWorker
 from tests.helpers import APP, wait_for
+from tests.pausing import is_paused
 
 PARTITIONS = 6
 #: all go by one producer: while it commits what came first, the others wait and share the next transaction
@@ -46,7 +47,7 @@ def asleep_while_another_takes_over(killing: Killing, step: str) -> tuple[Forked
     """The one that slept at a step, and has just woken; and the one that owns all partitions meanwhile."""
     killing.send()
     one = killing.start("one", test_stop_at=step, **TOGETHER)
-    wait_for(lambda: one.stopped, 60.0, f"the worker sleeps at {step}")
+    wait_for(lambda: is_paused(one.pid), 60.0, f"the worker sleeps at {step}")
     killing.send()
     two = killing.start("two", **TOGETHER)
     two.wait(lambda status: bool(status["ready"]) and len(status["partitions"]) == PARTITIONS, 60.0, "the owner")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from streams.wire.events import Event
 from streams.wire.topics import Topics
 from tests.forked import ForkedWorker, ForkServer
 from tests.helpers import APP, RULES, send_events, wait_for
+from tests.pausing import is_paused, paused
 
 PARTITIONS = 4
 #: for longer than the broker's lease: it comes back with new epochs of all leaders
@@ -43,15 +43,11 @@ def test_a_broker_that_is_silent_while_partitions_are_claimed_costs_time_and_no_
         topic_prefix=topics.prefix, data_dir=str(tmp_path / "state"), session_timeout="10", segments_file=str(file),
         test_stop_at=step,
     )  # fmt: skip
-    assert own_broker.pid is not None
     try:
-        wait_for(lambda: worker.stopped, 60.0, f"the worker waits at {step}")
-        os.kill(own_broker.pid, signal.SIGSTOP)
-        try:
+        wait_for(lambda: is_paused(worker.pid), 60.0, f"the worker waits at {step}")
+        with paused(own_broker.pid):
             worker.signal(signal.SIGCONT)
             time.sleep(SILENT_SECONDS)  # the silence itself
-        finally:
-            os.kill(own_broker.pid, signal.SIGCONT)
         worker.wait_idle(20)
         assert worker.running, worker.tail()
     finally:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from streams.kafka.arrivals import Room
 from streams.kafka.turn_size import FIRST, TurnSize
 from streams.settings import Settings
 from streams.steps.effects import Effects
+from tests.small_partition import PLACE
 
 ROOM = Room(400_000, written=64_000_000)
 MESSAGES = 400_000
@@ -53,6 +56,13 @@ def test_a_turn_whose_records_each_make_a_message_stays_below_what_a_transaction
     assert turns.records == FIRST * 750 // 500
     turns.took(turns.records, wrote(1, records=1_000))
     assert turns.records == FIRST * 750 // 500 * 750 // 1_000
+
+
+def test_a_turn_writes_half_of_what_a_transaction_may_have_at_most_however_much_memory_there_is() -> None:
+    place = dataclasses.replace(PLACE, most_bytes=1_000_000)
+    turns = TurnSize.of(Room(400_000, written=64_000_000), place)
+    turns.took(FIRST, wrote(1_000_000))
+    assert turns.records == FIRST // 2
 
 
 def test_small_turns_say_nothing() -> None:
