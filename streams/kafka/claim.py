@@ -4,8 +4,9 @@ A worker writes by the ids of its slots, which are new with each assignment and 
 Who claims a partition does the following, in this order, whoever else does the same meanwhile or sleeps within it:
 
 1. make a producer with the partition's own id: whoever claims it at the moment cannot end that
-2. read the changelog to its end, and fence the writer that the newest position record names; again, until it names one
-   that is fenced and nothing is open there
+2. fence the writer that the local store's position record names, if there is one; then read the changelog to its end,
+   and fence the writer that the newest position record names; again, until it names one that is fenced and nothing is
+   open there
 3. compare what was read with the installation
 4. commit a position record that names our slot, by the partition's own id: it fails if somebody claims after us
 
@@ -56,6 +57,12 @@ class Claim:
     def claims_fenced(self) -> Self:
         """The partition's own id is ours."""
         return self._after(Todo.FENCE_CLAIMS, Todo.LOOK)
+
+    def knows(self, writer: str) -> Self:
+        """Before the first look: the position record that the local store has names ``writer`` ("": nobody). It writes
+        no more: it was the worker that was here before, or somebody was given the partition since. What it has open is
+        ended before the end is asked for, so that one look is enough."""
+        return self._after(Todo.LOOK, Todo.FENCE_WRITER, writer) if writer and writer not in self.fenced else self
 
     def looked(self, writer: str, stable: bool) -> Self:
         """``writer``: of the position record that was read last; "" when there is none, or it is of a release before.

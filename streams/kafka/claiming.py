@@ -99,6 +99,12 @@ class Claiming:
         """The local store is made anew."""
         self._claim = self._claim.begun_again()
 
+    def knows(self, writer: str, stopping: Callable[[], bool]) -> None:
+        """Before the first look: the local store's position record names ``writer``. Raises as ``read`` does."""
+        self._claim = self._claim.knows(writer)
+        if self._claim.todo is Todo.FENCE_WRITER:
+            self._fence(stopping)
+
     def look(self) -> tuple[int, int]:
         """Before the changelog is read on: (its first offset, that to which it has to be read at least). Raises an
         error of ``streams.kafka.errors``."""
@@ -120,14 +126,19 @@ class Claiming:
         self._claim = self._claim.looked(writer, self._stable)
         if self._claim.todo is Todo.WRITE:
             return True
-        if stopping():
-            raise RestoreStoppedError("the claim was stopped")
         if self._claim.todo is Todo.FENCE_WRITER:
-            self._claims.fences.fence(writer)
-            self._claim = self._claim.writer_fenced()
+            self._fence(stopping)
+        elif stopping():
+            raise RestoreStoppedError("the claim was stopped")
         else:
             self._hangs()
         return False
+
+    def _fence(self, stopping: Callable[[], bool]) -> None:
+        if stopping():  # somebody else may have it, and be the writer
+            raise RestoreStoppedError("the claim was stopped")
+        self._claims.fences.fence(self._claim.writer)
+        self._claim = self._claim.writer_fenced()
 
     def _hangs(self) -> None:
         time.sleep(_POLL_SECONDS)

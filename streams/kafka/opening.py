@@ -90,6 +90,8 @@ class Opening:
     def _read(self, store: Store, restoring: Callable[[int], None], stopping: Callable[[], bool]) -> int:
         topic, partition = self.place.topics.changelog, self.place.partition
         count = reached = 0
+        if self._claiming is not None:
+            self._claiming.knows(store.meta.writer, stopping)
         while True:
             bounds = self._claiming.look() if self._claiming is not None else None
             if not reached or bounds is None or reached < bounds[1]:

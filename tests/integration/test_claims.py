@@ -105,6 +105,30 @@ def test_a_claim_of_one_partition_ends_the_writer_of_both_and_what_it_has_open_n
         worker.close()
 
 
+def test_what_the_writer_that_the_local_store_names_has_open_is_ended_before_the_first_look(
+    workers: list[Worker], settings: Settings, topics: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = workers[0]
+    killed.open(0)
+    killed.write(0, users=7)
+    commit = killed.begin(0, users=8)
+    killed.slot._producer.flush(10.0)  # it is in the log
+    killed.close()
+    started = Worker(settings, topics, tmp_path / "one")  # on the same store
+    look, looks = Claiming.look, []
+
+    def counted(self: Claiming) -> tuple[int, int]:
+        looks.append(look(self))
+        return looks[-1]
+
+    monkeypatch.setattr(Claiming, "look", counted)
+    assert started.open(0).meta.users == 7
+    assert len(looks) == 1
+    with pytest.raises(FencedError):
+        commit()
+    started.close()
+
+
 def test_who_was_fenced_may_claim_nothing_by_what_it_had_begun(
     workers: list[Worker], settings: Settings, topics: Topics
 ) -> None:

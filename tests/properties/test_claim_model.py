@@ -179,6 +179,10 @@ class Model:
             yield from self.owner_step(state, number)
         else:
             yield self.claim_step(state, number, claim)
+            if claim.todo is Todo.LOOK and worker.base < 0 and not claim.fenced:  # its store may be of any time
+                for each in state.workers:
+                    if each.claim is not None and each.claim.todo is Todo.NOTHING:
+                        yield state.put(number, worker._replace(claim=claim.knows(each.claim.slot)))
 
     def claim_step(self, state: State, number: int, claim: Claim) -> State:
         worker, log = state.workers[number], state.log
@@ -295,6 +299,17 @@ def test_a_claim_goes_by_its_order() -> None:
     claim = Claim("slot")
     with pytest.raises(ValueError, match="is to do FENCE_CLAIMS was told of WRITE"):
         claim.written()
+
+
+def test_the_writer_that_the_local_store_names_is_fenced_once_and_before_the_first_look() -> None:
+    claim = Claim("slot").claims_fenced()
+    assert claim.knows("") == claim
+    known = claim.knows("old")
+    assert (known.todo, known.writer) == (Todo.FENCE_WRITER, "old")
+    looking = known.writer_fenced()
+    assert looking.todo is Todo.LOOK
+    assert looking.knows("old") == looking
+    assert looking.looked("old", stable=True).todo is Todo.WRITE
 
 
 def test_a_store_that_is_made_anew_is_read_anew() -> None:
