@@ -72,10 +72,7 @@ void *memory_get(enum Memory kind, size_t bytes)
 {
     if (bytes == 0 || bytes > SIZE_MAX / 4 || fails())
         return NULL;
-    void *at = kind == MEMORY_HEAP    ? heap(bytes)
-               : kind == MEMORY_SMALL ? calloc(1, bytes)
-               : kind == MEMORY_PAGES ? pages(bytes)
-                                      : huge(bytes);
+    void *at = kind == MEMORY_HEAP ? heap(bytes) : kind == MEMORY_PAGES ? pages(bytes) : huge(bytes);
     if (at != NULL)
         COUNT(1);
     return at;
@@ -86,7 +83,7 @@ void memory_put(enum Memory kind, void *at, size_t bytes)
     if (at == NULL)
         return;
     COUNT(-1);
-    if (kind == MEMORY_HEAP || kind == MEMORY_SMALL) {
+    if (kind == MEMORY_HEAP) {
         look(at, bytes);
         free(at);
     } else {

@@ -11,7 +11,6 @@ enum Memory {
     MEMORY_HEAP,  /* aligned to 64 bytes */
     MEMORY_PAGES, /* of the system, taken when they are first touched */
     MEMORY_HUGE,  /* the same, aligned to 2 MiB and in huge pages where the system allows them */
-    MEMORY_SMALL, /* of the heap, aligned as any number wants it, which takes less: for what there is many of */
 };
 
 /* Zeroed memory; NULL: there is none. */

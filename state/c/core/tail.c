@@ -83,7 +83,7 @@ void tail_free(Tail *tail, Arena *arena)
     size_t bytes = bytes_for(tail->room);
     memset(tail, 0, bytes);
     __asm__ volatile("" : : "r"(tail) : "memory"); /* nobody reads it again, and it is to be written all the same */
-    memory_put(MEMORY_SMALL, tail, bytes);
+    memory_put(MEMORY_HEAP, tail, bytes);
     count(arena, -(int64_t)bytes);
 }
 
@@ -91,7 +91,7 @@ void tail_free(Tail *tail, Arena *arena)
 static Tail *make(uint32_t records, Arena *arena)
 {
     uint32_t room = records + records / 4;
-    Tail *tail = memory_get(MEMORY_SMALL, bytes_for(room));
+    Tail *tail = memory_get(MEMORY_HEAP, bytes_for(room));
     if (tail == NULL)
         return NULL;
     tail->room = room;
