@@ -1,9 +1,9 @@
-"""What a user in memory takes: resident memory of a process that keeps many, less that of the same with nobody.
+"""What a user in memory takes: the resident memory of a process that keeps all, less that of one that keeps nobody.
 
-python -m benchmarks.cached_user USERS EVENTS
+python -m benchmarks.cached_user USERS EVENTS keep|drop
 
-Turns as a worker has them, without Kafka, over a RocksDB. All that a user takes is counted, whoever allocated it. It
-is weighed twice: when the last turn is over, and when all have rested, since who has no turn for a while is packed.
+Both processes run the same turns without Kafka, over a RocksDB each; they differ only in what is kept. So all that a
+user takes is counted, whoever allocated it.
 """
 
 from __future__ import annotations
@@ -28,57 +28,46 @@ from streams.steps.segments import load_plan
 
 USERS: Final = 50_000
 #: events of each user before it is weighed → bytes that one took when its state were Python's objects: all of them
-#: and the place in the cache, as ADR 0041 has them (weighed at commit 3c94e71: 6,463 for 25)
+#: and the place in the cache, as ADR 0041 has them (weighed as here at commit 3c94e71: 6,463 for 25)
 BEFORE: Final = {6: 3_931, 25: 6_690, 100: 11_002}
-#: records of a turn: few users at a time, so that what turns leave behind is little
+#: records of a turn: few users at a time, or who keeps nobody has had many at once, whose memory the process may keep
 _TURN: Final = 1_000
 #: event time that they take
 _SECONDS: Final = 3_600.0
-#: seconds without turns until all rest: in each of them a worker tidies what is in memory
-_REST: Final = 120
-#: more than all take
-_ALL_MB: Final = 4_096
+#: bounds nothing, and less than any turn's copies
+_ALL_MB, _NOBODY_MB = 4_096, 1
 
 
-def _resident() -> int:
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    resident: int = psutil.Process().memory_info().rss
-    return resident
-
-
-def weigh(users: int, events: int) -> dict[str, int]:
-    """Resident bytes of all users after ``events`` events of each, in turns and when they have rested, and what the
-    table says then that it holds."""
+def weigh(users: int, events: int, keep: bool) -> dict[str, int]:
+    """Resident bytes of this process after ``events`` events of each user, and what the table says that it holds."""
     plan = load_plan(JOB)
     models = make_models(load_encoders(device="cpu"), plan)
     count, now = users * events, time.time()
     records = in_turn(range(count), users, now - _SECONDS, pace=_SECONDS / events)
     with tempfile.TemporaryDirectory(prefix="segments-weigh-") as name:
-        partition = Partition(Path(name), plan, models, _ALL_MB)
+        partition = Partition(Path(name), plan, models, _ALL_MB if keep else _NOBODY_MB)
         for offset, data in fetches(records, _TURN, now):
             partition.take(offset, data)
-        in_turns = _resident()
-        for _ in range(_REST):
-            partition.table.tidy()
-        at_rest = _resident()
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        resident = psutil.Process().memory_info().rss
         held = {"users_in_memory": partition.table.users, "bytes_in_memory": partition.table.bytes_held}
-        del partition.table  # and the arena with it, which would keep some pages for others
-        nobody = _resident()
         partition.store.close()
-    return {"in_turns": in_turns - nobody, "at_rest": at_rest - nobody, **held}
+    return {"resident_bytes": resident, **held}
 
 
 def measure(users: int = USERS) -> dict[str, dict[str, Any]]:
-    """Events of each user → bytes that one takes in memory: in turns, and at rest, which is what most do, and what part
-    of those before the latter is."""
+    """Events of each user → bytes that one takes in memory, and what part of those before that is."""
     found: dict[str, dict[str, Any]] = {}
     for events, before in BEFORE.items():
-        command = [sys.executable, "-m", "benchmarks.cached_user", str(users), str(events)]
-        kept = contestant("weigh", command, 600.0)
-        in_turns, one = (kept[when] / kept["users_in_memory"] for when in ("in_turns", "at_rest"))
+        kept, dropped = (
+            contestant(how, [sys.executable, "-m", "benchmarks.cached_user", str(users), str(events), how], 600.0)
+            for how in ("keep", "drop")
+        )
+        one = (kept["resident_bytes"] - dropped["resident_bytes"]) / (
+            kept["users_in_memory"] - dropped["users_in_memory"]
+        )
         found[str(events)] = {
-            "bytes_in_turns": round(in_turns),
             "bytes": round(one),
             "bytes_by_the_table": round(kept["bytes_in_memory"] / kept["users_in_memory"]),
             "bytes_before": before,
@@ -88,8 +77,8 @@ def measure(users: int = USERS) -> dict[str, dict[str, Any]]:
 
 
 def main() -> None:
-    users, events = sys.argv[1:]
-    print(json.dumps(weigh(int(users), int(events))))
+    users, events, how = sys.argv[1:]
+    print(json.dumps(weigh(int(users), int(events), how == "keep")))
 
 
 if __name__ == "__main__":

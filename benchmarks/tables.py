@@ -276,20 +276,10 @@ def memory(report: Report) -> Iterator[str]:
     yield ""
     if "cached_user" in report:
         weighed = [
-            (
-                events, f"{one['bytes_in_turns']:,}", f"{one['bytes']:,}", f"{one['bytes_before']:,}",
-                f"1/{1 / one['part_of_before']:.1f}",
-            )
+            (events, f"{one['bytes']:,}", f"{one['bytes_before']:,}", f"1/{1 / one['part_of_before']:.1f}")
             for events, one in report["cached_user"].items()
-        ]  # fmt: skip
-        titles = (
-            "events of a user in memory",
-            "bytes that one takes in turns",
-            "at rest",
-            "before ADR 0041",
-            "at rest",
-        )
-        yield from table(titles, weighed)
+        ]
+        yield from table(("events of a user in memory", "bytes that one takes", "before ADR 0041", ""), weighed)
         yield ""
     yield where(report)
 

@@ -100,8 +100,8 @@ class Table(Protocol):
         """Raises RuntimeError while another turn is under way."""
 
     def tidy(self) -> None:
-        """Let go what is above the arena's bound, but nobody who is dirty, and pack who rests, whose blocks are as ever
-        to all who ask: between turns, and each second where there are none."""
+        """Let go what is above the arena's bound, but nobody who is dirty: between turns, and each second where there
+        are none."""
 
     @property
     def dirty(self) -> int:

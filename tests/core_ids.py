@@ -37,7 +37,7 @@ def _declare() -> None:
         ("ids_append", c_int, ids, c_uint64, c_uint32),
         ("ids_clear", None, ids),
         ("ids_restore", c_int, ids, POINTER(Bytes), c_size_t),
-        ("ids_record", c_int, ids, c_uint32, c_char_p),
+        ("ids_record", ctypes.c_void_p, ids, c_uint32),
         ("ids_next", c_int, ids, POINTER(c_uint64), POINTER(c_uint64), POINTER(c_uint32)),
         ("ids_total", c_uint32, ids),
         ("ids_latest", c_uint32, ids),
@@ -106,8 +106,8 @@ class CoreIds:
         return range(at.first, at.stored)
 
     def record(self, number: int) -> bytes | None:
-        record = ctypes.create_string_buffer(CHUNK_BYTES)
-        return record.raw if self._ask("ids_record", number, record) else None
+        found = self._ask("ids_record", number)
+        return ctypes.string_at(found, CHUNK_BYTES) if found else None
 
     def __contains__(self, id_hash: object) -> bool:
         return isinstance(id_hash, int) and bool(self._ask("ids_known", id_hash))

@@ -51,8 +51,6 @@ def _declare() -> None:
         ("cache_new", c_void_p, c_void_p),
         ("cache_free", None, c_void_p),
         ("cache_get", c_int, c_void_p, user, POINTER(_Entry)),
-        ("entry_size", c_size_t, c_void_p),
-        ("entry_read", None, c_void_p, c_void_p),
         ("cache_users", c_uint32, c_void_p),
         ("cache_bytes", c_size_t, c_void_p),
         ("cache_let_go", c_size_t, c_void_p, c_size_t, c_uint32),
@@ -243,9 +241,7 @@ class CoreTable:
         entry = _Entry()
         if not CORE.cache_get(self._cache, byref(_user(user)), byref(entry)):
             return None
-        block = ctypes.create_string_buffer(CORE.entry_size(entry.prefix))
-        CORE.entry_read(entry.prefix, block)
-        return block.raw
+        return ctypes.string_at(entry.block, entry.prefix[1])
 
     def let_go(self, size: int) -> None:
         CORE.cache_let_go(self._cache, size, 1_000)

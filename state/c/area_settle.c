@@ -65,7 +65,6 @@ static int put_all_ids(Cache *cache, const Entry *entry, const Settled *settled,
 {
     UserBlock block;
     IdsAt ids;
-    uint8_t record[IDS_RECORD_BYTES];
     int changed = settled->ids.gone != settled->ids.first || settled->ids.put != settled->ids.stored;
     if (!changed && get_u16(entry->block + AT_SIZES + 2 * (size_t)LANE) == 0)
         return 0;
@@ -76,7 +75,7 @@ static int put_all_ids(Cache *cache, const Entry *entry, const Settled *settled,
         if (put_ids(entry, number, NULL, puts) < 0)
             return -1;
     for (uint32_t number = settled->ids.put; number < settled->ids.stored; number++)
-        if (put_ids(entry, number, ids_record(&ids, number, record) ? record : NULL, puts) < 0)
+        if (put_ids(entry, number, ids_record(&ids, number), puts) < 0)
             return -1;
     return 0;
 }

@@ -243,12 +243,13 @@ static PyObject *get_unsaved(RecordView *view, void *nothing)
         if (put_unsaved(unsaved, n, Py_NewRef(Py_None)) < 0)
             Py_CLEAR(unsaved);
     for (uint32_t n = change.put; unsaved != NULL && n < change.stored; n++) {
-        uint8_t record[IDS_RECORD_BYTES];
-        int there = view->record->home->open(view->record, &opened) == 0 && ids_record(&opened.ids, n, record);
+        const uint8_t *record = NULL;
+        if (view->record->home->open(view->record, &opened) == 0)
+            record = ids_record(&opened.ids, n);
         if (PyErr_Occurred()
             || put_unsaved(unsaved, n,
-                           there ? PyBytes_FromStringAndSize((const char *)record, IDS_RECORD_BYTES)
-                                 : Py_NewRef(Py_None)) < 0)
+                           record == NULL ? Py_NewRef(Py_None)
+                                          : PyBytes_FromStringAndSize((const char *)record, IDS_RECORD_BYTES)) < 0)
             Py_CLEAR(unsaved);
     }
     return unsaved;

@@ -64,10 +64,7 @@ static PyObject *table_get(TableObject *self, PyObject *name)
         return NULL;
     if (right == 0 || self->cache == NULL || !cache_get(self->cache, &user, &entry))
         Py_RETURN_NONE;
-    PyObject *block = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)entry_size(entry.prefix));
-    if (block != NULL)
-        entry_read(entry.prefix, (uint8_t *)PyBytes_AS_STRING(block));
-    return block;
+    return PyBytes_FromStringAndSize((const char *)entry.block, entry.prefix->size);
 }
 
 static PyObject *table_begin(TableObject *self, PyObject *none)

@@ -46,7 +46,6 @@ static inline User user_of(uint32_t number, char *name, size_t room, uint32_t sp
 static inline uint32_t user_begins(Cache *cache, const User *user, uint32_t size)
 {
     uint32_t number;
-    EXPECT(size % BLOCK_UNIT == 0);
     EXPECT(turn_new(cache, user, size, &number) == 0);
     Entry entry = turn_entry(cache, number);
     memset(entry.block + BLOCK_HEADER, 1, size - BLOCK_HEADER);

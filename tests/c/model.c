@@ -21,17 +21,14 @@ static IdsAt ids_in(UserBlock *block, Tail **tail)
     return (IdsAt){.block = block, .tail = tail, .cut = &cut};
 }
 
-/* the records of ids, whose bytes are put into ``all`` */
-typedef uint8_t Records[MOST_RECORDS][IDS_RECORD_BYTES];
-
-static uint32_t records_of(const UserBlock *block, IdsBytes *records, Records all, Tail **tail)
+static uint32_t records_of(const UserBlock *block, IdsBytes *records, Tail **tail)
 {
     IdsAt ids = ids_in((UserBlock *)(uintptr_t)block, tail);
     Ids now = ids_of(block);
     EXPECT(now.stored - now.first <= MOST_RECORDS);
     for (uint32_t number = now.first; number < now.stored; number++) {
-        uint8_t *record = all[number - now.first];
-        records[number - now.first] = (IdsBytes){record, ids_record(&ids, number, record) ? IDS_RECORD_BYTES : 0};
+        const uint8_t *record = ids_record(&ids, number);
+        records[number - now.first] = (IdsBytes){record, record == NULL ? 0 : IDS_RECORD_BYTES};
     }
     return now.stored - now.first;
 }
@@ -40,14 +37,13 @@ static Value value_copy(Value from)
 {
     if (from.bytes == NULL)
         return from;
-    static _Thread_local Records all;
     Value to = {.bytes = malloc(from.size), .size = from.size};
     IdsBytes records[MOST_RECORDS];
     UserBlock block;
     EXPECT(to.bytes != NULL);
     memcpy(to.bytes, from.bytes, from.size);
     block_open(&block, from.bytes, from.size, from.size);
-    uint32_t count = records_of(&block, records, all, &from.tail);
+    uint32_t count = records_of(&block, records, &from.tail);
     SAFE(EXPECT(tail_make(&to.tail, ids_of(&block).first, ids_of(&block).stored, records, count, NULL) == DONE));
     return to;
 }
@@ -114,15 +110,14 @@ static void model_end_turn(Model *model, int commit)
 
 static int same(Entry entry, Value value)
 {
-    static _Thread_local Records all, their_all;
     IdsBytes mine[MOST_RECORDS], theirs[MOST_RECORDS];
     UserBlock block;
     if (entry.prefix->size != value.size || memcmp(entry.block, value.bytes, value.size) != 0
         || (uintptr_t)entry.block % 8 != 0 || entry.room < value.size)
         return 0;
     block_open(&block, entry.block, entry.prefix->size, entry.room);
-    uint32_t count = records_of(&block, mine, all, &entry.prefix->tail);
-    if (records_of(&block, theirs, their_all, &value.tail) != count || (count == 0 && entry.prefix->tail != NULL))
+    uint32_t count = records_of(&block, mine, &entry.prefix->tail);
+    if (records_of(&block, theirs, &value.tail) != count || (count == 0 && entry.prefix->tail != NULL))
         return 0;
     IdsAt ids = ids_in(&block, &entry.prefix->tail);
     for (uint32_t at = 0; at < count; at++) {
@@ -134,25 +129,6 @@ static int same(Entry entry, Value value)
     return 1;
 }
 
-/* what is committed of who may rest */
-static int same_committed(const Model *model, Entry entry, Value value)
-{
-    Prefix prefix = *entry.prefix;
-    if (!(prefix.flags & ENTRY_PACKED))
-        return same(entry, value);
-    double due;
-    uint8_t *block = malloc(entry_size(entry.prefix));
-    EXPECT(block != NULL && entry_size(entry.prefix) <= UINT32_MAX);
-    entry_read(entry.prefix, block);
-    prefix.size = (uint32_t)entry_size(entry.prefix);
-    int equal = same((Entry){.prefix = &prefix, .block = block, .room = prefix.size}, value);
-    User user = {.hash = (uint64_t)prefix.hash << 32, .name = (const char *)(entry.prefix + 1), .size = prefix.name};
-    if (prefix.turn == 0)
-        EXPECT(turn_due(model->cache, &user, &due) == 1 && due == value_due(value));
-    free(block);
-    return equal;
-}
-
 void model_compare(Model *model)
 {
     Entry entry;
@@ -160,8 +136,7 @@ void model_compare(Model *model)
     for (uint32_t at = 0; at < MODEL_USERS; at++) {
         int there = cache_get(model->cache, &model->users[at], &entry);
         EXPECT(there == model->in_memory[at]);
-        EXPECT(!there || same_committed(model, entry, model->committed[at]));
-        model->rested += there && entry.prefix->flags & ENTRY_PACKED;
+        EXPECT(!there || same(entry, model->committed[at]));
         users += (uint32_t)there;
         if (model->number[at] == TURN_MISSING)
             continue;
@@ -254,7 +229,6 @@ static int change_block(Model *model, uint32_t at, int sticky)
 
 static int begin_user(Model *model, uint32_t at, int sticky)
 {
-    static _Thread_local Records all;
     int result, fresh = model->committed[at].bytes == NULL || model->number[at] != TURN_MISSING;
     uint32_t number;
     Value value = {0}, stored = model->committed[at];
@@ -272,7 +246,7 @@ static int begin_user(Model *model, uint32_t at, int sticky)
         } else {
             block_open(&block, stored.bytes, stored.size, stored.size);
             result = turn_admit(model->cache, &model->users[at], stored.bytes, stored.size, records,
-                                records_of(&block, records, all, &stored.tail), &number);
+                                records_of(&block, records, &stored.tail), &number);
         }
         if (result < 0 && sticky) {
             value_set(&value, (Value){0});

@@ -26,7 +26,7 @@ typedef struct {
     Value committed[MODEL_USERS], turned[MODEL_USERS];
     uint32_t number[MODEL_USERS]; /* in the turn; TURN_MISSING: not in it */
     uint8_t in_memory[MODEL_USERS];
-    uint32_t commits, drops, let_go, faults, rested; /* what has happened */
+    uint32_t commits, drops, let_go, faults; /* what has happened */
 } Model;
 
 /* For blocks of up to ``most`` bytes, and users of ``spread`` hashes, as user_of has it. */

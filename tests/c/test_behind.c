@@ -15,7 +15,7 @@ typedef struct {
     uint32_t committed[USERS], turned[USERS], stored[USERS];
     uint32_t owed[USERS]; /* what the round under way must put, or something newer */
     uint8_t dirty[USERS];
-    uint32_t versions, dirty_count, puts, rounds, went, quarters, rested;
+    uint32_t versions, dirty_count, puts, rounds, went, quarters;
     uint64_t hand;
 } Partition;
 
@@ -26,10 +26,9 @@ static User user_at(const Partition *all, uint32_t at, char *name)
 
 static uint32_t version_in(const Prefix *prefix)
 {
-    uint8_t block[BYTES];
-    EXPECT(entry_size(prefix) == BYTES);
-    entry_read(prefix, block);
-    return get_u32(block + BLOCK_HEADER);
+    uint32_t version;
+    memcpy(&version, (const uint8_t *)prefix + prefix_bytes(prefix->name) + BLOCK_HEADER, sizeof(version));
+    return version;
 }
 
 static int put(void *of, const Prefix *prefix)
@@ -133,8 +132,6 @@ static void look(Partition *all)
         if (cache_get(all->cache, &user, &entry)) {
             EXPECT(version_in(entry.prefix) == all->committed[at]);
             EXPECT(((entry.prefix->flags & ENTRY_DIRTY) != 0) == all->dirty[at]);
-            EXPECT(!all->dirty[at] || !(entry.prefix->flags & ENTRY_PACKED));
-            all->rested += (entry.prefix->flags & ENTRY_PACKED) != 0;
         } else {
             EXPECT(!all->dirty[at]);
             all->went += all->committed[at] != 0;
@@ -172,8 +169,7 @@ static void rounds_leave_nothing_out(uint64_t seed, uint32_t spread)
         if (step % 50 == 0)
             look(&all);
     }
-    EXPECT(all.rounds > 30 && all.puts > 2000 && all.went > 100 && all.rested > 100);
-    EXPECT(spread != 0 || all.quarters > 0);
+    EXPECT(all.rounds > 30 && all.puts > 2000 && all.went > 100 && (spread != 0 || all.quarters > 0));
     turn_begin(all.cache, 1);
     turn_drop(all.cache);
     cache_free(all.cache);
@@ -221,7 +217,7 @@ static void memory_is_tight_before_it_is_full_and_after_somebody_was_to_go(void)
         EXPECT(turn_begin(cache, 10) == 0);
         for (uint32_t at = 0; at < 10; at++, users++) {
             User user = user_of(users, name, 20, 0);
-            user_begins(cache, &user, 704);
+            user_begins(cache, &user, 700);
         }
         turn_commit(cache, 1);
     }
@@ -233,7 +229,6 @@ static void memory_is_tight_before_it_is_full_and_after_somebody_was_to_go(void)
     for (uint32_t turns = 0; behind_is_tight(cache); turns++) {
         EXPECT(turns < 8 && turn_begin(cache, 1) == 0);
         turn_commit(cache, 1);
-        cache_tidy(cache);
     }
     cache_free(cache);
     arena_free(arena);

@@ -10,13 +10,13 @@ static void classes_hold_what_is_asked_and_waste_an_eighth(void)
         unsigned class = slab_class(bytes);
         EXPECT(class < SLAB_CLASSES && slab_class_bytes(class) >= bytes);
         EXPECT(class == 0 || slab_class_bytes(class - 1) < bytes); /* the smallest that does */
-        if (bytes <= 8 * KIB)
-            EXPECT(slab_class_bytes(class) <= bytes + bytes / 7 + 2 * UNIT_BYTES); /* larger ones: as a run is divided */
+        if (bytes > 1 && bytes <= 8 * KIB)
+            EXPECT(slab_class_bytes(class) <= bytes + bytes / 7 + UNIT_BYTES); /* larger ones: as a run is divided */
     }
     for (unsigned class = 0; class < SLAB_CLASSES; class++) {
         size_t bytes = slab_class_bytes(class), slots = RUN_BYTES / bytes;
         EXPECT(bytes % UNIT_BYTES == 0);
-        EXPECT(slots == 0 || slots * (bytes + UNIT_BYTES) > RUN_BYTES || bytes <= KIB);
+        EXPECT(slots == 0 || slots * (bytes + UNIT_BYTES) > RUN_BYTES || class < 16);
     }
 }
 
@@ -106,38 +106,31 @@ __attribute__((no_sanitize("address"))) static int is_in_memory(const Arena *are
 static void no_byte_of_who_was_erased_is_left(void)
 {
     static const char secret[] = "what nobody may know of Emma";
-    enum { EACH = 64 }; /* bytes: the secret and zeros, so that it is worth packing */
     Arena *arena = arena_new(KIB * KIB, MEMORY_HUGE);
     Cache *cache = cache_new(arena);
     char name[32];
     uint32_t number, done;
     User emma = {.hash = mixed(77), .name = "emma@example.org", .size = 16};
-    int rested = 0;
     for (uint32_t round = 0; round < 50; round++) { /* her block grows and moves, beside others */
         EXPECT(turn_begin(cache, 2) == 0);
         for (uint32_t at = 0; at < 3; at++) { /* who stay, so that no run is given back */
             User other = user_of(3 * round + at, name, sizeof(name), 0);
-            user_begins(cache, &other, BLOCK_HEADER + (round + 1) * EACH);
+            user_begins(cache, &other, BLOCK_HEADER + (round + 1) * (uint32_t)sizeof(secret));
         }
         EXPECT(turn_find(cache, &emma, 1, &number, &done) == 0);
         if (number == TURN_MISSING)
             EXPECT(turn_new(cache, &emma, 0, &number) == 0);
-        EXPECT(turn_grow(cache, number, BLOCK_HEADER + (round + 1) * EACH) == 0);
+        EXPECT(turn_grow(cache, number, BLOCK_HEADER + (round + 1) * sizeof(secret)) == 0);
         Entry entry = turn_entry(cache, number);
-        memcpy(entry.block + BLOCK_HEADER + round * EACH, secret, sizeof(secret));
-        entry.prefix->size = BLOCK_HEADER + (round + 1) * EACH;
+        memcpy(entry.block + BLOCK_HEADER + round * sizeof(secret), secret, sizeof(secret));
+        entry.prefix->size = BLOCK_HEADER + (round + 1) * (uint32_t)sizeof(secret);
         if (round % 5 == 4)
             turn_drop(cache);
         else
             turn_commit(cache, 0);
-        for (int calls = round == 20 ? 1 : round == 35 ? 100 : 0; calls > 0; calls--)
-            cache_tidy(cache); /* once until she rests */
-        if (round == 35) {
-            EXPECT(cache_get(cache, &emma, &entry));
-            rested = (entry.prefix->flags & ENTRY_PACKED) != 0;
-        }
+        if (round == 20)
+            cache_tidy(cache);
     }
-    EXPECT(rested);
     EXPECT(is_in_memory(arena, secret, sizeof(secret) - 1) && is_in_memory(arena, emma.name, emma.size));
     for (int comes_back = 1; comes_back >= 0; comes_back--) {
         EXPECT(turn_begin(cache, 1) == 0 && turn_find(cache, &emma, 1, &number, &done) == 0);
@@ -220,7 +213,7 @@ static void a_turn_is_full_at_a_quarter_of_the_bound(void)
     EXPECT(turn_begin(cache, 0) == 0);
     while (!turn_is_full(cache)) {
         User user = user_of(count++, name, sizeof(name), 0);
-        user_begins(cache, &user, 680); /* the slack of a copy fits into the same slot */
+        user_begins(cache, &user, 700);
     }
     EXPECT(count > 256 * KIB / 800 && count < 256 * KIB / 700);
     turn_commit(cache, 0);
@@ -242,7 +235,7 @@ static void come(Cache *cache, uint32_t from, uint32_t count)
         if (at % 50 == 0)
             EXPECT(turn_begin(cache, 50) == 0);
         User user = user_of(from + at, name, sizeof(name), 0);
-        user_begins(cache, &user, 720); /* packed they would not take less */
+        user_begins(cache, &user, 700);
         if (at % 50 == 49) {
             turn_commit(cache, 0);
             cache_tidy(cache);
@@ -266,12 +259,12 @@ static void a_partition_without_turns_makes_room_for_one_that_has_some(void)
         come(busy, 30000 + 1000 * round, 1000);
     }
     EXPECT(arena_held(arena) <= bound + 4 * RUN_BYTES);
-    EXPECT(cache_bytes(still) < bound / 2 && cache_bytes(busy) > bound / 2);
+    EXPECT(cache_bytes(still) < bound / 5 * 2 && cache_bytes(busy) > bound / 2);
     EXPECT(turn_begin(busy, 0) == 0); /* others go within a turn as well: this one's copies take two megabytes */
     for (uint32_t at = 0; at < 3000; at++) {
         char name[32];
         User user = user_of(500000 + at, name, sizeof(name), 0);
-        user_begins(busy, &user, 720);
+        user_begins(busy, &user, 700);
         EXPECT(arena_held(arena) <= bound + CACHE_EXCESS(bound) + RUN_BYTES + busy->turn.room * sizeof(Copy));
     }
     cache_free(still);
@@ -292,7 +285,6 @@ static void it_is_as_plain_arrays_are(uint64_t seed, uint32_t spread, size_t bou
     }
     model_compare(&model);
     EXPECT(model.commits > steps / 3 && model.drops > steps / 20 && model.let_go > steps / 20 && model.faults == 0);
-    EXPECT(model.rested > 0);
     model_end(&model);
     EXPECT(arena_held(arena) == 0);
     arena_free(arena);

@@ -10,9 +10,7 @@ import pytest
 from tests import core
 
 pytestmark = pytest.mark.compiled
-CACHE = (
-    "memory", "arena", "slab", "table", "cache", "behind", "turn", "rest", "pack", "fetch", "tail", "ids", "block",
-)  # fmt: skip
+CACHE = ("memory", "arena", "slab", "table", "cache", "behind", "turn", "fetch", "tail", "ids", "block")
 #: every access by two threads that no lock orders
 THREADS = "-O1 -g -fsanitize=thread"
 
@@ -41,10 +39,6 @@ def test_ids_beyond_the_block_count_in_the_bound_and_leave_nothing_behind() -> N
 
 def test_what_is_dirty_when_a_round_begins_is_in_the_store_at_its_end_and_stays_in_memory_until_then() -> None:
     run("test_behind", core.SANITIZE)
-
-
-def test_who_rests_is_packed_and_comes_out_as_they_were() -> None:
-    run("test_rest", core.SANITIZE)
 
 
 def test_two_partitions_on_two_threads_share_nothing_but_the_arena() -> None:

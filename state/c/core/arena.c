@@ -3,7 +3,6 @@
 #include <string.h>
 
 #define ALL UINT32_MAX
-#define OUT_OF_BOUND ((size_t)128) /* chunks that there are addresses for, besides twice the bound */
 #define LEAST_KEPT ((uint32_t)CHUNK_RUNS) /* runs that nobody has and that keep their pages */
 
 _Static_assert(CHUNK_RUNS == 32, "masks of a chunk have 32 bits");
@@ -15,15 +14,15 @@ static size_t pages_bytes(const Arena *arena)
 
 Arena *arena_new(size_t bound, enum Memory kind)
 {
-    size_t most = ((size_t)MOST_RUNS / CHUNK_RUNS - OUT_OF_BOUND - 1) / 2 * HUGE_BYTES;
-    if (bound > most)
-        bound = most;
+    size_t most = (size_t)MOST_RUNS / CHUNK_RUNS;
+    if (bound > most / 4 * HUGE_BYTES)
+        bound = most / 4 * HUGE_BYTES;
     Arena *arena = memory_get(MEMORY_HEAP, sizeof(Arena));
     if (arena == NULL)
         return NULL;
     arena->bound = bound;
     arena->kind = kind;
-    arena->count = (uint32_t)(2 * bound / HUGE_BYTES + OUT_OF_BOUND + 1);
+    arena->count = (uint32_t)(2 * bound / HUGE_BYTES + 128 + 1);
     arena->chunks = memory_get(MEMORY_HEAP, arena->count * sizeof(Chunk *));
     uint8_t *pages = arena->chunks == NULL ? NULL : memory_get(kind, pages_bytes(arena));
     if (pages == NULL || pthread_mutex_init(&arena->lock, NULL) != 0) {

@@ -15,15 +15,14 @@
 #include "memory.h"
 
 #define RUN_BYTES ((size_t)65536)
-#define UNIT_BYTES ((size_t)32)               /* what the place of a slot is counted in */
-#define RUN_UNITS (RUN_BYTES / UNIT_BYTES)    /* 2,048: eleven bits of a handle */
-#define RUN_SLOTS ((size_t)1024)              /* at most: a slot has two units or more */
+#define UNIT_BYTES ((size_t)64)               /* what the place of a slot is counted in */
+#define RUN_UNITS (RUN_BYTES / UNIT_BYTES)    /* 1,024: ten bits of a handle */
 #define CHUNK_RUNS (HUGE_BYTES / RUN_BYTES)   /* 32: the bits of a mask */
-#define MOST_RUNS ((uint32_t)1 << 20)         /* 64 GiB */
+#define MOST_RUNS ((uint32_t)1 << 21)         /* 128 GiB */
 
 /* What the partition that has a run keeps of it; see slab.c. */
 typedef struct {
-    uint64_t free[RUN_SLOTS / 64]; /* for each slot of it, whether it is free */
+    uint64_t free[RUN_UNITS / 64]; /* for each slot of it, whether it is free */
     uint32_t next, before;         /* in the list of its class; 0: none */
     uint16_t used;                 /* slots */
     uint8_t class, list;

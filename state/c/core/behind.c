@@ -22,7 +22,7 @@ static int put_one(void *of, Prefix *prefix)
         return 0;
     int done = all->put(all->of, prefix);
     if (done >= 0) {
-        prefix->flags &= (uint8_t)~(ENTRY_DIRTY | ENTRY_NEW);
+        prefix->flags = 0;
         all->cache->dirty--;
     }
     return done;

@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-#include "pack.h"
-#include "rest.h"
 #include "turn.h"
 
 #define AHEAD 8  /* slots that the hand looks ahead, so that it waits for no entry */
@@ -57,24 +55,6 @@ int cache_get(const Cache *cache, const User *user, Entry *entry)
         .room = slab_room(&cache->slabs, *found) - prefix_bytes(prefix->name),
     };
     return 1;
-}
-
-static const uint8_t *block_in(const Prefix *prefix)
-{
-    return (const uint8_t *)prefix + prefix_bytes(prefix->name);
-}
-
-size_t entry_size(const Prefix *prefix)
-{
-    return prefix->flags & ENTRY_PACKED ? packed_size(block_in(prefix)) : prefix->size;
-}
-
-void entry_read(const Prefix *prefix, uint8_t *block)
-{
-    if (prefix->flags & ENTRY_PACKED)
-        packed_read(block_in(prefix), block);
-    else
-        memcpy(block, block_in(prefix), prefix->size);
 }
 
 uint32_t cache_users(const Cache *cache)
@@ -150,7 +130,6 @@ static size_t part_of_excess(const Cache *cache)
 
 void cache_tidy(Cache *cache)
 {
-    rest_go_on(cache);
     size_t part = part_of_excess(cache), own = cache_bytes(cache), wanted = part < own ? own - part : 0;
     cache->turned = 0;
     while (part > 0 && cache_bytes(cache) > wanted) {

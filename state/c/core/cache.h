@@ -25,11 +25,6 @@
  * is dirty. A copy has the flags of what it was copied from. */
 #define ENTRY_DIRTY 1u
 #define ENTRY_NEW 2u
-/* A turn had the user since the hand of rest.h came by. Then that hand came twice, and the block is packed (pack.h; size is
- * that of what is there instead), or it is not worth it; neither of dirty entries nor of copies. */
-#define ENTRY_SEEN 4u
-#define ENTRY_PACKED 8u
-#define ENTRY_PLAIN 16u
 
 /* One user of a turn. */
 typedef struct {
@@ -54,11 +49,9 @@ typedef struct {
     Slabs slabs;
     Table table;
     uint32_t hand; /* of the clock: the next slot of the table that it comes to */
-    uint32_t rest; /* the same of the hand of rest.h */
     size_t tails;  /* bytes of committed entries' tails */
     Turn turn;
     int turned; /* there was a turn since it was last tidied */
-    uint32_t visited; /* users in these */
     uint32_t dirty;   /* entries */
     uint32_t pressed; /* turns that are still to be written with their users, since somebody was to be let go */
     int fresh; /* some who are dirty may be new */
@@ -67,7 +60,7 @@ typedef struct {
 /* An entry, until the next call for this cache that may change or move it. */
 typedef struct {
     Prefix *prefix;
-    uint8_t *block; /* prefix->size bytes, at a multiple of eight; see ENTRY_PACKED */
+    uint8_t *block; /* prefix->size bytes, at a multiple of eight */
     size_t room;    /* bytes that the block may grow to where it is */
 } Entry;
 
@@ -78,9 +71,6 @@ void cache_free(Cache *cache);
 
 /* 1 and what is committed of the user, to be read only; 0: not in memory. */
 int cache_get(const Cache *cache, const User *user, Entry *entry);
-/* Bytes of its block, packed or not, and the block. */
-size_t entry_size(const Prefix *prefix);
-void entry_read(const Prefix *prefix, uint8_t *block);
 /* How many users are in memory, and the bytes that are held for them, free slots included; of the tails those that are
  * committed. */
 uint32_t cache_users(const Cache *cache);
@@ -93,8 +83,8 @@ size_t cache_free_tail(Cache *cache, Prefix *prefix);
  * others' age becomes one less, users of the turn and dirty ones are passed by. Gives the bytes that were freed. */
 size_t cache_let_go(Cache *cache, size_t bytes, uint32_t visits);
 
-/* Between turns: packs who rests, keeps to the bound, fills runs from those that are nearly empty, and makes a table
- * smaller that has become too large. Entries move. Takes microseconds when there is nothing to do. */
+/* Between turns: keeps to the bound, fills runs from those that are nearly empty, and makes a table smaller that has
+ * become too large. Entries move. Takes no longer than a look at 43 numbers when there is nothing to do. */
 void cache_tidy(Cache *cache);
 
 #endif

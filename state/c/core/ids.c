@@ -107,6 +107,14 @@ void ids_empty(UserBlock *block)
     put_u32(at + 4, stored);
 }
 
+uint32_t ids_youngest(const uint8_t record[IDS_RECORD_BYTES])
+{
+    uint32_t second = 0;
+    for (size_t at = 0; at < IDS_RECORD_BYTES; at += IDS_GROUP_BYTES)
+        second = get_u32(record + at) > second ? get_u32(record + at) : second;
+    return second;
+}
+
 void ids_from_old(const uint8_t old[OLD_RECORD_BYTES], uint8_t record[IDS_RECORD_BYTES])
 {
     const uint8_t *seconds = old + IDS_RECORD * OLD_HASH_BYTES;

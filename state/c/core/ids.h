@@ -41,6 +41,8 @@ int ids_put(UserBlock *block, uint64_t hash, uint32_t second, uint8_t closed[IDS
 void ids_forget(UserBlock *block, uint32_t first);
 /* Takes the ids of the block and the numbers of all records out. */
 void ids_empty(UserBlock *block);
+/* The youngest second of a full record. */
+uint32_t ids_youngest(const uint8_t record[IDS_RECORD_BYTES]);
 /* A record as format 1 wrote it, in this format's bytes: hashes are cut, the seconds of sixteen are joined. */
 void ids_from_old(const uint8_t old[OLD_RECORD_BYTES], uint8_t record[IDS_RECORD_BYTES]);
 

@@ -21,7 +21,7 @@ static uint64_t bytes_of(const IdsAt *ids, const IdsChange *change)
 {
     uint64_t bytes = ids->block->size;
     for (uint32_t number = change->put; number < change->stored; number++)
-        bytes += ids_record(ids, number, NULL) ? IDS_RECORD_BYTES : 0;
+        bytes += ids_record(ids, number) != NULL ? IDS_RECORD_BYTES : 0;
     return bytes;
 }
 

@@ -2,27 +2,23 @@
 
 #include <string.h>
 
-/* Bytes of a slot in units of 32, at least two: steps of one up to 1 KiB, then about an eighth more, as much as lets the same
+/* Bytes of a slot in units of 64: steps of one up to 1 KiB, then about an eighth more, as much as lets the same
  * number fit into a run; from 64 KiB on one slot has one to four whole runs. */
 static const uint16_t UNITS[SLAB_CLASSES] = {
-    2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29,
-    30, 31, 32, 36, 42, 48, 55, 62, 70, 81, 93, 107, 120, 136, 157, 170, 186, 204, 227, 256, 292, 341, 409,
-    512, 682, 1024, 2048, 4096, 6144, 8192,
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 21, 24, 27, 31, 35,
+    40, 46, 53, 60, 68, 78, 85, 93, 102, 113, 128, 146, 170, 204, 256, 341, 512, 1024, 2048, 3072, 4096,
 };
 #define FULL (SLAB_LISTS - 1)
-#define LEAST 2u  /* units */
-#define NEAR 4u   /* a slot may be a fourth larger than it need be, where memory is tight */
-#define STEPS 32u /* units up to which each has a class */
 
-_Static_assert(RUN_UNITS / LEAST <= RUN_SLOTS, "a run has as many bits as slots");
+_Static_assert(UNIT_BYTES * RUN_UNITS == RUN_BYTES && RUN_UNITS <= 1024, "a handle has ten bits for a place in a run");
 _Static_assert((uint64_t)MOST_RUNS * RUN_UNITS <= HANDLE_LARGE, "a handle reaches every run");
 
 unsigned slab_class(size_t bytes)
 {
     size_t units = (bytes + UNIT_BYTES - 1) / UNIT_BYTES;
-    if (units <= STEPS)
-        return units <= LEAST ? 0 : (unsigned)(units - LEAST);
-    unsigned low = STEPS - LEAST + 1, high = SLAB_CLASSES - 1;
+    if (units <= 16)
+        return units == 0 ? 0 : (unsigned)units - 1;
+    unsigned low = 16, high = SLAB_CLASSES - 1;
     while (low < high) {
         unsigned middle = (low + high) / 2;
         if (UNITS[middle] < units)
@@ -167,11 +163,15 @@ static uint32_t fullest(const SlabClass *class)
     return 0;
 }
 
-/* of a run with a free slot */
-static Handle take_slot(Slabs *slabs, uint32_t number)
+Handle slab_get(Slabs *slabs, size_t bytes)
 {
+    if (bytes > SLAB_LARGEST)
+        return bytes > SLAB_MOST ? 0 : large_get(slabs, bytes);
+    unsigned class = slab_class(bytes), word = 0;
+    uint32_t number = fullest(&slabs->classes[class]);
+    if (number == 0 && (number = take_run(slabs, class)) == 0)
+        return 0;
     Run *run = arena_run(slabs->arena, number);
-    unsigned class = run->class, word = 0;
     while (run->free[word] == 0)
         word++;
     uint32_t slot = word * 64 + (uint32_t)__builtin_ctzll(run->free[word]);
@@ -182,28 +182,6 @@ static Handle take_slot(Slabs *slabs, uint32_t number)
     Handle handle = first_slot(number) + slot * UNITS[class];
     MEMORY_OPEN(slab_at(slabs, handle), slab_class_bytes(class));
     return handle;
-}
-
-Handle slab_get(Slabs *slabs, size_t bytes)
-{
-    if (bytes > SLAB_LARGEST)
-        return bytes > SLAB_MOST ? 0 : large_get(slabs, bytes);
-    unsigned class = slab_class(bytes);
-    uint32_t number = fullest(&slabs->classes[class]);
-    if (number == 0 && (number = take_run(slabs, class)) == 0)
-        return 0;
-    return take_slot(slabs, number);
-}
-
-Handle slab_get_free(Slabs *slabs, size_t bytes)
-{
-    if (bytes > SLAB_LARGEST)
-        return 0;
-    unsigned class = slab_class(bytes), last = slab_class(bytes + bytes / NEAR);
-    uint32_t number = 0;
-    for (; number == 0 && class <= last && class < SLAB_CLASSES; class++)
-        number = fullest(&slabs->classes[class]);
-    return number == 0 ? 0 : take_slot(slabs, number);
 }
 
 void slab_put(Slabs *slabs, Handle handle)
@@ -230,6 +208,11 @@ size_t slab_room(const Slabs *slabs, Handle handle)
     if (handle & HANDLE_LARGE)
         return slabs->large[handle & ~HANDLE_LARGE].bytes;
     return slab_class_bytes(arena_run(slabs->arena, handle / (uint32_t)RUN_UNITS)->class);
+}
+
+int slab_needs_run(const Slabs *slabs, size_t bytes)
+{
+    return bytes > SLAB_LARGEST || fullest(&slabs->classes[slab_class(bytes)]) == 0;
 }
 
 /* whole runs */

@@ -8,11 +8,11 @@
 
 #include "arena.h"
 
-/* Where a slot is: its place in the arena in units of 32 bytes, or the number of a block with pages of its own. 0:
+/* Where a slot is: its place in the arena in units of 64 bytes, or the number of a block with pages of its own. 0:
  * nowhere. */
 typedef uint32_t Handle;
 
-#define SLAB_CLASSES 58
+#define SLAB_CLASSES 43
 #define SLAB_LISTS 5                           /* runs by how many slots are used: in quarters, and all */
 #define SLAB_LARGEST ((size_t)4 * RUN_BYTES)   /* above it a block has pages of its own */
 #define SLAB_MOST ((size_t)1 << 30)
@@ -48,8 +48,8 @@ Handle slab_get(Slabs *slabs, size_t bytes);
 void slab_put(Slabs *slabs, Handle handle);
 /* Bytes that fit into it. */
 size_t slab_room(const Slabs *slabs, Handle handle);
-/* The same, but of those that are there, and somewhat larger where no other is free. 0: there is none. */
-Handle slab_get_free(Slabs *slabs, size_t bytes);
+/* Whether slab_get(bytes) needs more memory from the arena. */
+int slab_needs_run(const Slabs *slabs, size_t bytes);
 
 /* Where it lies, until it is freed or moved by slabs_compact. */
 static inline uint8_t *slab_at(const Slabs *slabs, Handle handle)

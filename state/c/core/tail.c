@@ -1,7 +1,6 @@
 #include "tail.h"
 
-/* Behind it: for each record whether it is there, its ids' lowest bytes, which are looked through first, then what a record
- * has besides: the seconds of its groups, and the ids' six other bytes. Of many records there is a
+/* Behind it: for each record whether it is there, its ids' lowest bytes, then the records. Of many records there is a
  * filter as well: a hash table of fingerprints, of which ids of other turns and of records that went may be left. What has
  * no fingerprint in it is not there; what has is looked for. */
 struct Tail {
@@ -10,13 +9,7 @@ struct Tail {
     uint64_t seed;   /* of the filter; odd */
 };
 
-enum {
-    TAIL_HEAD = sizeof(struct Tail),
-    FILTERED = 8, /* records: fewer are looked through as fast */
-    SECONDS = IDS_RECORD / IDS_GROUP * SECOND_BYTES,
-    UPPER = ID_BYTES - 1,
-    REST_BYTES = SECONDS + IDS_RECORD * UPPER
-};
+enum { TAIL_HEAD = sizeof(struct Tail), FILTERED = 8 /* records: fewer are looked through as fast */ };
 
 _Static_assert(TAIL_HEAD == 16, "the head of a tail has 16 bytes");
 
@@ -30,7 +23,7 @@ static uint32_t filter_room(uint32_t room)
 
 static size_t bytes_for(uint32_t room)
 {
-    return TAIL_HEAD + room * (1 + (size_t)IDS_RECORD + REST_BYTES) + filter_room(room) * sizeof(uint16_t);
+    return TAIL_HEAD + room * (1 + (size_t)IDS_RECORD + IDS_RECORD_BYTES) + filter_room(room) * sizeof(uint16_t);
 }
 
 static uint8_t *there(const Tail *tail, uint32_t slot)
@@ -43,26 +36,14 @@ static uint8_t *tags_of(const Tail *tail, uint32_t slot)
     return there(tail, tail->room) + (size_t)slot * IDS_RECORD;
 }
 
-static uint8_t *rest_of(const Tail *tail, uint32_t slot)
+static uint8_t *record_of(const Tail *tail, uint32_t slot)
 {
-    return tags_of(tail, tail->room) + (size_t)slot * REST_BYTES;
+    return tags_of(tail, tail->room) + (size_t)slot * IDS_RECORD_BYTES;
 }
 
 static uint8_t *filter_of(const Tail *tail)
 {
-    return rest_of(tail, tail->room);
-}
-
-static uint64_t hash_at(const Tail *tail, uint32_t slot, uint32_t i)
-{
-    uint64_t upper = 0;
-    memcpy(&upper, rest_of(tail, slot) + SECONDS + i * UPPER, UPPER);
-    return upper << 8 | tags_of(tail, slot)[i];
-}
-
-static uint32_t second_at(const Tail *tail, uint32_t slot, uint32_t i)
-{
-    return get_u32(rest_of(tail, slot) + i / IDS_GROUP * SECOND_BYTES);
+    return record_of(tail, tail->room);
 }
 
 size_t tail_bytes(const Tail *tail)
@@ -119,7 +100,7 @@ static void filter_slot(Tail *tail, uint32_t slot)
 {
     for (uint32_t i = 0; i < IDS_RECORD; i++) {
         uint16_t print;
-        uint8_t *at = fingerprint(tail, hash_at(tail, slot, i), &print);
+        uint8_t *at = fingerprint(tail, ids_hash(record_of(tail, slot), i), &print);
         tail->filled += get_u16(at) == 0;
         put_u16(at, print);
     }
@@ -142,29 +123,14 @@ static void filter(Tail *tail, uint32_t slot)
             filter_slot(tail, each);
 }
 
-static void keep(Tail *tail, uint32_t slot, const uint8_t record[IDS_RECORD_BYTES])
+static void mark(Tail *tail, uint32_t slot)
 {
-    uint8_t *tags = tags_of(tail, slot), *rest = rest_of(tail, slot);
-    for (uint32_t i = 0; i < IDS_RECORD; i += IDS_GROUP)
-        put_u32(rest + i / IDS_GROUP * SECOND_BYTES, ids_second(record, i));
-    for (uint32_t i = 0; i < IDS_RECORD; i++) {
-        uint64_t hash = ids_hash(record, i), upper = hash >> 8;
-        tags[i] = (uint8_t)hash;
-        memcpy(rest + SECONDS + i * UPPER, &upper, UPPER);
-    }
+    const uint8_t *record = record_of(tail, slot);
+    uint8_t *tags = tags_of(tail, slot);
+    for (uint32_t i = 0; i < IDS_RECORD; i++)
+        tags[i] = (uint8_t)ids_hash(record, i);
     *there(tail, slot) = 1;
     filter(tail, slot);
-}
-
-/* the record as it was kept */
-static void tell(const Tail *tail, uint32_t slot, uint8_t record[IDS_RECORD_BYTES])
-{
-    for (uint32_t i = 0; i < IDS_RECORD; i++) {
-        uint8_t *group = record + i / IDS_GROUP * IDS_GROUP_BYTES;
-        uint64_t hash = hash_at(tail, slot, i);
-        put_u32(group, second_at(tail, slot, i));
-        memcpy(group + SECOND_BYTES + i % IDS_GROUP * ID_BYTES, &hash, ID_BYTES);
-    }
 }
 
 int tail_make(Tail **tail, uint32_t first, uint32_t stored, const IdsBytes *records, size_t count_, Arena *arena)
@@ -186,17 +152,19 @@ int tail_make(Tail **tail, uint32_t first, uint32_t stored, const IdsBytes *reco
         uint32_t slot = (first + (uint32_t)i) % (*tail)->room;
         if (records[i].size == 0)
             continue;
-        uint8_t of_old[IDS_RECORD_BYTES];
-        if (records[i].size == OLD_RECORD_BYTES)
-            ids_from_old(records[i].at, of_old);
-        keep(*tail, slot, records[i].size == OLD_RECORD_BYTES ? of_old : records[i].at);
+        if (records[i].size == IDS_RECORD_BYTES)
+            memcpy(record_of(*tail, slot), records[i].at, IDS_RECORD_BYTES);
+        else
+            ids_from_old(records[i].at, record_of(*tail, slot));
+        mark(*tail, slot);
     }
     return DONE;
 }
 
-static int is_there(const Tail *tail, uint32_t number)
+/* NULL: missing */
+static const uint8_t *record_at(const Tail *tail, uint32_t number)
 {
-    return tail != NULL && *there(tail, number % tail->room);
+    return tail != NULL && *there(tail, number % tail->room) ? record_of(tail, number % tail->room) : NULL;
 }
 
 /* looking */
@@ -209,7 +177,7 @@ static int is_among(const Tail *tail, uint32_t slot, uint32_t records, uint64_t 
     while (at < end && (at = memchr(at, (uint8_t)hash, (size_t)(end - at))) != NULL) {
         size_t place = (size_t)(at++ - all);
         uint32_t here = (uint32_t)(place / IDS_RECORD);
-        if (hash_at(tail, here, (uint32_t)(place % IDS_RECORD)) == hash && *there(tail, here))
+        if (ids_hash(record_of(tail, here), (uint32_t)(place % IDS_RECORD)) == hash && *there(tail, here))
             return 1;
     }
     return 0;
@@ -233,15 +201,10 @@ int ids_known(const IdsAt *ids, uint64_t hash)
     return is_among(tail, slot, before, hash) || is_among(tail, 0, records - before, hash);
 }
 
-int ids_record(const IdsAt *ids, uint32_t number, uint8_t record[IDS_RECORD_BYTES])
+const uint8_t *ids_record(const IdsAt *ids, uint32_t number)
 {
     Ids now = ids_of(ids->block);
-    const Tail *tail = *ids->tail;
-    if (number < now.first || number >= now.stored || !is_there(tail, number))
-        return 0;
-    if (record != NULL)
-        tell(tail, number % tail->room, record);
-    return 1;
+    return number >= now.first && number < now.stored ? record_at(*ids->tail, number) : NULL;
 }
 
 int ids_next(const IdsAt *ids, uint64_t *at, uint64_t *hash, uint32_t *second)
@@ -249,18 +212,15 @@ int ids_next(const IdsAt *ids, uint64_t *at, uint64_t *hash, uint32_t *second)
     Ids now = ids_of(ids->block);
     uint64_t in_records = (uint64_t)(now.stored - now.first) * IDS_RECORD;
     while (*at < in_records + now.count) {
-        uint32_t place = (uint32_t)(*at % IDS_RECORD), number = now.first + (uint32_t)(*at / IDS_RECORD);
-        if (*at >= in_records) {
-            const uint8_t *groups = section_at(ids->block, IDS) + IDS_HEAD;
-            *hash = ids_hash(groups, place); /* in_records is a multiple */
-            *second = ids_second(groups, place);
-        } else if (is_there(*ids->tail, number)) {
-            *hash = hash_at(*ids->tail, number % (*ids->tail)->room, place);
-            *second = second_at(*ids->tail, number % (*ids->tail)->room, place);
-        } else {
+        uint32_t place = (uint32_t)(*at < in_records ? *at % IDS_RECORD : *at - in_records);
+        const uint8_t *groups = *at >= in_records ? section_at(ids->block, IDS) + IDS_HEAD
+                                                  : record_at(*ids->tail, now.first + (uint32_t)(*at / IDS_RECORD));
+        if (groups == NULL) {
             *at += IDS_RECORD; /* it stood at its beginning */
             continue;
         }
+        *hash = ids_hash(groups, place);
+        *second = ids_second(groups, place);
         *at += 1;
         return 1;
     }
@@ -273,7 +233,7 @@ uint32_t ids_total(const IdsAt *ids)
     uint32_t total = now.count;
     if (*ids->tail != NULL)
         for (uint32_t number = now.first; number < now.stored; number++)
-            total += is_there(*ids->tail, number) ? IDS_RECORD : 0;
+            total += record_at(*ids->tail, number) != NULL ? IDS_RECORD : 0;
     return total;
 }
 
@@ -282,10 +242,8 @@ uint32_t ids_latest(const IdsAt *ids)
     Ids now = ids_of(ids->block);
     if (now.count > 0)
         return ids_second(section_at(ids->block, IDS) + IDS_HEAD, now.count - 1);
-    const Tail *tail = *ids->tail;
-    if (now.stored == now.first || !is_there(tail, now.stored - 1))
-        return 0;
-    return second_at(tail, (now.stored - 1) % tail->room, IDS_RECORD - 1);
+    const uint8_t *last = now.stored > now.first ? record_at(*ids->tail, now.stored - 1) : NULL;
+    return last == NULL ? 0 : ids_second(last, IDS_RECORD - 1);
 }
 
 IdsChange ids_change(const IdsAt *ids)
@@ -321,37 +279,23 @@ static int make_room(IdsAt *ids, Ids now)
         return old != NULL && needed <= old->room ? DONE : ID_NO_MEMORY; /* it could have been smaller */
     for (uint32_t number = now.first; old != NULL && number < now.stored; number++) {
         uint32_t from_slot = number % old->room, to_slot = number % tail->room;
-        if (!*there(old, from_slot))
-            continue;
-        memcpy(tags_of(tail, to_slot), tags_of(old, from_slot), IDS_RECORD);
-        memcpy(rest_of(tail, to_slot), rest_of(old, from_slot), REST_BYTES);
-        *there(tail, to_slot) = 1;
-        filter(tail, to_slot);
+        memcpy(record_of(tail, to_slot), record_of(old, from_slot), IDS_RECORD_BYTES);
+        if (*there(old, from_slot))
+            mark(tail, to_slot);
     }
     put_tail(ids, tail);
     return DONE;
-}
-
-/* of a record that is missing: 0 */
-static uint32_t youngest_at(const Tail *tail, uint32_t number)
-{
-    uint32_t second = 0;
-    for (uint32_t i = 0; is_there(tail, number) && i < IDS_RECORD; i += IDS_GROUP) {
-        uint32_t group = second_at(tail, number % tail->room, i);
-        second = group > second ? group : second;
-    }
-    return second;
 }
 
 /* Of the oldest records those that are not wanted any more, now that another was closed. */
 static void drop_old(IdsAt *ids)
 {
     Ids now = ids_of(ids->block);
-    const Tail *tail = *ids->tail;
-    int64_t horizon = (int64_t)second_at(tail, (now.stored - 1) % tail->room, IDS_RECORD - 1) - DEDUPE_SECONDS;
+    int64_t horizon = (int64_t)ids_second(record_at(*ids->tail, now.stored - 1), IDS_RECORD - 1) - DEDUPE_SECONDS;
     uint32_t first = now.first;
     for (; now.stored - first > LAST_RECORDS; first++) {
-        if ((int64_t)youngest_at(tail, first) < horizon)
+        const uint8_t *record = record_at(*ids->tail, first);
+        if ((record == NULL ? 0 : (int64_t)ids_youngest(record)) < horizon)
             continue;
         if (now.stored - first <= MOST_RECORDS)
             break;
@@ -367,11 +311,12 @@ int ids_append(IdsAt *ids, uint64_t hash, uint32_t second)
         return ids_put(ids->block, hash, second, NULL);
     if (make_room(ids, now) != DONE)
         return ID_NO_MEMORY;
-    uint8_t closed[IDS_RECORD_BYTES];
-    int put = ids_put(ids->block, hash, second, closed);
+    Tail *tail = *ids->tail;
+    uint32_t slot = now.stored % tail->room;
+    int put = ids_put(ids->block, hash, second, record_of(tail, slot));
     if (put != ID_CLOSED)
         return put;
-    keep(*ids->tail, now.stored % (*ids->tail)->room, closed);
+    mark(tail, slot);
     drop_old(ids);
     return ID_NEW;
 }

@@ -1,6 +1,6 @@
 /* All ids of a user, wherever they lie: the newest in the block (ids.h), and the records of 64 that were closed, whose
  * numbers are first to stored - 1, in a *tail* of the user's own in the heap. A tail is a ring, record n at n modulo its
- * room, the lowest byte of each id apart, which is looked through first. Which records are kept:
+ * room, and beside the records the lowest byte of each id, which is looked through first. Which records are kept:
  * docs/adr/0035; state/plain/ids.py says the same.
  *
  * The committed entry and the turn's copy have one tail together: a turn writes only where nothing of the committed
@@ -50,8 +50,8 @@ void ids_clear(IdsAt *ids);
 /* What the records first to stored - 1 of the block hold, the oldest first, instead of what the tail had. DONE,
  * ID_NO_MEMORY, or ID_BAD_SIZE: a record has another size. Unless DONE nothing has changed. */
 int ids_restore(IdsAt *ids, const IdsBytes *records, size_t count);
-/* 1, and where ``record`` is not NULL the bytes of a record of the block's numbers; 0: it is missing. */
-int ids_record(const IdsAt *ids, uint32_t number, uint8_t record[IDS_RECORD_BYTES]);
+/* IDS_RECORD_BYTES of a record of the block's numbers; NULL: it is missing. */
+const uint8_t *ids_record(const IdsAt *ids, uint32_t number);
 
 /* One after the other in order of arrival: ``at`` begins as 0. 1, or 0 at the end. */
 int ids_next(const IdsAt *ids, uint64_t *at, uint64_t *hash, uint32_t *second);

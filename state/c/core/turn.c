@@ -3,7 +3,6 @@
 #include <math.h>
 
 #include "fetch.h"
-#include "pack.h"
 
 #define GONE 1u    /* forgotten, and not begun again */
 #define ERASED 2u  /* forgotten for good at least once */
@@ -34,7 +33,6 @@ static void end(Cache *cache)
 {
     memory_put(MEMORY_HEAP, cache->turn.copies, cache->turn.room * sizeof(Copy));
     arena_count(cache->arena, -(int64_t)(cache->turn.room * sizeof(Copy)));
-    cache->visited += cache->turn.count;
     cache->turn = (Turn){0};
     cache->turned = 1;
 }
@@ -56,13 +54,9 @@ int turn_is_full(const Cache *cache)
 static Handle take(Cache *cache, size_t bytes, const void *from, size_t filled)
 {
     size_t bound = cache->arena->bound;
-    int tight = arena_held(cache->arena) + RUN_BYTES > bound + CACHE_EXCESS(bound);
-    Handle handle = tight ? slab_get_free(&cache->slabs, bytes) : slab_get(&cache->slabs, bytes);
-    if (handle == 0 && tight) {
+    if (arena_held(cache->arena) + RUN_BYTES > bound + CACHE_EXCESS(bound) && slab_needs_run(&cache->slabs, bytes))
         cache_let_go(cache, bytes > RUN_BYTES ? bytes : RUN_BYTES, VISITS);
-        handle = slab_get_free(&cache->slabs, bytes);
-        handle = handle != 0 ? handle : slab_get(&cache->slabs, bytes);
-    }
+    Handle handle = slab_get(&cache->slabs, bytes);
     if (handle == 0)
         return 0;
     uint8_t *at = slab_at(&cache->slabs, handle);
@@ -107,19 +101,13 @@ static int copy(Cache *cache, Handle was, uint32_t *number)
     if (room_for_copies(cache, turn->count + 1) < 0)
         return -1;
     from->turn = turn->count + 1; /* so that the hand passes it by */
-    int packed = (from->flags & ENTRY_PACKED) != 0;
-    size_t before = prefix_bytes(from->name), size = entry_size(from);
-    Handle now = take(cache, before + size + SLACK, from, packed ? before : before + size);
+    size_t bytes = prefix_bytes(from->name) + from->size;
+    Handle now = take(cache, bytes + SLACK, from, bytes);
     if (now == 0) {
         from->turn = 0;
         return -1;
     }
     Prefix *to = prefix_at(&cache->slabs, now);
-    if (packed) {
-        entry_read(from, block_of(to));
-        to->size = (uint32_t)size;
-        to->flags &= (uint8_t)~ENTRY_PACKED;
-    }
     if (to->age < CACHE_MOST_AGE)
         to->age++;
     *number = turn->count++;
@@ -160,8 +148,7 @@ int turn_due(const Cache *cache, const User *user, double *due)
             return 0;
         prefix = prefix_at(&cache->slabs, own->now);
     }
-    const uint8_t *block = block_of(prefix);
-    *due = prefix->flags & ENTRY_PACKED ? packed_due(block) : get_f64_be(block + AT_DUE);
+    *due = get_f64_be(block_of(prefix) + AT_DUE);
     return 1;
 }
 
@@ -331,7 +318,7 @@ static void mark(Cache *cache, const Copy *own, Prefix *now, int behind)
 {
     int dirty = behind && !(own->flags & GONE);
     cache->dirty -= now->flags & ENTRY_DIRTY;
-    now->flags = (uint8_t)((dirty ? (now->flags & ENTRY_NEW) | ENTRY_DIRTY : 0) | ENTRY_SEEN);
+    now->flags = dirty ? (uint8_t)((now->flags & ENTRY_NEW) | ENTRY_DIRTY) : 0;
     cache->dirty += now->flags & ENTRY_DIRTY;
     cache->fresh |= (now->flags & ENTRY_NEW) != 0;
 }
