@@ -21,6 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public name
     TopicMetadata,
 )
 
+from streams.kafka.errors import may_pass
 from streams.kafka.reading import learn_leaders
 from streams.ops.outage import CLIENTS
 from streams.wire.topics import TopicSpec
@@ -49,6 +50,11 @@ _BETWEEN_LEADERS = (
 
 class AdminError(RuntimeError):
     """The cluster could not do what was asked; the message names the topic and Kafka's reason."""
+
+    @property
+    def may_pass(self) -> bool:
+        """It may be answered later."""
+        return may_pass(self.__cause__) if isinstance(self.__cause__, KafkaException) else True
 
 
 class TopicMismatchError(AdminError):

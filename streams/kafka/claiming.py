@@ -15,7 +15,7 @@ from state.layout import POSITION_KEY, Meta, encode_meta
 from streams.kafka.admin import AdminError, ConfValue, client, offsets
 from streams.kafka.changelog import RestoreStoppedError
 from streams.kafka.claim import Claim, Todo
-from streams.kafka.errors import AbortedError, PermanentError, classified, may_pass
+from streams.kafka.errors import AbortedError, PermanentError, classified
 from streams.kafka.fencing import end_transaction
 from streams.kafka.own_claim import OwnClaim
 from streams.kafka.positions import read_positions
@@ -115,9 +115,7 @@ class Claiming:
             self._stable = stable == offsets(self._claims.admin, [key], "end", timeout=self._patience)[key]
             first = offsets(self._claims.admin, [key], "start", timeout=self._patience)[key]
         except AdminError as error:
-            cause = error.__cause__
-            passes = may_pass(cause) if isinstance(cause, KafkaException) else True
-            raise (AbortedError if passes else PermanentError)(f"it cannot be claimed: {error}") from error
+            raise (AbortedError if error.may_pass else PermanentError)(f"it cannot be claimed: {error}") from error
         return first, stable
 
     def read(self, writer: str, stopping: Callable[[], bool]) -> bool:

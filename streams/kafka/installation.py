@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from state.layout import Meta
 from streams.kafka.admin import MIN_IN_SYNC, WHY_IN_SYNC, AdminError, Connection, client, offsets, unsafe_topics
+from streams.kafka.errors import AbortedError
 from streams.kafka.losses import Losses, lost_in
 from streams.kafka.positions import read_positions
 from streams.ops.outage import CLIENTS
@@ -166,7 +167,7 @@ class Identity:
 
     def admit(self, partition: int, meta: Meta) -> None:
         """Compare a partition's restored position record, complete it, and count what retention took before it was
-        read. Raises InstallationError."""
+        read. Raises InstallationError; AbortedError when Kafka does not say for now."""
         if meta.installation is not None:
             _refuse(steps.mismatch(meta.installation, self.present))
         keys = [(topic, partition) for topic in self._topics.sources]
@@ -187,7 +188,9 @@ class Identity:
             except AdminError as error:
                 _refuse(self.changed())
                 if time.monotonic() > deadline:
-                    raise InstallationError(f"{error}{self._deleted()}") from error
+                    if found := self._deleted():
+                        raise InstallationError(f"{error}{found}") from error
+                    raise (AbortedError if error.may_pass else InstallationError)(str(error)) from error
             time.sleep(_POLL_SECONDS)
 
     def _deleted(self) -> str:

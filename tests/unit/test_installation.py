@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from faust.types import TP
 from msgspec import structs
 
@@ -25,6 +26,7 @@ from streams.kafka.admin import TopicDescription, least_in_sync
 from streams.kafka.agents import Host
 from streams.kafka.changelog import StaleStoreError, claim
 from streams.kafka.directory import take_over
+from streams.kafka.errors import AbortedError
 from streams.kafka.installation import InstallationError, warn_of_unsafe_topics
 from streams.kafka.losses import Gap, Losses, lost_in
 from streams.ops.metrics import Metrics
@@ -301,7 +303,7 @@ def test_a_worker_ends_when_a_topic_stays_away(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_only_of_a_topic_that_is_not_there_it_is_said_that_it_was_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Brokers that do not answer are no reason to accept another topic."""
+    """Brokers that do not answer are no reason to accept another topic: they are asked again."""
     identity = module.Identity({"bootstrap.servers": "127.0.0.1:1"}, TOPICS)
     identity.present = PRESENT
     monkeypatch.setattr(module, "_PATIENCE", -1.0)
@@ -312,8 +314,13 @@ def test_only_of_a_topic_that_is_not_there_it_is_said_that_it_was_deleted(monkey
 
     monkeypatch.setattr(module, "offsets", fails)
     monkeypatch.setattr(module, "describe", fails)
-    for error, words in ((admin.AdminError("no answer"), ""), (module.MissingTopicError("no topic"), "accept-topic")):
+    refused = admin.AdminError("not allowed")
+    refused.__cause__ = KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+    told: dict[str, type[Exception]] = {}
+    for error in (admin.AdminError("no answer"), refused, module.MissingTopicError("no topic")):
         raised.append(error)
-        with pytest.raises(InstallationError, match=str(error)) as told:
+        with pytest.raises((InstallationError, AbortedError), match=str(error)) as caught:
             identity.admit(0, Meta())
-        assert ("accept-topic" in str(told.value)) == bool(words)
+        told[str(caught.value).split(".")[0]] = caught.type
+        assert ("accept-topic" in str(caught.value)) == (str(error) == "no topic")
+    assert told == {"no answer": AbortedError, "not allowed": InstallationError, "no topic": InstallationError}
