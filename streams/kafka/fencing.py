@@ -15,7 +15,7 @@ from typing import Final
 
 import uvloop
 from aiokafka.client import AIOKafkaClient, CoordinationType
-from aiokafka.errors import BrokerResponseError
+from aiokafka.errors import BrokerResponseError, NodeNotReadyError
 from aiokafka.errors import KafkaError as ClientError
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from confluent_kafka import KafkaError
@@ -48,13 +48,21 @@ def end_transaction(
         loop.close()
 
 
+async def bootstrap(client: AIOKafkaClient) -> None:
+    """Connect. Raises ClientError also when the broker that answers knows of no broker yet, not even itself: aiokafka
+    would take that for a fault of ours as soon as it looks for a coordinator."""
+    await client.bootstrap()
+    if client.get_random_node() is None:
+        raise NodeNotReadyError("the broker has only just started")
+
+
 async def _end(
     conf: Mapping[str, str | int | float | bool], transactional_id: str, timeout_ms: int, patience: float
 ) -> bool:
     client = AIOKafkaClient(**connection(conf), client_id="segments-fencing")
     try:
         async with asyncio.timeout(patience):
-            await client.bootstrap()
+            await bootstrap(client)
             code = await _ask(client, transactional_id, timeout_ms)
             while code in _BUSY or code in _MOVED:
                 await asyncio.sleep(_AGAIN)

@@ -23,6 +23,7 @@ from aiokafka.structs import TopicPartition
 from confluent_kafka import KafkaError, KafkaException
 
 from streams.kafka.errors import AbortedError, FencedError, classified
+from streams.kafka.fencing import bootstrap
 from streams.kafka.log_source import PASSING, connection
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ class OwnClaim:
         async def acting() -> T:
             client = AIOKafkaClient(**connection(self._conf), client_id="segments-claim")
             try:
-                await client.bootstrap()
+                await bootstrap(client)
                 return await act(client)
             except BrokerResponseError as error:
                 raise _refused(int(error.errno)) from error

@@ -41,6 +41,9 @@ class Client:
         self._says = list(self.says)
         self.made.append(self)
 
+    def get_random_node(self) -> int:
+        return 1
+
     async def bootstrap(self) -> None:
         assert self.given["bootstrap_servers"] == "a:1"
 

@@ -29,6 +29,7 @@ class Kafka:
     def __init__(self, **troubles: Any) -> None:
         self.troubles = {kind: [*troubles.get(kind.__name__, [])] for kind in STEPS}
         self.lookups: list[Exception] = []
+        self.brokers = [1]
         self.asked: list[Any] = []
         self.open_clients = 0
         self.cluster = SimpleNamespace(leader_for_partition=lambda _place: 1)
@@ -39,6 +40,9 @@ class Kafka:
 
     async def bootstrap(self) -> None:
         pass
+
+    def get_random_node(self) -> int | None:
+        return self.brokers[0] if self.brokers else None
 
     async def close(self) -> None:
         self.open_clients -= 1
@@ -131,6 +135,15 @@ def test_what_is_refused_is_told_and_nothing_is_committed(
     assert kafka.steps[: STEPS.index(step) + 1] == STEPS[: STEPS.index(step) + 1]
     assert kafka.steps[STEPS.index(step) + 1 :] == ([END] if step in (ADD, PRODUCE) else [])
     assert ends(kafka) == ([True] if step is END else [False] if step is not INIT else [])
+    assert kafka.open_clients == 0
+
+
+def test_a_broker_that_starts_and_knows_of_none_is_asked_later(claim: Callable[[Kafka], OwnClaim]) -> None:
+    kafka = Kafka()
+    kafka.brokers = []
+    with pytest.raises(AbortedError, match="only just started"):
+        claim(kafka)
+    assert kafka.asked == []
     assert kafka.open_clients == 0
 
 
