@@ -38,14 +38,20 @@ _ISOLATION = {
 _POLL_SECONDS = 0.05
 MIN_IN_SYNC = "min.insync.replicas"
 WHY_IN_SYNC = "what was acknowledged is lost with one broker"
-#: the client knows the topic, but asked a broker that does not lead the partition (yet), or leads it once more
+#: the client knows the topic, but asked a broker that does not lead the partition (yet), or leads it once more; or it
+#: remembers that nobody did, and asks no more by itself
 _BETWEEN_LEADERS = (
+    KafkaError._NOENT,
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError._TIMED_OUT,  # it waited for a leader to be found
 )
+#: seconds of a question of those that it takes, and for learning who leads a topic at least
+_ATTEMPT_SECONDS = 5.0
+_LEARN_SECONDS = 1.0
 
 
 class AdminError(RuntimeError):
@@ -189,9 +195,8 @@ def offsets(
     if not asked:
         return {}
     while True:
-        answers = admin.list_offsets(
-            asked, isolation_level=_ISOLATION[isolation_level], request_timeout=_left(deadline)
-        )
+        patience = min(_left(deadline), _ATTEMPT_SECONDS)
+        answers = admin.list_offsets(asked, isolation_level=_ISOLATION[isolation_level], request_timeout=patience)
         try:
             found = {
                 (part.topic, part.partition): int(
@@ -200,12 +205,14 @@ def offsets(
                 for part, future in answers.items()
             }
         except AdminError as error:
-            # leaders may still be moving just after a topic was made
-            if _code(error.__cause__ or error) not in _BETWEEN_LEADERS or time.monotonic() >= deadline:
+            if _code(error.__cause__ or error) not in _BETWEEN_LEADERS:
+                raise
+            # also for whoever asks next: the client would not by itself
+            for name in {part.topic for part in asked}:
+                learn_leaders(admin, name, max(_LEARN_SECONDS, _left(deadline)))
+            if time.monotonic() >= deadline:
                 raise
             time.sleep(_POLL_SECONDS)
-            for name in {part.topic for part in asked}:
-                learn_leaders(admin, name, _left(deadline))
             continue
         # librdkafka gives -1001, and no error, of a partition that its broker has just been given
         unknown = [f"{topic}[{partition}]" for (topic, partition), offset in found.items() if offset < 0]

@@ -9,7 +9,6 @@ from concurrent.futures import Future
 from typing import Final
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
 from state.layout import POSITION_KEY, Meta, encode_meta
 from streams.kafka.admin import AdminError, ConfValue, client, offsets
@@ -21,7 +20,6 @@ from streams.kafka.own_claim import OwnClaim
 from streams.kafka.positions import read_positions
 from streams.kafka.shelves import transactional_producer
 from streams.kafka.transactions import own_id
-from streams.ops.outage import CLIENTS
 from streams.settings import Settings
 from streams.steps.effects import Place
 
@@ -76,8 +74,12 @@ class Claims:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         conf = settings.librdkafka()
-        self.admin = AdminClient(dict(conf), logger=CLIENTS)
+        self.ask_anew()
         self.fences = Fences(lambda writer: fence(conf, writer))
+
+    def ask_anew(self) -> None:
+        """By another client: of a broker that was away one may remember that nobody leads a partition."""
+        self.admin = client(self.settings.librdkafka())
 
 
 class Claiming:
@@ -115,6 +117,7 @@ class Claiming:
             self._stable = stable == offsets(self._claims.admin, [key], "end", timeout=self._patience)[key]
             first = offsets(self._claims.admin, [key], "start", timeout=self._patience)[key]
         except AdminError as error:
+            self._claims.ask_anew()
             raise (AbortedError if error.may_pass else PermanentError)(f"it cannot be claimed: {error}") from error
         return first, stable
 

@@ -32,6 +32,7 @@ _COORDINATOR_MOVES = (
 _POLL_SECONDS = 0.1
 #: how long a partition that is opened waits for topics that are not there
 _PATIENCE = 10.0
+_AGAIN_SECONDS = 0.25
 #: how long a worker that runs goes on without a topic: one that is made anew is away for a moment
 _AWAY_SECONDS = 30.0
 #: Kafka's id of a topic of a broker that gives none
@@ -184,14 +185,17 @@ class Identity:
         deadline = time.monotonic() + _PATIENCE
         while True:
             try:
-                return offsets(self._admin, keys, "start"), offsets(self._admin, keys, "end")
+                low = offsets(self._admin, keys, "start", timeout=_PATIENCE / 2)
+                return low, offsets(self._admin, keys, "end", timeout=_PATIENCE / 2)
             except AdminError as error:
+                # of a broker that was away it may remember that nobody leads a partition, whatever it hears since
+                self._admin = client(self._conf)
                 _refuse(self.changed())
                 if time.monotonic() > deadline:
                     if found := self._deleted():
                         raise InstallationError(f"{error}{found}") from error
                     raise (AbortedError if error.may_pass else InstallationError)(str(error)) from error
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_AGAIN_SECONDS)
 
     def _deleted(self) -> str:
         """What to do about a topic that is not there; nothing where the brokers do not say so."""
