@@ -91,22 +91,24 @@ class Partition:
         """One turn: cut the records apart, fold copies of the users, pack them, write them, put them in place."""
         clock = time.thread_time
         fetched = clock()
-        records = records_of(offset, data)
+        parts = parts_of(offset, data)
         began = clock()
         area = self.table.begin()
         turn = Turn(self.store, area, self._definitions, self._place, self._meta)
-        fold.receive_events(turn, records, self._place.topics.events)
+        for records in parts:
+            fold.receive_events(turn, records, self._place.topics.events)
         folded = clock()
-        effects = turn.finish({"events": records[-1].offset + 1})
+        last = parts[-1][-1].offset
+        effects = turn.finish({"events": last + 1})
         finished = clock()
-        self.store.write(effects.puts.items(), records[-1].offset, effects.fired, timed=effects.timed)
+        self.store.write(effects.puts.items(), last, effects.fired, timed=effects.timed)
         written = clock()
         self._note(effects)
         noted = clock()
         area.commit()
         self.table.tidy()
-        count = len(records)
-        del turn, area, effects, records
+        count = sum(map(len, parts))
+        del turn, area, effects, parts
         ends = (fetched, began, folded, finished, written)
         spent = [end - start for start, end in pairwise(ends)] + [clock() - noted]
         for phase, seconds in zip(self.seconds, spent, strict=True):
@@ -140,10 +142,10 @@ def fetches(
         offset += len(part)
 
 
-def records_of(offset: int, data: bytes) -> Sequence[Record]:
-    """As the consumer makes them of what was fetched."""
+def parts_of(offset: int, data: bytes) -> list[Sequence[Record]]:
+    """As the consumer makes them of what was fetched, at once."""
     batches = FetchedPartition(TopicPartition("hotpath", 0), Batches(data), [], offset, None, None, True, 1)
-    return batches.drain()
+    return list(iter(batches.drain, []))
 
 
 def run(events: int, batch: int, users: int, spread: Spread, seed: int, cache_mb: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Resident memory of one worker while many more users than are kept in memory take turns, for minutes.
+"""Resident memory of one worker while many more users than are kept in memory take turns, and what one in memory takes.
 
 python -m benchmarks.memory --json benchmarks/out/memory.json --plot docs/memory.svg --users 2000000 --minutes 8
 """
@@ -10,12 +10,13 @@ import random
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from benchmarks import cached_user
 from benchmarks.harness import BenchmarkError, machine, produce, worker_settings, write_json
 from benchmarks.plots import Line, line_plot
 from streams.kafka.admin import create_topics
@@ -101,8 +102,13 @@ def disk_bytes(directory: Path) -> int:
     return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
 
 
+def resident_mb(processes: Iterable[psutil.Process]) -> float:
+    """MiB of them together."""
+    return round(sum(each.memory_info().rss for each in processes) / 2**20, 1)
+
+
 def watch(worker: ChildWorker, load: Load, seconds: float) -> list[dict[str, float]]:
-    """One sample a second: time, resident bytes, events counted, users, users that wait for the encode lane."""
+    """One sample a second: time, resident memory (``beside``: of the encoders' process), and what was counted."""
     process = psutil.Process(worker.pid)
     samples: list[dict[str, float]] = []
     began = time.monotonic()
@@ -113,7 +119,8 @@ def watch(worker: ChildWorker, load: Load, seconds: float) -> list[dict[str, flo
             samples.append(
                 {
                     "seconds": round(now, 1),
-                    "rss_mb": round(process.memory_info().rss / 2**20, 1),
+                    "rss_mb": resident_mb([process]),
+                    "beside_mb": resident_mb(process.children(recursive=True)),
                     "events": status["events_total"],
                     "users": sum(partition["users"] for partition in status["partitions"]),
                     "encode_queue": status["encode_queue_depth"],
@@ -140,7 +147,7 @@ def run(
         )
         with child_worker(free_port(), directory / "worker.log", **given) as worker:
             worker.wait_ready(180.0)
-            idle = psutil.Process(worker.pid).memory_info().rss
+            idle = resident_mb([psutil.Process(worker.pid)])
             load.start()
             samples = watch(worker, load, minutes * 60.0)
             load.ended.set()
@@ -158,9 +165,10 @@ def run(
         "bytes_per_user_on_disk": round(on_disk / max(1.0, last["users"])),
         "users_in_memory": round(sums["segments_users_cached"]),
         "bytes_in_memory": round(sums["segments_cache_bytes"]),
-        "rss_idle_mb": round(idle / 2**20, 1),
+        "rss_idle_mb": idle,
         "rss_min_mb": min(steady),
         "rss_max_mb": max(steady),
+        "rss_beside_max_mb": max(sample["beside_mb"] for sample in samples),
         "rss_flat_ratio": round(max(steady) / min(steady), 4),
         "minutes": minutes,
         "partitions": partitions,
@@ -206,6 +214,7 @@ def main() -> None:
         "batch_records": str(given.batch_records),
     }
     report = run(given.users, given.minutes, given.partitions, given.comments, given.seed, settings)
+    report["cached_user"] = cached_user.measure()
     if given.plot is not None:
         plot(report, given.plot)
     write_json(given.json, report)

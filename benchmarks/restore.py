@@ -29,6 +29,7 @@ from streams.kafka.admin import create_topics
 from streams.kafka.broker import EmbeddedBroker
 from streams.kafka.changelog import restore
 from streams.kafka.output import Output
+from streams.kafka.transactions import Transactions, own_id
 from streams.settings import Settings
 from streams.steps.effects import Effects
 from streams.steps.in_force import FIRST_EPOCH, change_over
@@ -102,7 +103,8 @@ def fill(settings: Settings, plan: Plan, users: int, partitions: int, made: Sequ
         homes[partition_of(_name(number), partitions)].append(number)
     started = time.perf_counter()
     for partition, home in enumerate(homes):
-        output = Output(settings, make_place(settings, partition, partitions))
+        place = make_place(settings, partition, partitions)
+        output, producer = Output(settings, place), Transactions(settings, own_id(place))
         meta = layout.Meta(watermark=now, queued=0)
         change_over(meta, plan, 0)
         meta.swept = meta.epoch
@@ -117,7 +119,7 @@ def fill(settings: Settings, plan: Plan, users: int, partitions: int, made: Sequ
                 for segment in template.members:
                     meta.members[segment] = meta.members.get(segment, 0) + 1
             puts[layout.POSITION_KEY] = layout.encode_meta(meta)
-            output.commit(Effects(puts=puts), lambda: None)
+            producer.write(output, Effects(puts=puts))
     return {
         "record_bytes_mean": round(statistics.fmean(len(template.block) for template in made)),
         "fill_seconds": round(time.perf_counter() - started, 1),

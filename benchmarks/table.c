@@ -7,12 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block.h"
 #include "cache.h"
 #include "drawing.h"
 #include "turn.h"
 
 #define A_TURN 2000
 #define NAME 16
+#define SIZE_OF_ALIASES (80 + 2 * ALIASES) /* where a block has that section's size, u16 in units of 8 bytes */
 
 static void fail(const char *why)
 {
@@ -31,6 +33,16 @@ static User user_of(uint32_t number, char *name)
     return (User){.hash = hash ^ hash >> 31, .name = name, .size = NAME};
 }
 
+/* A block of so many bytes: what it has beyond a new one's lies in a section that no turn looks at unasked. */
+static void grow(Entry entry, int with, uint32_t bytes)
+{
+    uint32_t units = (bytes - entry.prefix->size) / 8;
+    memset(entry.block + entry.prefix->size, with, units * 8);
+    entry.block[SIZE_OF_ALIASES] = (uint8_t)units;
+    entry.block[SIZE_OF_ALIASES + 1] = (uint8_t)(units >> 8);
+    entry.prefix->size += units * 8;
+}
+
 static void come(Cache *cache, uint32_t users, uint32_t bytes)
 {
     char name[NAME];
@@ -46,9 +58,9 @@ static void come(Cache *cache, uint32_t users, uint32_t bytes)
             int made = turn_new(cache, &who, bytes, &number);
             if (made != 0)
                 fail(made < 0 ? "no memory" : "a user came twice: USERS must be 10 times a product of 2 and 5");
-            memset(turn_entry(cache, number).block, (int)user, bytes);
+            grow(turn_entry(cache, number), (int)user, bytes);
         }
-        turn_commit(cache);
+        turn_commit(cache, 0);
     }
 }
 
@@ -61,8 +73,8 @@ int main(int count, char **words)
         fail("table USERS BYTES huge|small AT_ONCE TURNS");
     uint32_t all = (uint32_t)atoi(words[1]), bytes = (uint32_t)atoi(words[2]), at_once = (uint32_t)atoi(words[4]);
     int turns = atoi(words[5]);
-    if (all == 0 || bytes == 0 || at_once == 0 || turns <= 0)
-        fail("all numbers are at least 1");
+    if (all == 0 || bytes < BLOCK_HEADER || bytes > 65536 || at_once == 0 || turns <= 0)
+        fail("all numbers are at least 1, and a block has 112 to 65,536 bytes");
     Arena *arena = arena_new((size_t)4 << 30, strcmp(words[3], "huge") == 0 ? MEMORY_HUGE : MEMORY_PAGES);
     Cache *cache = arena == NULL ? NULL : cache_new(arena);
     if (cache == NULL)
@@ -86,7 +98,7 @@ int main(int count, char **words)
             if (numbers[at] == TURN_MISSING)
                 fail("a user is missing");
         double folded = now();
-        turn_commit(cache);
+        turn_commit(cache, 0);
         double ended = now();
         if (turn < 0)
             continue;

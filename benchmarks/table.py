@@ -3,8 +3,7 @@
 python -m benchmarks.table --json benchmarks/out/table.json
 
 No Python takes part: ``benchmarks/table.c`` is built with the core and run once for each size, with and without huge
-pages, with and without asking for memory before it is needed. Users are drawn evenly. The worker does not use this yet
-(ADR 0041, section 2).
+pages, with and without asking for memory before it is needed. Users are drawn evenly.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from typing import Any
 from benchmarks.harness import machine, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
-CORE = ("memory", "arena", "slab", "table", "cache", "turn")
 #: users of a call; one by one, nothing can be asked for ahead
 AHEAD, ONE_BY_ONE = 2_000, 1
 
@@ -28,10 +26,10 @@ AHEAD, ONE_BY_ONE = 2_000, 1
 def build(into: Path) -> Path:
     """The driver, as the compiled module is built."""
     core = ROOT / "state" / "c" / "core"
-    sources = [str(core / f"{name}.c") for name in CORE] + [str(ROOT / "benchmarks" / "table.c")]
+    sources = [*map(str, sorted(core.glob("*.c"))), str(ROOT / "benchmarks" / "table.c")]
     program = into / "table"
     options = ["-std=c11", "-O3", "-ffp-contract=off", f"-I{core}", "-pthread"]
-    subprocess.run([os.environ.get("CC", "cc"), *options, *sources, "-o", str(program)], check=True)
+    subprocess.run([os.environ.get("CC", "cc"), *options, *sources, "-lm", "-o", str(program)], check=True)
     return program
 
 

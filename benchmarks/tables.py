@@ -186,29 +186,76 @@ def workers(report: Report) -> Iterator[str]:
 
 def users(report: Report) -> Iterator[str]:
     """Cost against users."""
-    yield from _costs("users, each read from RocksDB", report["cost_by_users"], report["cost_by_users_ratio"])
+    if not {"cached", "rocksdb"} <= report.keys():
+        yield MISSING
+        return
+    yield from _costs("users, each in memory", report, "cached")
     yield ""
-    yield from _costs("users, each in memory", report["cost_by_users_cached"], report["cost_by_users_cached_ratio"])
+    yield from _costs("users, each read from RocksDB", report, "rocksdb")
+    yield ""
+    kept = " and ".join(f"{each['users_in_memory']:,.0f}" for each in report["cached"].values())
+    first = next(iter(report["cached"].values()))
+    yield (
+        f"Each event is a visit: turns of {first['records_per_turn']:,.0f} records. Above {kept} users are in memory; "
+        f"below {100 * report['rocksdb_share_read']:.1f} % of the visits find nobody there. {where(report)}"
+    )
 
 
 def edges(report: Report) -> Iterator[str]:
     """Cost against follows."""
-    yield from _costs("follows there before", report["cost_by_edges"], report["cost_by_edges_ratio"])
+    if "follows" not in report:
+        yield MISSING
+        return
+    yield from _costs("follows there before", report, "follows")
 
 
-def _costs(what: str, found: Report, ratio: float) -> Iterator[str]:
+def _costs(what: str, report: Report, part: str) -> Iterator[str]:
     rows = [
         (
             f"{int(size):,}",
-            f"{each['cpu_microseconds_per_event']:.2f}",
+            f"{each['cpu_microseconds_per_event']:.2f} ({each['least']:.2f} to {each['most']:.2f})",
+            f"{each['cpu_microseconds_per_event_until_rest']:.2f}",
             f"{each['compaction_microseconds_per_event']:.2f}",
-            f"{each['events_per_second']:,}",
+            f"{each['events_per_second']:,.0f}",
         )
-        for size, each in found.items()
+        for size, each in report[part].items()
     ]
-    yield from table((what, "CPU of the worker, µs an event", "of it RocksDB's compactions", "events a second"), rows)
+    head = (
+        what, "CPU of the worker between commits, µs an event: median (least to most)", "until it rests",
+        "of that RocksDB's compactions", "events a second",
+    )  # fmt: skip
+    yield from table(head, rows)
     yield ""
-    yield f"The dearest takes {ratio:g} times what the cheapest takes."
+    few, many = min(map(int, report[part])), max(map(int, report[part]))
+    ratio, until_rest = report[f"{part}_ratio"], report[f"{part}_ratio_until_rest"]
+    yield f"**{many:,} cost {ratio:.2f} times what {few:,} do** between commits, {until_rest:.2f} times until it rests."
+
+
+def known(report: Report) -> Iterator[str]:
+    """Ours and the Java peers, as they ship, against users."""
+    if "peers" not in report:
+        yield MISSING
+        return
+    found: dict[str, Report] = report["peers"]
+    sizes = list(found["ours"])
+    rows = [
+        (
+            _CONTESTANTS.get(name, name),
+            *(
+                f"{of[size]['cpu_microseconds_per_event']:.2f} µs, {of[size]['events_per_second']:,.0f} events/s"
+                if size in of
+                else ""
+                for size in sizes
+            ),
+            f"{report['peers_ratio'][name]:.2f}" if name in report["peers_ratio"] else "",
+        )
+        for name, of in found.items()
+    ]
+    yield from table(("", *(f"{int(size):,} users" for size in sizes), "ratio"), rows)
+    yield ""
+    turns = " and ".join(f"{found['ours'][size]['records_per_turn']:,}" for size in sizes)
+    left = "".join(f" Left out: {name} ({reason})." for name, reason in report["left_out"].items())
+    yield f"Ours in turns of {turns} records.{left}"
 
 
 def memory(report: Report) -> Iterator[str]:
@@ -220,11 +267,20 @@ def memory(report: Report) -> Iterator[str]:
         ("resident after the first third", f"{report['rss_min_mb']:,.0f} to {report['rss_max_mb']:,.0f} MiB"),
         ("on disk, a user", f"{report['bytes_per_user_on_disk']:,} bytes"),
     ]
+    if "rss_beside_max_mb" in report:
+        rows.append(("beside it the encoders' process, at most", f"{report['rss_beside_max_mb']:,.0f} MiB"))
     if "users_in_memory" in report:
         held = f"{report['users_in_memory']:,} in {report['bytes_in_memory'] / 2**20:,.0f} MiB"
         rows.append(("users in memory at the end", held))
     yield from table(("", ""), rows)
     yield ""
+    if "cached_user" in report:
+        weighed = [
+            (events, f"{one['bytes']:,}", f"{one['bytes_before']:,}", f"1/{1 / one['part_of_before']:.1f}")
+            for events, one in report["cached_user"].items()
+        ]
+        yield from table(("events of a user in memory", "bytes that one takes", "before ADR 0041", ""), weighed)
+        yield ""
     yield where(report)
 
 
@@ -237,6 +293,7 @@ TABLES: Final[dict[str, tuple[str, Callable[[Report], Iterator[str]]]]] = {
     "encode": ("encode.json", encode),
     "workers": ("scale.json", workers),
     "users": ("scale.json", users),
+    "known": ("scale.json", known),
     "edges": ("scale.json", edges),
     "memory": ("memory.json", memory),
 }

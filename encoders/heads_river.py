@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-from river import linear_model, optim
 
 from encoders.base import F32, F64
 from encoders.heads_base import OnlineHead
 from encoders.heads_published import pack_array, unpack_array
+from encoders.river_parts import river
 
 
 class RiverSoftmaxHead(OnlineHead):
@@ -33,7 +33,7 @@ class RiverSoftmaxHead(OnlineHead):
         if not exclusive:
             raise ValueError("a softmax head is for exclusive groups")
         self._rate, self._start = rate, temperature
-        self._model = linear_model.SoftmaxRegression(optimizer=optim.SGD(rate))
+        self._model = river().linear_model.SoftmaxRegression(optimizer=river().optim.SGD(rate))
         self._light: F32 | None = None
         self._set(np.zeros((len(self.classes), dim + 1)))
 

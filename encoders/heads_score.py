@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-from river import drift, metrics
 
 from encoders.base import F32, F64, Bools
+from encoders.river_parts import river
+
+if TYPE_CHECKING:
+    from river import metrics
 
 ERRORS_KEPT = 2_000
 """At most so many 0/1 errors are kept, and with them the drift detector's memory."""
@@ -37,7 +41,7 @@ class _Watch:
 
     def restart(self, errors: bytearray) -> None:
         self.errors = errors
-        self._adwin = drift.ADWIN()
+        self._adwin = river().drift.ADWIN()
         for wrong in errors:
             self._adwin.update(wrong)
 
@@ -66,8 +70,10 @@ class Scoreboard:
     def __init__(self, classes: Sequence[str], exclusive: bool) -> None:
         self._classes: list[str | bool] = list(classes) if exclusive else [False, True]
         self._exclusive = exclusive
-        self._tables = [metrics.ConfusionMatrix() for _ in range(1 if exclusive else len(classes))]
-        self._loss: metrics.CrossEntropy | metrics.LogLoss = metrics.CrossEntropy() if exclusive else metrics.LogLoss()
+        self._tables = [river().metrics.ConfusionMatrix() for _ in range(1 if exclusive else len(classes))]
+        self._loss: metrics.CrossEntropy | metrics.LogLoss = (
+            river().metrics.CrossEntropy() if exclusive else river().metrics.LogLoss()
+        )
         self._scored = 0
         self._drifts = 0
         self._watches = [_Watch() for _ in self._tables]
@@ -76,7 +82,7 @@ class Scoreboard:
         if self._exclusive:
             self._classes.append(name)
         else:
-            self._tables.append(metrics.ConfusionMatrix())
+            self._tables.append(river().metrics.ConfusionMatrix())
             self._watches.append(_Watch())
 
     def update(self, p: F32, y: F64, labelled: Bools) -> tuple[int, list[int]]:
@@ -120,13 +126,13 @@ class Scoreboard:
         """``accuracy``, ``macro_f1`` and ``log_loss`` over all time, ``recent_error`` since the last change, ``scored``
         predictions, ``drifts``. Zeros before the first prediction is scored."""
         if self._exclusive:
-            accuracy = metrics.Accuracy(cm=self._tables[0]).get()
-            macro_f1 = metrics.MacroF1(cm=self._tables[0]).get()
+            accuracy = river().metrics.Accuracy(cm=self._tables[0]).get()
+            macro_f1 = river().metrics.MacroF1(cm=self._tables[0]).get()
         else:
             used = [table for table in self._tables if table.total_weight]
             right = sum(table[value][value] for table in used for value in self._classes)
             accuracy = right / self._scored if self._scored else 0.0
-            macro_f1 = sum(metrics.F1(cm=table).get() for table in used) / len(used) if used else 0.0
+            macro_f1 = sum(river().metrics.F1(cm=table).get() for table in used) / len(used) if used else 0.0
         recent = [watch.errors for watch in self._watches]
         return {
             "accuracy": float(accuracy),

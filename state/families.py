@@ -79,4 +79,5 @@ META: Final[dict[str, Rule]] = {
     "epoch": "frame",
     "swept": "frame",
     "terms": "frame",
+    "writer": "kept",
 }

@@ -22,7 +22,8 @@ z      len(u) 2, u, due 8, hash 8 empty: the same event, found by its user      
 p      (nothing)                  msgpack Meta: positions and exact counts         yes
 t      due ms 8 BE, user id       empty: derived from u, at restore as well        no
 o      (nothing)                  8 changelog offset to continue from (int64 BE),  no
-                                  8 when it was the end (float64 BE, seconds), or none
+                                  8 when it was the end (float64 BE, seconds) or none,
+                                  8 offset that some records are of, or none
 s      w                          empty: something was erased since the last scrub no
 o      c                          id of the changelog's topic: a store of another one no
                                   is foreign
@@ -97,7 +98,7 @@ class Meta(msgspec.Struct):
     plan: int = 0
     """Only read: an earlier release's fingerprint of the definitions that all users were checked against."""
     lives: int = 0
-    """User records ever begun."""
+    """The last number given to somebody's life here; not every number is used."""
     guards: int = 0
     """Guards of erased users in the partition."""
     queued: int = -1
@@ -124,6 +125,8 @@ class Meta(msgspec.Struct):
     """Dead letters by reason code; those before the release that counts them are not among them."""
     waiting: int = 0
     """Events ahead of the clock: the ``y`` records."""
+    writer: str = ""
+    """The transactional id that may write this partition (ADR 0043); "": the release before had it."""
 
 
 class Guard(msgspec.Struct, array_like=True):
@@ -282,8 +285,11 @@ def decode_moment(data: bytes) -> float:
     return moment
 
 
-def encode_offset(offset: int, complete_at: float = 0.0) -> bytes:
-    """``complete_at``: when the offset was known to be the changelog's end (seconds since the epoch)."""
+def encode_offset(offset: int, complete_at: float = 0.0, newest: int = 0) -> bytes:
+    """``complete_at``: when the offset was known to be the changelog's end (seconds since the epoch). ``newest``: the
+    offset up to which some of the store's records are newer, where that is another one."""
+    if newest > offset:
+        return _OFFSET.pack(offset) + _DUE.pack(complete_at) + _OFFSET.pack(newest)
     return _OFFSET.pack(offset) + (_DUE.pack(complete_at) if complete_at else b"")
 
 
@@ -291,6 +297,12 @@ def decode_offset(data: bytes) -> tuple[int, float]:
     """(changelog offset to continue from, when it was the end)."""
     offset: int = _OFFSET.unpack_from(data)[0]
     return offset, _DUE.unpack_from(data, 8)[0] if len(data) > 8 else 0.0
+
+
+def newest_offset(data: bytes) -> int:
+    """The changelog offset that no record is newer than, by the same value."""
+    offset: int = _OFFSET.unpack_from(data, 16 if len(data) > 16 else 0)[0]
+    return offset
 
 
 def content(data: bytes, start: int = 1, formats: Collection[int] = (FORMAT,)) -> memoryview:

@@ -7,7 +7,9 @@ written. ``state.plain.codec`` has the rules by which a block is checked.
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -125,6 +127,22 @@ def mark_of(key: str) -> int:
     return xxhash.xxh3_64_intdigest(key.encode())
 
 
+def places(record: struct.Struct) -> tuple[int, ...]:
+    """At which byte each field begins, of a record without alignment."""
+    found, at = [], 0
+    for times, sort in re.findall(r"(\d*)([a-zA-Z])", record.format):
+        count, size = (1, int(times or 1)) if sort in "sx" else (int(times or 1), struct.calcsize("<" + sort))
+        found += [] if sort == "x" else [at + size * number for number in range(count)]
+        at += count * size
+    return tuple(found)
+
+
+def _header_places() -> tuple[int, ...]:
+    """Of what the header says but its format and zeros, in order of place; the last is that of the sections' sizes."""
+    every = places(HEADER)
+    return tuple(every[field] for field in (1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15))
+
+
 #: what C's side has by sizeof and offsetof as well, in this order
 ABI_NUMBERS: Final = (
     FORMAT, HEADER.size, UNIT, SECTIONS, LARGE, LARGE_LEAD.size, MOST_BYTES, FLAGS, ROWS, CELL.size, TALLY, LATEST,
@@ -132,12 +150,18 @@ ABI_NUMBERS: Final = (
     ENTRY.size, LABEL.size, EDGES_LEAD.size, EDGE.size, IDS_LEAD.size, SECOND.size, ID_BYTES, GROUP, CHUNK, CHUNK_BYTES,
     MOST_CHUNKS, KINDS, CATEGORIES, CELLS, MEMBERS, KNOWN, LANE, ERASED, LABELS, EDGES, GROUPS, ALIASES, IDS,
     MOST_EXPONENT, LEAST_EXPONENT,
+    *_header_places(), IDENTIFIED, QUEUED, UNKNOWN, HAS_OPAQUE, int(MOST_TIME), DEDUPE_SECONDS, LAST_CHUNKS,
 )  # fmt: skip
+
+
+def as_one(numbers: Iterable[int]) -> int:
+    """64 bits of all of them, as ``state/c/core/abi.c`` makes them."""
+    found = 0
+    for number in numbers:
+        found = (found * 1_000_003 + number) % 2**64
+    return found
 
 
 def abi() -> int:
     """One number of all of them: compared when the compiled module is imported."""
-    found = 0
-    for number in ABI_NUMBERS:
-        found = (found * 1_000_003 + number) % 2**64
-    return found
+    return as_one(ABI_NUMBERS)

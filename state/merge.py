@@ -7,6 +7,7 @@ last-writer-wins stays so by event time.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from state.absence import SORT, Watch
 from state.plain.ids import Entry, unite
@@ -14,6 +15,10 @@ from state.record import Cells, Record
 from state.user import MOST_GROUPS
 from state.vectors import Vectors, add_text, text_sum
 from state.windows import TallyPlan
+
+#: of one user; only what somebody made up comes there, and a record has room for as many events again
+_MOST_COUNT: Final = 2**63
+_MOST_TEXTS: Final = 2**31
 
 
 def merge_states(
@@ -29,8 +34,8 @@ def merge_states(
     if other.count:
         into.first = min(into.first, other.first) if into.count else other.first
     into.enter(other.time)
-    into.count += other.count
-    into.texts += other.texts
+    into.count = min(into.count + other.count, _MOST_COUNT)
+    into.texts = min(into.texts + other.texts, _MOST_TEXTS)
     into.identified |= other.identified
     into.unite_counters(other.pack())
     _add_tallies(into, other, plan)

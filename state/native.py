@@ -8,19 +8,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
 from state import plan_image
-from state.compiled import COMPILED, UNUSABLE, CompiledError
+from state.compiled import COMPILED, UNUSABLE, CompiledError, agree
 from state.plan_image import Described
 from state.record import Record
 from state.tables import Area
 from state.user import PLAIN_KINDS
 
+if COMPILED is not None:
+    agree(COMPILED, "PLAN", plan_image.abi())
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 #: of a user: how many events are folded already, and whether the last of them may have changed what a rule gives
 Folded = tuple[int, bool]
+
+
+class Began(NamedTuple):
+    """A membership that began while a user's events were folded."""
+
+    event: int
+    """The number of the event that did it."""
+    rule: int
+    """Its number in ``Described.rules``."""
+    sequence: int
+    score: float
+    time: float
+    """Of the event, seconds."""
+    values: tuple[float, ...]
+    """What each different term of the rule was, in the order of ``plan_image.term_numbers``."""
+
+
+#: of users in whose fold memberships began: whether that is all that there is to be done with them, and those, as
+#: ``Began`` (plain tuples)
+Entered = dict[str, tuple[bool, list[Began]]]
 
 
 @dataclass(frozen=True)
@@ -58,6 +81,24 @@ class Items(Protocol[T_co]):
         """(kind, category, time, amount, dwell) as the compiled part folds an event; None: it leaves it to Python."""
 
 
+class Newcomers(NamedTuple):
+    """How ``QuietFold.fold`` begins users who have no record, in the order of the batch.
+
+    Each of them gets a life of its own, whether it is begun there or left to the caller. Begun are those whose home is
+    here and whose first event is of a plain kind: whoever else begins them would do no more than that.
+    """
+
+    life: int
+    """The last one that was given out."""
+    sequence: int
+    """That they begin with."""
+    partition: int
+    """Here; ``partitions`` (at least 1) say whose home is where, by Kafka's murmur2."""
+    partitions: int
+    apart: Collection[str]
+    """Who is left, of whom something is known that no record says."""
+
+
 class QuietFold:
     """``state._fold.Plan``: what definitions say to the compiled part; see ``quiet_fold``."""
 
@@ -84,16 +125,29 @@ class QuietFold:
         return found
 
     def fold(
-        self, area: Area, batch: Mapping[str, Any], without: Collection[str], epoch: int, heads: int, encodes: bool
-    ) -> tuple[int, dict[str, Folded]]:
+        self,
+        area: Area,
+        batch: Mapping[str, Any],
+        without: Collection[str],
+        epoch: int,
+        heads: int,
+        encodes: bool,
+        newcomers: Newcomers | None,
+        entered: Entered | None = None,
+    ) -> tuple[int, int, dict[str, Folded]]:
         """``fold_on`` for all users of what ``read`` gave, but for those in ``without``, and the next timer of those of
         whom no more is to be done.
 
-        More is to be done for who is not in the area, for a record of another ``epoch`` of definitions or of ``heads``,
-        and, if ``encodes``, for users that have to be encoded. Returns how many events those counted with whom all is
-        done, and for the others what ``fold_on`` gave: (0, False) where it was not begun.
+        More is to be done for who is not in the area and was not begun (``newcomers``; None: nobody is), for a record
+        of another ``epoch`` of definitions or of ``heads``, and, if ``encodes``, for users that have to be encoded.
+        With ``entered`` memberships begin here, where all that an event changes is that rules surely hold by what is
+        known of the user; whose did is added to it, and is among those of whom more is to be done, or was.
+        Returns how many events those counted with whom all is done, how many users were begun, and for the others what
+        ``fold_on`` gave: (0, False) where it did nothing.
         """
-        found: tuple[int, dict[str, Folded]] = self._plan.fold(area, batch, without, epoch, heads, encodes)
+        found: tuple[int, int, dict[str, Folded]] = self._plan.fold(
+            area, batch, without, epoch, heads, encodes, newcomers, entered
+        )
         return found
 
     def fold_on(self, record: Record, items: Items[T], at: int, limit: float, erased: float) -> Folded:
@@ -122,8 +176,9 @@ def quiet_fold(event: type, calls: Calls, described: Described) -> QuietFold | N
     if COMPILED is None:
         return None
     try:
-        COMPILED.bind(event, tuple(sorted(PLAIN_KINDS)))
-        COMPILED.bind_forms(
+        wire = COMPILED.Wire(
+            event,
+            tuple(sorted(PLAIN_KINDS)),
             calls.fields,
             dict(calls.kinds),
             dict(calls.tracks),
@@ -133,7 +188,7 @@ def quiet_fold(event: type, calls: Calls, described: Described) -> QuietFold | N
             calls.dwells,
         )
         routes = tuple((route.kind, route.category, at) for at, route in enumerate(described.routes))
-        plan = COMPILED.Plan(plan_image.write(described), routes)
+        plan = COMPILED.Plan(wire, plan_image.write(described), routes)
     except (TypeError, AttributeError) as error:
         raise CompiledError(f"{UNUSABLE}: {error}") from error
     return QuietFold(plan)

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from state.absence import SORT, Absence, Sort
-from state.kinds import ROW
-from state.layout2 import LATEST, TALLY, mark_of, padding
+from state.kinds import DWELL_ROW, ROW, SPEND_ROW
+from state.layout2 import LATEST, TALLY, as_one, mark_of, padding, places
 from state.user import INTEREST
 from state.windows import NEVER, SCALES, TallySpec
 
+#: segments, and cells (what is counted) of one plan, at most: PLAN_MOST of plan.h
+MOST: Final = 8_192
+#: different terms of its rules
+MOST_TERMS: Final = 65_536
 _FORMAT: Final = 0x314E4C50
 #: format, bytes, cells, terms, segments, rules, routes, steps, links, letters, may_rise, 0, shortest
 _HEAD: Final = struct.Struct("<12Id")
@@ -22,8 +26,8 @@ _CELL: Final = struct.Struct("<QqqdBB6x")
 _TERM: Final = struct.Struct("<BBxxII4xdd")
 #: mark, place and bytes of the name, rule, min_stay
 _SEGMENT: Final = struct.Struct("<IIIId")
-#: enter, exit, segment, first step, steps, first link, terms, rising
-_RULE: Final = struct.Struct("<dd6I")
+#: enter, exit, segment, first step, steps, first link, terms, rising, version
+_RULE: Final = struct.Struct("<dd6IQ")
 #: interest, row, first link and number of cells, of gates
 _ROUTE: Final = struct.Struct("<d5I4x")
 #: op, arity, term, number: of ``streams.rules.program``
@@ -67,6 +71,8 @@ class Ruled:
     begins_by: tuple[bool, ...]
     """Of each term, whether its change by time can make the rule true: who is not in the segment waits for that, who is
     in it for the change of any."""
+    version: int
+    """Of the segment: a membership that begins has it."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,19 @@ class Described:
     """Some rules may begin to hold by the passing of time."""
 
 
+def abi() -> int:
+    """All that C's side must know of the image as well, as one number: ``plan_abi`` of ``state/c/core/abi.c``."""
+    tables = (_HEAD, _CELL, _TERM, _SEGMENT, _RULE, _ROUTE, _STEP)
+    fields = (number for table in tables for number in (table.size, *places(table)))
+    return as_one((_FORMAT, *fields, *_MEASURES.values(), 0, 1, _NO_RULE, SPEND_ROW, DWELL_ROW))
+
+
+def term_numbers(described: Described) -> dict[Native, int]:
+    """How the image numbers the terms of all rules."""
+    natives = dict.fromkeys(term for rule in described.rules for term in rule.terms)
+    return {native: number for number, native in enumerate(natives)}
+
+
 def write(described: Described) -> bytes:
     """The image. Events are given the place of their route in ``described.routes``.
 
@@ -92,7 +111,7 @@ def write(described: Described) -> bytes:
 
 class _Writer:
     def __init__(self, described: Described) -> None:
-        natives = dict.fromkeys(term for rule in described.rules for term in rule.terms)
+        self.term_of = natives = term_numbers(described)
         cells = {cell for route in described.routes for cell in route.cells}
         for native in natives:
             cells |= {native} if isinstance(native, TallySpec) else {native.of, native.after}
@@ -100,7 +119,6 @@ class _Writer:
         self.cell_of = {_mark(cell): number for number, cell in enumerate(self.cells)}
         if len(self.cell_of) < len(self.cells):
             raise ValueError("two terms of the rules have the same mark: write one of them with another window")
-        self.term_of = {native: number for number, native in enumerate(natives)}
         self.shortest = min((_soonest(native) for native in natives), default=NEVER)
         self.stays = described.stays
         self.segments = sorted(self.stays, key=lambda segment: (_name_mark(segment), segment.encode()))
@@ -147,7 +165,7 @@ class _Writer:
         rising = {number for number, begins in zip(numbers, rule.begins_by, strict=True) if begins}
         self.links += [number << 1 | (number in rising) for number in sorted(set(numbers))]
         counts = (first, len(steps) - first, at, len(self.links) - at, len(rising))
-        return _RULE.pack(rule.enter, rule.exit, self.segment_of[rule.segment], *counts)
+        return _RULE.pack(rule.enter, rule.exit, self.segment_of[rule.segment], *counts, rule.version)
 
     def _route(self, route: Route) -> bytes:
         at = len(self.links)

@@ -19,6 +19,10 @@ from state.user import Membership, PendingLabel
 from state.windows import TallySpec
 
 
+class TooLargeError(ValueError):
+    """A record would become larger than one may be: whatever verb it was that asked for more, or ``pack``."""
+
+
 class Opaque(NamedTuple):
     """What a term keeps that has no compiled form: bytes of its own, and the two times that all must know."""
 

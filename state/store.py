@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Container, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Set
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -20,7 +20,6 @@ from rocksdict import (
     Cache,
     CompactOptions,
     DBCompressionType,
-    MemtableFactory,
     Options,
     Rdict,
     WriteBatch,
@@ -29,15 +28,13 @@ from rocksdict import (
 )
 
 from state import layout
-from state.loading import load
+from state.bulk import SLOW_FILES, USUAL, for_bulk, wait_for_room
+from state.loading import Batch, Keyed, load, put
 from state.store_errors import StoreDamagedError, StoreError, store_error
 from state.windows import NEVER
 
 T = TypeVar("T")
 
-#: of one memtable while loading in bulk; each becomes one sorted file. It is sorted in the processor's cache: one of 32
-#: MB costs a third more in all
-_BULK_BUFFER_BYTES = 8 * 1024 * 1024
 #: what a crash may lose of the local files, and a restart read again: seconds of writing (less where buffers are full)
 FLUSH_SECONDS = 20.0
 
@@ -52,10 +49,8 @@ class SharedMemory:
 
 
 class Store:
-    """Keys and values of one partition, as ``layout`` describes them. Not thread-safe: one owner at a time.
-
-    Whatever RocksDB cannot do raises a StoreError of the right kind.
-    """
+    """Keys and values of one partition, as ``layout`` describes them. Not thread-safe: one owner at a time. Whatever
+    RocksDB cannot do raises a StoreError of the right kind."""
 
     def __init__(self, path: Path, memory: SharedMemory) -> None:
         """Open or create. Raises StoreLockedError, StoreFullError, StoreDamagedError."""
@@ -71,15 +66,17 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise store_error(path, "open", error) from error
-        self._open(bulk=False)
+        self._open()
         try:
             self.erasures = int(self.get(layout.SCRUB_WANTED_KEY) is not None)
+            """Grows with each erasure since the last scrub; 0: there was none."""
+            self.newest = layout.newest_offset(self.get(layout.OFFSET_KEY) or bytes(8))
+            """The changelog offset that no record is newer than; ``changelog_offset`` may be an earlier one."""
         except StoreError:
             self.close()
             raise
-        """Grows with each erasure since the last scrub; 0: there was none."""
 
-    def _open(self, *, bulk: bool) -> None:
+    def _open(self) -> None:
         options = Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_write_buffer_manager(self._memory.buffers)
@@ -95,20 +92,14 @@ class Store:
         table.set_block_size(16 * 1024)
         options.set_block_based_table_factory(table)
         # so that nobody waits who begins with the files of a load in bulk
-        options.set_level_zero_slowdown_writes_trigger(40)
+        options.set_level_zero_slowdown_writes_trigger(SLOW_FILES)
         options.set_level_zero_stop_writes_trigger(64)
-        if bulk:
-            # unsorted until it is flushed, which another thread does; compaction waits for the end, unless it gets much
-            options.set_memtable_factory(MemtableFactory.vector())
-            options.set_allow_concurrent_memtable_write(False)
-            options.set_write_buffer_size(_BULK_BUFFER_BYTES)
-            options.set_max_write_buffer_number(4)
-            options.set_level_zero_file_num_compaction_trigger(24)
-        else:  # each merge reads and writes most of what is there; a get asks the filters of a few files more
-            options.set_level_zero_file_num_compaction_trigger(8)
+        options.set_write_buffer_size(int(USUAL["write_buffer_size"]))
+        options.set_max_write_buffer_number(int(USUAL["max_write_buffer_number"]))
+        options.set_level_zero_file_num_compaction_trigger(int(USUAL["level0_file_num_compaction_trigger"]))
         try:
             # without naming the family, what is there already is opened by the options in its files: with a small block
-            # cache of its own, no filters, and no memtable for bulk loading
+            # cache of its own, and no filters
             self._db = Rdict(str(self.path), options, column_families={"default": options})
             written = WriteOptions()
             # its stub says method, but it is a property
@@ -147,55 +138,61 @@ class Store:
         offset: int,
         fired: Iterable[bytes] = (),
         complete_at: float = 0.0,
-        timed: Container[bytes] = (),
+        timed: Set[bytes] = frozenset(),
     ) -> None:
         """Write one atomic batch: records (None deletes), their timers, and the changelog offset to continue from.
 
         ``fired`` are timer keys to remove, before a record puts the same one anew. ``complete_at``: when ``offset`` was
         known to be the changelog's end (seconds since the epoch). ``timed`` are keys of records whose timer is there.
         """
-        batch = WriteBatch(raw_mode=True)
-        put, delete = batch.put, batch.delete
-        for key in fired:
-            delete(key)
-        for key, value in puts:
-            if value is None:
-                delete(key)
-                continue
-            put(key, value)
-            if key[0] == 117:  # b"u"
-                if key not in timed and layout.has_timer(value):
-                    put(layout.timer_key(layout.due_of(value), key[1:]), b"")
-            elif key[0] == 101:  # b"e": somebody was erased, and the old values lie in files yet
-                put(layout.SCRUB_WANTED_KEY, b"")
-                self.erasures += 1
-        put(layout.OFFSET_KEY, layout.encode_offset(offset, complete_at))
-        self._write(batch)
-        if not 0.0 <= complete_at - self._flushed_at < FLUSH_SECONDS:
-            self._flush(complete_at)
+        self.put(self.batch(dict(puts), fired, timed), offset, complete_at)
+        self.flush(complete_at, FLUSH_SECONDS)
 
-    def _flush(self, now: float) -> None:
-        """Begin to write to the files what is in memory; RocksDB does it in a thread of its own."""
+    def batch(
+        self, puts: Mapping[bytes, bytes | None], fired: Iterable[bytes] = (), timed: Set[bytes] = frozenset(),
+        users: bool = True,
+    ) -> WriteBatch:  # fmt: skip
+        """What ``write`` writes, but for the offset: for ``put``. Without ``users`` their records are left out, but not
+        their timers, nor that they are gone."""
+        batch = WriteBatch(raw_mode=True)
+        for key in fired:
+            batch.delete(key)
+        if guards := put(batch, puts, timed, users):  # somebody was erased, and the old values lie in files yet
+            batch.put(layout.SCRUB_WANTED_KEY, b"")
+            self.erasures += guards
+        return batch
+
+    def put(
+        self, batch: Batch, offset: int, complete_at: float = 0.0, newest: int = 0, *, in_bulk: bool = False
+    ) -> None:
+        """Write a batch and the changelog offset to continue from; see ``write``. ``newest``: the offset up to which
+        there are newer records among those of the store, if that is a later one. ``in_bulk``: see ``bulk``."""
+        self.newest = max(self.newest, offset, newest)
+        batch[layout.OFFSET_KEY] = layout.encode_offset(offset, complete_at, self.newest)
+        self._write(batch, in_bulk=in_bulk)
+
+    def flush(self, now: float, every: float) -> None:
+        """Begin to write to the files what is in memory, if that was not done for so many seconds; RocksDB does it in a
+        thread of its own."""
+        if 0.0 <= now - self._flushed_at < every:
+            return
         self._flushed_at = now
         try:
             self._db.flush(wait=False)
         except Exception as error:
             self._fail("write", error)
 
-    def load(self, records: Mapping[bytes, bytes | None], offset: int, complete_at: float = 0.0) -> None:
-        """As ``write``, made for many records at once, for a restore.
-
-        The timers that the records had before are left alone: they do nothing when they fire.
-        """
+    def load(self, records: Iterable[Keyed], offset: int, complete_at: float = 0.0, prefix: bytes = b"") -> None:
+        """As ``write``, for many records at once, in bulk as fast as that can be: of each key what is said last.
+        ``prefix`` is put before every key. Timers that the records had before are left alone: they do nothing."""
         batch = WriteBatch(raw_mode=True)
-        if guards := load(batch, records):
-            batch[layout.SCRUB_WANTED_KEY] = b""
+        if guards := load(batch, records, prefix):
+            batch.put(layout.SCRUB_WANTED_KEY, b"")
             self.erasures += guards
-        batch[layout.OFFSET_KEY] = layout.encode_offset(offset, complete_at)
-        self._write(batch)
+        self.put(batch, offset, complete_at, in_bulk=True)
 
     def follow(self, records: Mapping[bytes, bytes | None], offset: int, complete_at: float = 0.0) -> None:
-        """As ``load``, and the timers that the records had before go: nothing fires where a partition is followed."""
+        """As ``write``, and the timers that the records had before go: nothing fires where a partition is followed."""
         users = [key for key in records if key[0] == 117]  # b"u"
         stale = [
             layout.timer_key(layout.due_of(old), key[1:])
@@ -204,8 +201,10 @@ class Store:
         ]
         self.write(records.items(), offset, stale, complete_at)
 
-    def _write(self, batch: WriteBatch) -> None:
+    def _write(self, batch: Batch, *, in_bulk: bool = False) -> None:
         try:
+            if in_bulk:
+                wait_for_room(self._db)
             self._db.write(batch)
         except Exception as error:
             self._fail("write", error)
@@ -213,11 +212,15 @@ class Store:
     @contextlib.contextmanager
     def bulk(self) -> Iterator[None]:
         """Only ``load`` within the block: several times as fast."""
-        self._close_db()
-        self._open(bulk=True)
+        self._set(for_bulk())
         yield
-        self._close_db()
-        self._open(bulk=False)
+        self._set(USUAL)
+
+    def _set(self, options: dict[str, str]) -> None:
+        try:
+            self._db.set_options(options)
+        except Exception as error:
+            self._fail("write", error)
 
     @property
     def changelog_offset(self) -> int:
@@ -312,13 +315,17 @@ class Store:
         """Something was erased since the last scrub, and that is ``interval`` seconds ago."""
         return self.erasures > 0 and now - self.scrubbed_at >= interval
 
-    def purge_timers(self, start: bytes, most: int) -> bytes | None:
-        """Of ``most`` timer keys from ``start`` on remove those that no user record has; returns where to go on."""
+    def purge_timers(
+        self, start: bytes, most: int, in_memory: Callable[[str], bytes | None] = lambda _user: None
+    ) -> bytes | None:
+        """Of ``most`` timer keys from ``start`` on remove those that no user record has; returns where to go on.
+        ``in_memory``: records that may be newer than those of the store."""
         keys = list(islice(self.keys(b"t", start), most))
-        values = self.get_many([b"u" + layout.timer_parts(key)[1] for key in keys])
+        users = [layout.timer_parts(key)[1] for key in keys]
         batch = WriteBatch(raw_mode=True)
-        for key, value in zip(keys, values, strict=True):
-            if value is None or layout.timer_key(layout.due_of(value), layout.timer_parts(key)[1]) != key:
+        for key, user, stored in zip(keys, users, self.get_many([b"u" + user for user in users]), strict=True):
+            value = in_memory(user.decode()) or stored
+            if value is None or layout.timer_key(layout.due_of(value), user) != key:
                 batch.delete(key)
         self._write(batch)
         return keys[-1] + b"\0" if len(keys) == most else None
@@ -343,7 +350,7 @@ class Store:
     def reopen(self) -> None:
         """Close and open: RocksDB then begins a new manifest and log and removes the old ones. Iterators end."""
         self._close_db()
-        self._open(bulk=False)
+        self._open()
 
     def scrubbed(self, erasures: int, now: float) -> None:
         """The bytes of so many erasures are gone; those that came meanwhile wait for the next time."""

@@ -1,7 +1,8 @@
 """Where users' records lie in memory: a worker's arena, a partition's table, a turn's area.
 
 A turn works on copies, in its *area*. ``commit`` puts them in place, ``drop`` forgets them: what is in memory is never
-ahead of what is committed, and an aborted turn costs nothing else. Compiled they are types of ``state._fold`` over
+ahead of what is committed, and an aborted turn costs nothing else. It may be ahead of the *store*, though: ADR 0046.
+Compiled they are types of ``state._fold`` over
 ``state/c/core``; ``state.plain.table`` says what they do, and does it where nothing is compiled.
 """
 
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from state import format1
 from state.compiled import COMPILED, UNUSABLE, CompiledError
 from state.layout2 import FORMAT, HEADER, IDS_LEAD, MOST_CHUNKS, UNIT
+from state.loading import Batch
 from state.plain import record as plain
 from state.plain import table
 from state.plain.codec import damaged, split
@@ -22,7 +24,11 @@ from state.windows import TallySpec
 
 
 class Area(Protocol):
-    """One turn of a partition. After ``commit`` or ``drop`` all verbs of it and of its records raise RuntimeError."""
+    """One turn of a partition. After ``commit`` or ``drop`` all verbs of it and of its records raise RuntimeError.
+
+    Whatever brings users into the turn, or makes a record larger, may raise MemoryError: the arena gives no more than
+    it reserved. The turn is then to be dropped.
+    """
 
     def find(self, users: Iterable[str]) -> list[str]:
         """Copy those of ``users`` who are in memory into the turn; returns who is neither in the turn nor in memory, in
@@ -31,6 +37,10 @@ class Area(Protocol):
     def admit(self, user: str, block: bytes, chunks: Sequence[bytes | None]) -> Record:
         """Somebody who is not in memory, as the store has them: a block of format 2, and the bytes of the records ``d``
         of its ids (``ids_numbers``), the oldest first; None: it is missing. Raises FormatError."""
+
+    def admit_whole(self, blocks: dict[str, bytes]) -> list[str]:
+        """``admit`` those of these users, in their order, whose blocks are of format 2 and have all of their ids;
+        returns who is left. Raises FormatError; some may be in the turn then."""
 
     def take(self, record: PlainRecord, due: float) -> Record:
         """The same of a record that was made in Python: read from format 1, say. What the store has of its ids'
@@ -65,11 +75,12 @@ class Area(Protocol):
 
         ``puts`` gets the records ``u`` and those of ids ``d`` that changed, ``timed`` the keys of records whose timer
         is as the store has it. Returns the earliest timer of them, how many ids were forgotten early, and the bytes of
-        what was put. Raises ValueError for a record that is too large.
+        what was put. Raises TooLargeError (``state.record``).
         """
 
-    def commit(self) -> None:
-        """All copies are what is in memory from now on. Cannot fail."""
+    def commit(self, behind: bool = False, /) -> None:
+        """All copies are what is in memory from now on. ``behind``: and dirty, that is newer than what the store has,
+        until ``Table.put_dirty`` puts them; else the store gets what ``settle`` put at the same time. Cannot fail."""
 
     def drop(self) -> None:
         """All is as before the turn. Cannot fail, and does nothing once the turn is over."""
@@ -89,7 +100,25 @@ class Table(Protocol):
         """Raises RuntimeError while another turn is under way."""
 
     def tidy(self) -> None:
-        """Let go what is above the arena's bound: between turns, and each second where there are none."""
+        """Let go what is above the arena's bound, but nobody who is dirty: between turns, and each second where there
+        are none."""
+
+    @property
+    def dirty(self) -> int:
+        """Users in memory who are newer there than in the store."""
+
+    @property
+    def tight(self) -> bool:
+        """Memory is nearly full, or somebody was to be let go within the last turns: there should not be more who are
+        dirty. May be asked during a turn."""
+
+    def put_dirty(self, batch: Batch, start: float, end: float) -> int:
+        """Put into ``batch`` those of the dirty who are in this part of a round (0 to 1), and call them dirty no more;
+        returns how many. All who are dirty now are put once parts that meet have covered 0 to 1; turns may come in
+        between. Raises what the batch does; then some are called so who were not put. RuntimeError during a turn."""
+
+    def put_new(self, batch: Batch) -> int:
+        """The same of those of whom the store has nothing (or may have nothing) yet, all of them."""
 
     def clear(self) -> None:
         """All goes: the partition closes. A turn under way is dropped."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 CATEGORY_BUCKETS: Final = 64
 #: groups kept for a user, newest first, and as many that were left
 MOST_GROUPS: Final = 256
+#: labels of a user that wait for a vector: the newest
+MOST_LABELS: Final = 1_024
 #: how much an event of a kind says about the taste for its category
 INTEREST: Final = {"view": 1.0, "click": 2.0, "purchase": 5.0, "comment": 3.0}
 #: kinds that only add to counts

@@ -14,11 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from encoders.heads import PublishedHead
+from encoders.process import EncodingProcess
 from state.store import SharedMemory
 from state.tables import new_arena
 from streams.kafka.agents import Host, make_faust, start_faust, until_stopped
 from streams.kafka.arrivals import Room
 from streams.kafka.checkpoints import checkpoint_of_tests
+from streams.kafka.claiming import Claims, claiming
 from streams.kafka.clock import Told
 from streams.kafka.definitions import DefinitionsFollower, Present, Proposal
 from streams.kafka.directory import take_over
@@ -32,9 +34,10 @@ from streams.kafka.replicas import Group, Replicas
 from streams.kafka.skew import Skew
 from streams.kafka.standby import Standby
 from streams.kafka.text_precision import Log, Watch, in_force, settle
+from streams.kafka.turns import Turns, make_slot
 from streams.kafka.workers import Workers
 from streams.kafka.writer import PartitionWriter
-from streams.loading import WorkerError, encoding_process, load_models, measured
+from streams.loading import WorkerError, load_models, measured
 from streams.ops.directory import advertised
 from streams.ops.lag import LagMonitor, PartitionLag
 from streams.ops.lifetime import Lifetime, end_tasks
@@ -91,16 +94,19 @@ class Worker:
     """One process of the service. Built whole, then run; nothing is wired anywhere else."""
 
     def __init__(
-        self, settings: Settings, life: Lifetime, checkpoint: Callable[[str], None] = lambda _step: None
+        self,
+        settings: Settings,
+        life: Lifetime,
+        models: EncodingProcess | None,
+        checkpoint: Callable[[str], None] = lambda _step: None,
     ) -> None:
-        """Loads the models and asks the broker for the topics' partitions. Raises DefinitionError, WorkerError.
+        """Loads the models (in the process ``models``, if any) and asks the broker for the topics' partitions. Raises
+        DefinitionError, WorkerError.
 
         What it opens is closed by ``life``.
         """
         self.settings = settings
         self._life = life
-        # it loads its libraries while this process asks the broker
-        models = encoding_process(life) if settings.encode_process else None
         file = Proposal.of(settings)
         nothing = make_plan([], [], "no definitions")
         if nothing.quiet is None:
@@ -130,7 +136,9 @@ class Worker:
         self.metrics.cache_bytes.set_function(lambda: self._arena.bytes_held)
         take_over(settings, self.topics, self._memory)
         self._checkpoint = checkpoint
-        self._turns = ThreadPoolExecutor(settings.turn_threads, thread_name_prefix="turn")
+        slots = partial(make_slot, settings, self.metrics.transaction_turns.observe)
+        self._turns = Turns(settings.turn_threads, slots, settings.slots)
+        self._claims = Claims(settings)
         self._opening = ThreadPoolExecutor(settings.restore_threads, thread_name_prefix="restore")
         self._encoding = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode")
         life.opened("thread of the encoders", self._encoding.shutdown)
@@ -171,10 +179,11 @@ class Worker:
         self._hangs = False
 
     def _make_partition(self, number: int, host: Host) -> Partition:
+        place, slot = make_place(self.settings, number, self._partitions), self._turns.slot(number)
         writer = PartitionWriter(
             self.settings,
             lambda: self._present.now,
-            make_place(self.settings, number, self._partitions),
+            place,
             self._memory,
             clock=self._skew.now,
             checkpoint=self._checkpoint,
@@ -182,12 +191,13 @@ class Worker:
             standby=self._standby.take if self._standby else lambda _partition: None,
             identity=self._identity,
             arena=self._arena,
+            claim=lambda stopping: claiming(self._claims, place, slot.writer(stopping)),
         )
         return Partition(
             writer=writer,
             lane=self.lane,
             metrics=self.metrics,
-            executor=self._turns,
+            turns=self._turns,
             opening=self._opening,
             room=Room.of(self.settings, host.expected),
             on_restored=host.restored,
@@ -222,6 +232,7 @@ class Worker:
         return Replicas(self._standby, self.settings.worker_name, self._partitions, count, group.members)
 
     def _assigned(self, owned: frozenset[int]) -> None:
+        self._turns.assign(owned)
         if self._replicas is not None:
             self._replicas.assigned(owned)
 
@@ -333,13 +344,14 @@ def calm_collector() -> None:
     gc.set_threshold(1_000_000, 10, 100)
 
 
-def run_worker(settings: Settings, life: Lifetime) -> None:
-    """Run one worker until SIGTERM or SIGINT. Raises WorkerError, DefinitionError, when all is closed."""
+def run_worker(settings: Settings, life: Lifetime, models: EncodingProcess | None) -> None:
+    """Run one worker until SIGTERM or SIGINT. ``models``: the process that has them, if they have one. Raises
+    WorkerError, DefinitionError, when all is closed."""
     import uvloop  # noqa: PLC0415 - only a worker needs it
 
     async def main() -> None:
         async with life:
-            worker = Worker(settings, life, checkpoint=checkpoint_of_tests())
+            worker = Worker(settings, life, models, checkpoint=checkpoint_of_tests())
             calm_collector()
             await worker.run()
 

@@ -5,11 +5,45 @@ from __future__ import annotations
 import math
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+#: MiB of users' states at least and at most, where nobody says how many, and the part of the memory between them
+_LEAST_CACHE: Final = 256
+_MOST_CACHE: Final = 1_024
+_CACHE_PART: Final = 8
+
+
+def memory_bytes(of: Path = Path("/proc/self/cgroup"), groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """What this process may have: the machine's memory, or the least limit of the control groups that it is in."""
+    least = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    lines: list[str] = []
+    with suppress(OSError):
+        lines = of.read_text().splitlines()
+    for line in lines:
+        _, kinds, path = line.split(":", 2)
+        if not kinds:
+            top, limit = groups, "memory.max"
+        elif "memory" in kinds.split(","):  # the first version of control groups has a tree for each kind
+            top, limit = groups / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        group = top / path.lstrip("/")
+        for each in (group, *group.parents):
+            with suppress(OSError, ValueError):  # not there, as in a container; or "max"
+                least = min(least, int((each / limit).read_text()))
+            if each == top:
+                break
+    return least
+
+
+def usual_cache_mb(memory: int) -> int:
+    """MiB of users' states of a worker that may have so many bytes of memory."""
+    return max(_LEAST_CACHE, min(_MOST_CACHE, memory // _CACHE_PART // 2**20))
 
 
 class Settings(BaseSettings):
@@ -54,7 +88,11 @@ class Settings(BaseSettings):
     )
     max_record_bytes: int = Field(1_048_576, gt=0, description="Larger event records are refused.")
     max_text_chars: int = Field(20_000, gt=0, description="Events with longer text are refused.")
-    batch_records: int = Field(100_000, ge=1, description="At most this many records go into one transaction.")
+    batch_records: int = Field(
+        400_000,
+        ge=1,
+        description="At most this many records go into one transaction; fewer where their users take much memory.",
+    )
     batch_bytes: int = Field(
         64 * 1024 * 1024, ge=1_048_576, description="At most this many bytes of records go into one transaction."
     )
@@ -67,7 +105,10 @@ class Settings(BaseSettings):
         600.0, gt=0, description="A turn that Kafka refuses for so long, whatever is tried, ends the worker."
     )
     turn_interval_ms: float = Field(
-        5.0, ge=0, description="A partition begins its transactions no closer together than this, unless it is behind."
+        5.0,
+        ge=0,
+        description="A partition begins its transactions no closer together than this, unless it is behind; further "
+        "apart where more than eight are busy.",
     )
     processing_guarantee: Literal["exactly_once", "at_least_once"] = Field(
         "exactly_once",
@@ -91,7 +132,13 @@ class Settings(BaseSettings):
         0, ge=0, description="Instead of all: each partition is followed by so many of the other workers; 0: by none."
     )
     turn_threads: int = Field(
-        8, ge=1, description="Threads for turns and lookups; they wait for Kafka and RocksDB more than they compute."
+        8, ge=1, description="Threads for turns and lookups; they wait for RocksDB more than they compute."
+    )
+    slots: int = Field(
+        2,
+        ge=1,
+        le=16,
+        description="Producers of a worker: each commits turns of its part of the partitions, a transaction at a time.",
     )
     restore_threads: int = Field(
         4,
@@ -99,10 +146,11 @@ class Settings(BaseSettings):
         description="Threads for restores, one for each partition, and for rewriting files; turns go on meanwhile.",
     )
     cache_mb: int = Field(
-        256,
+        default_factory=lambda: usual_cache_mb(memory_bytes()),
         ge=1,
-        description="Memory for users' states, of all partitions together, a turn's copies included; who was not seen "
-        "for long goes, and is read from the store with the next event.",
+        description="MiB of memory for users' states, of all partitions together, a turn's copies included; who was "
+        "not seen for long goes, and is read from the store with the next event. Unless set: an eighth of the memory "
+        "that the worker may have, but from 256 to 1,024.",
     )
     cached_users: int | None = Field(None, description="Without effect: cache_mb is what bounds memory.")
     cached_ids: int | None = Field(None, description="Without effect: cache_mb is what bounds memory.")

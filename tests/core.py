@@ -26,6 +26,10 @@ STRICT: Final = "-std=c11 -Wall -Wextra -Wconversion -Wshadow -Werror -ffp-contr
 SANITIZE: Final = "-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined"
 #: what the library is compiled with besides; ``make sanitize`` sets it
 FLAGS: Final = os.environ.get("SEGMENTS_CORE_CFLAGS", "-O1 -g -fsanitize=undefined -fno-sanitize-recover=undefined")
+#: all of the process is under the address sanitizer (``make sanitize``): it takes some six times as long, keeps what is
+#: freed, and Python's own count of its objects is 0. What it finds, a few examples show; that they are right is told by
+#: the same tests without it
+SANITIZED: Final = "libasan" in os.environ.get("LD_PRELOAD", "")
 SIZE: Final = ctypes.c_size_t
 U64: Final = ctypes.c_uint64
 
@@ -59,9 +63,10 @@ def build(name: str, flags: str, sources: Iterable[Path]) -> Path:
 def library() -> ctypes.CDLL:
     """The whole core."""
     core = ctypes.CDLL(str(build("core.so", f"{STRICT} {FLAGS} -fPIC -shared", SOURCES.glob("*.c"))))
-    core.xxh3.restype = core.xxh3_seeded.restype = core.core_abi.restype = U64
+    core.xxh3.restype = core.xxh3_seeded.restype = core.layout_abi.restype = U64
     core.xxh3.argtypes = [ctypes.c_char_p, SIZE]
     core.xxh3_seeded.argtypes = [ctypes.c_char_p, SIZE, U64]
+    core.murmur2.restype, core.murmur2.argtypes = ctypes.c_uint32, [ctypes.c_char_p, SIZE]
     core.power_of_two.restype = ctypes.c_double
     core.power_of_two.argtypes = [ctypes.c_double]
     core.block_check.argtypes = [ctypes.c_char_p, SIZE]

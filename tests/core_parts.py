@@ -15,7 +15,7 @@ from state import layout2
 from state.absence import SORT, Sort
 from state.layout2 import mark_of
 from state.plain.codec import is_moment, name_bytes, time_is_right
-from state.record import Opaque
+from state.record import Opaque, TooLargeError
 from state.user import Membership
 from state.windows import NEVER, TallySpec
 from tests import core
@@ -157,9 +157,9 @@ class Held:
         return cast(int, done)
 
     def widen(self, by: int = 0) -> None:
-        """By so many bytes; 0: by an eighth. Raises ValueError when it is as large as a block may be."""
+        """By so many bytes; 0: by an eighth. Raises TooLargeError when it is as large as a block may be."""
         if self.block.room >= layout2.MOST_BYTES:
-            raise ValueError(f"a record of more than {layout2.MOST_BYTES:,} bytes is too large")
+            raise TooLargeError(f"a record of more than {layout2.MOST_BYTES:,} bytes is too large")
         room = min(self.block.room + (by or max(8, self.block.room // 8)), layout2.MOST_BYTES)
         self._room, old = ctypes.create_string_buffer(room + 1), self._room
         ctypes.memmove(self._odd, ctypes.addressof(old) + 1, self.block.size)

@@ -8,6 +8,7 @@ from ctypes import POINTER, byref, c_char_p, c_double, c_int, c_size_t, c_uint16
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, cast
 
+from state.record import TooLargeError
 from state.windows import TallySpec
 from tests.core_ids import Bytes, Change, CoreIds, bytes_of
 from tests.core_parts import CORE, Block, Held, IdsAt, Spec, specs_of
@@ -68,7 +69,7 @@ def _declare() -> None:
         ("turn_is_gone", c_int, c_void_p, c_uint32),
         ("turn_forget", None, c_void_p, c_uint32, c_int),
         ("turn_settle", c_uint32, c_void_p, POINTER(Spec), c_size_t, POINTER(_Settled), POINTER(_SettledAll)),
-        ("turn_commit", None, c_void_p),
+        ("turn_commit", None, c_void_p, c_int),
         ("turn_drop", None, c_void_p),
     ):
         declared = getattr(CORE, function)
@@ -116,7 +117,7 @@ class _InTurn(Held):
         room = self.block.room
         done = CORE.turn_widen(self._cache, self._number, by or 8, byref(self.block), byref(self.ids))
         if done == _TOO_LARGE:
-            raise ValueError("a record is too large")
+            raise TooLargeError("a record is too large")
         assert done == 0
         assert self.block.room > room
 
@@ -213,7 +214,7 @@ class CoreTurn:
         return found
 
     def commit(self) -> None:
-        CORE.turn_commit(self._cache)
+        CORE.turn_commit(self._cache, 0)
 
     def drop(self) -> None:
         CORE.turn_drop(self._cache)

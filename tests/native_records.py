@@ -29,7 +29,12 @@ def record_module() -> Any:
     ours = core.SOURCES.parent
     flags = f"-std=gnu11 -Wall -Werror -ffp-contract=off -DMEMORY_FAULTS {core.FLAGS} -fPIC -shared"
     flags += f" -I{sysconfig.get_path('include')} -I{ours}"
-    sources = [*ours.glob("record_*.c"), *core.SOURCES.glob("*.c"), core.DRIVERS / "record_module.c"]
+    sources = [
+        *ours.glob("record_*.c"),
+        ours / "module_state.c",
+        *core.SOURCES.glob("*.c"),
+        core.DRIVERS / "record_module.c",
+    ]
     loader = ExtensionFileLoader(_NAME, str(core.build("record.so", flags, sources)))
     spec = importlib.util.spec_from_file_location(_NAME, loader.path, loader=loader)
     assert spec is not None

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cramjam
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
+
+from streams.kafka.fetched import Batches, FetchedPartition
 
 _NOT_LEADER = 6
 Header = tuple[bytes, bytes | None]
 
 
-def raw_batch(records: Sequence[tuple[bytes, bytes, Sequence[Header]]], codec: int = 0) -> bytes:
+def raw_batch(records: Sequence[tuple[bytes, bytes | None, Sequence[Header]]], codec: int = 0) -> bytes:
     """Records as (key, value, headers); names of headers are bytes. ``codec`` as Kafka numbers them."""
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, 0, 0, 1 << 27)
     names: dict[bytes, bytes] = {}
@@ -42,6 +46,12 @@ def raw_batch(records: Sequence[tuple[bytes, bytes, Sequence[Header]]], codec: i
     struct.pack_into(">i", sealed, 8, len(sealed) - 12)
     struct.pack_into(">I", sealed, 17, calc_crc32c(bytes(sealed[21:])))
     return bytes(sealed)
+
+
+def as_fetched(said: Mapping[bytes, bytes | None]) -> Sequence[Any]:
+    """What a fetch brings of a topic that says this; None is a tombstone."""
+    data = raw_batch([(key, value, ()) for key, value in said.items()])
+    return FetchedPartition(TopicPartition("t", 0), Batches(data), [], 0, None, None, True, READ_COMMITTED).drain()
 
 
 def send_batches(bootstrap: str, topic: str, partition: int, batches: Sequence[bytes]) -> None:

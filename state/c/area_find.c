@@ -74,8 +74,9 @@ static int find_some(AreaObject *area, PyObject *const *names, Py_ssize_t count,
     User users[AT_ONCE];
     uint32_t numbers[AT_ONCE], known = 0;
     uint8_t too_long[AT_ONCE];
+    const Module *module = module_of(area);
     for (Py_ssize_t i = 0; i < count; i++) {
-        int right = user_of(names[i], &users[known]);
+        int right = user_of(module, names[i], &users[known]);
         if (right < 0)
             return -1;
         too_long[i] = right == 0;
@@ -99,7 +100,7 @@ PyObject *area_find(AreaObject *self, PyObject *users)
 {
     if (area_open(self) == NULL)
         return NULL;
-    if (Py_TYPE(users) == &BatchType)
+    if (Py_TYPE(users) == module_of(self)->batch_type)
         return find_batch(self, (Batch *)users);
     PyObject *names = PySequence_Tuple(users), *missing = names == NULL ? NULL : PyDict_New();
     Py_ssize_t count = missing == NULL ? 0 : PyTuple_GET_SIZE(names);

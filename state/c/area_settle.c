@@ -1,12 +1,13 @@
 /* Area.settle: what a turn has to write. */
 #include "area_type.h"
+#include "core/fetch.h"
 #include "core/settle.h"
 #include "record_type.h"
 
 #define NUMBER_BYTES 8
 
 /* The tallies that definitions ask for, by mark; for PyMem_Free. NULL: an exception. */
-static TallySpec *specs_of(PyObject *specs, size_t *count)
+static TallySpec *specs_of(const Module *module, PyObject *specs, size_t *count)
 {
     PyObject *all = PySequence_Tuple(specs);
     if (all == NULL)
@@ -16,7 +17,7 @@ static TallySpec *specs_of(PyObject *specs, size_t *count)
     if (found == NULL)
         PyErr_NoMemory();
     for (size_t i = 0; found != NULL && i < *count; i++)
-        if (record_spec(PyTuple_GET_ITEM(all, (Py_ssize_t)i), &found[i]) < 0) {
+        if (record_spec(module, PyTuple_GET_ITEM(all, (Py_ssize_t)i), &found[i]) < 0) {
             PyMem_Free(found);
             found = NULL;
         }
@@ -59,22 +60,33 @@ static int put_ids(const Entry *entry, uint32_t number, const uint8_t *ids, PyOb
     return done;
 }
 
-static int put_user(Cache *cache, const Settled *settled, PyObject *puts, PyObject *timed)
+/* What changed of a user's records of ids, and whether the block may be written: most need not be opened for that. */
+static int put_all_ids(Cache *cache, const Entry *entry, const Settled *settled, PyObject *puts)
 {
     UserBlock block;
     IdsAt ids;
-    Entry entry = turn_entry(cache, settled->number);
+    int changed = settled->ids.gone != settled->ids.first || settled->ids.put != settled->ids.stored;
+    if (!changed && get_u16(entry->block + AT_SIZES + 2 * (size_t)LANE) == 0)
+        return 0;
     turn_open(cache, settled->number, &block, &ids);
     if (record_may_be_written(&block) < 0)
         return -1;
     for (uint32_t number = settled->ids.gone; number < settled->ids.first; number++)
-        if (put_ids(&entry, number, NULL, puts) < 0)
+        if (put_ids(entry, number, NULL, puts) < 0)
             return -1;
     for (uint32_t number = settled->ids.put; number < settled->ids.stored; number++)
-        if (put_ids(&entry, number, ids_record(&ids, number), puts) < 0)
+        if (put_ids(entry, number, ids_record(&ids, number), puts) < 0)
             return -1;
+    return 0;
+}
+
+static int put_user(Cache *cache, const Settled *settled, PyObject *puts, PyObject *timed)
+{
+    Entry entry = turn_entry(cache, settled->number);
+    if (put_all_ids(cache, &entry, settled, puts) < 0)
+        return -1;
     PyObject *key = key_of(&entry, 0);
-    PyObject *record = PyBytes_FromStringAndSize((const char *)block.at, block.size);
+    PyObject *record = PyBytes_FromStringAndSize((const char *)entry.block, entry.prefix->size);
     int done = key == NULL || record == NULL ? -1 : PyDict_SetItem(puts, key, record);
     if (done == 0 && settled->timed)
         done = PySet_Add(timed, key);
@@ -90,7 +102,7 @@ PyObject *area_settle(AreaObject *self, PyObject *const *args, Py_ssize_t nargs)
         PyErr_SetString(PyExc_TypeError, "settle(specs, puts, timed): a sequence, a dict and a set");
         return NULL;
     }
-    TallySpec *specs = specs_of(args[0], &spec_count);
+    TallySpec *specs = specs_of(module_of(self), args[0], &spec_count);
     Cache *cache = specs == NULL ? NULL : area_open(self);
     Settled *settled = NULL;
     PyObject *result = NULL;
@@ -113,8 +125,13 @@ PyObject *area_settle(AreaObject *self, PyObject *const *args, Py_ssize_t nargs)
     BACK(self->table)
     self->table->busy = 1; /* to put bytes into a dict runs no code but that of bytes; and should it all the same */
     uint32_t done = 0;
-    while (done < count && put_user(cache, &settled[done], args[1], args[2]) == 0)
+    while (done < count && put_user(cache, &settled[done], args[1], args[2]) == 0) {
         done++;
+        if (done + FETCH_AHEAD < count)
+            fetch_copy(cache, settled[done + FETCH_AHEAD].number);
+        if (done + FETCH_AHEAD_REST < count)
+            fetch_copy_rest(cache, settled[done + FETCH_AHEAD_REST].number);
+    }
     self->table->busy = 0;
     self->settled = done == count ? 1 : -1;
     if (done == count)

@@ -5,11 +5,10 @@
 
 #define ROOM_AT_FIRST 384 /* bytes for a new user's block: an event or two of the usual ones */
 
-static uint64_t serials; /* of the interpreter's lock */
-
 AreaObject *area_new(TableObject *table)
 {
-    AreaObject *area = (AreaObject *)AreaType.tp_alloc(&AreaType, 0);
+    Module *module = module_of(table);
+    AreaObject *area = (AreaObject *)module->area_type->tp_alloc(module->area_type, 0);
     if (area == NULL)
         return NULL;
     if (turn_begin(table->cache, 64) < 0) {
@@ -17,7 +16,7 @@ AreaObject *area_new(TableObject *table)
         return (AreaObject *)PyErr_NoMemory();
     }
     area->table = (TableObject *)Py_NewRef(table);
-    area->serial = ++serials;
+    area->serial = ++module->areas;
     table->turn = area;
     return area;
 }
@@ -52,7 +51,7 @@ static void area_dealloc(AreaObject *self)
 {
     if (self->table != NULL)
         area_end(self); /* nobody works on it: whoever does has a reference */
-    Py_TYPE(self)->tp_free((PyObject *)self);
+    object_free(self);
 }
 
 /* records */
@@ -101,7 +100,7 @@ static int home_widen(UserRecord *record, size_t more, Opened *opened)
 {
     int done = turn_widen(cache_of(record), record->number, more, &opened->block, &opened->ids);
     if (done == TURN_TOO_LARGE)
-        return record_is_too_large();
+        return record_is_too_large(record);
     if (done < 0)
         PyErr_NoMemory();
     return done < 0 ? -1 : 0;
@@ -116,7 +115,7 @@ static const RecordHome home = {home_open, home_widen, home_close};
 
 PyObject *area_record(AreaObject *area, PyObject *user, uint32_t number)
 {
-    return record_of(&home, (PyObject *)area, user, number, stamp_of(area, number));
+    return record_of(module_of(area), &home, (PyObject *)area, user, number, stamp_of(area, number));
 }
 
 /* users */
@@ -132,7 +131,7 @@ static PyObject *area_get(AreaObject *self, PyObject *name)
 {
     User user;
     Cache *cache = area_open(self);
-    int right = cache == NULL ? -1 : user_of(name, &user);
+    int right = cache == NULL ? -1 : user_of(module_of(self), name, &user);
     if (right < 0)
         return NULL;
     uint32_t number = right ? number_in(cache, &user) : TURN_MISSING;
@@ -149,7 +148,7 @@ static int area_contains(AreaObject *self, PyObject *name)
         return -1;
     if (!PyUnicode_Check(name))
         return 0;
-    int right = user_of(name, &user);
+    int right = user_of(module_of(self), name, &user);
     return right <= 0 ? right : number_in(cache, &user) != TURN_MISSING;
 }
 
@@ -165,7 +164,7 @@ static PyObject *area_begin(AreaObject *self, PyObject *const *args, Py_ssize_t 
         return NULL;
     }
     unsigned long long epoch = PyLong_AsUnsignedLongLong(args[1]), life = PyLong_AsUnsignedLongLong(args[2]);
-    if (PyErr_Occurred() || user_to_be(args[0], &user) < 0)
+    if (PyErr_Occurred() || user_to_be(module_of(self), args[0], &user) < 0)
         return NULL;
     if (epoch > UINT32_MAX) {
         PyErr_SetString(PyExc_ValueError, "an epoch has 32 bits");
@@ -194,7 +193,7 @@ static PyObject *area_forget(AreaObject *self, PyObject *args, PyObject *words)
     if (!PyArg_ParseTupleAndKeywords(args, words, "Op", names, &name, &erased))
         return NULL;
     Cache *cache = area_open(self);
-    int right = cache == NULL ? -1 : user_of(name, &user);
+    int right = cache == NULL ? -1 : user_of(module_of(self), name, &user);
     if (right < 0)
         return NULL;
     if (right > 0 && turn_find(cache, &user, 1, &number, &done) < 0)
@@ -213,7 +212,7 @@ static PyObject *area_due(AreaObject *self, PyObject *name)
     User user;
     double due;
     Cache *cache = area_open(self);
-    int right = cache == NULL ? -1 : user_of(name, &user);
+    int right = cache == NULL ? -1 : user_of(module_of(self), name, &user);
     if (right < 0)
         return NULL;
     if (right == 0 || !turn_due(cache, &user, &due))
@@ -245,9 +244,14 @@ static int has_users(const Cache *cache)
     return number < cache->turn.count;
 }
 
-static PyObject *area_commit(AreaObject *self, PyObject *none)
+static PyObject *area_commit(AreaObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    Cache *cache = area_open(self);
+    if (nargs > 1) {
+        PyErr_SetString(PyExc_TypeError, "commit(behind=False)");
+        return NULL;
+    }
+    int behind = nargs == 0 ? 0 : PyObject_IsTrue(args[0]);
+    Cache *cache = behind < 0 ? NULL : area_open(self);
     if (cache == NULL)
         return NULL;
     if (self->settled <= 0 && has_users(cache)) {
@@ -255,7 +259,7 @@ static PyObject *area_commit(AreaObject *self, PyObject *none)
         return NULL;
     }
     AWAY(self->table, cache->turn.count)
-    turn_commit(cache);
+    turn_commit(cache, behind);
     BACK(self->table)
     let_go_of_turn(self);
     Py_RETURN_NONE;
@@ -273,10 +277,10 @@ static PyObject *area_drop(AreaObject *self, PyObject *none)
 
 #define FAST(function) ((PyCFunction)(void (*)(void))(function))
 
-static PySequenceMethods area_sequence = {.sq_contains = (objobjproc)area_contains};
 static PyMethodDef area_methods[] = {
     {"find", (PyCFunction)area_find, METH_O, "find(users): who is neither in the turn nor in memory."},
     {"admit", FAST(area_admit), METH_FASTCALL, "admit(user, block, chunks): somebody whom the store has."},
+    {"admit_whole", (PyCFunction)area_admit_whole, METH_O, "admit_whole({user: block}): those of them whose ids lie in their block; who is left."},
     {"take", FAST(area_take), METH_FASTCALL, "take(record, due): a record that was made in Python."},
     {"get", (PyCFunction)area_get, METH_O, "get(user): the record; None: not in the turn."},
     {"begin", FAST(area_begin), METH_FASTCALL, "begin(user, epoch, life): somebody never seen."},
@@ -284,17 +288,22 @@ static PyMethodDef area_methods[] = {
     {"due", (PyCFunction)area_due, METH_O, "due(user): the timer; None: not in memory."},
     {"users", (PyCFunction)area_users, METH_NOARGS, "users(): of this turn."},
     {"settle", FAST(area_settle), METH_FASTCALL, "settle(specs, puts, timed): the end of the turn."},
-    {"commit", (PyCFunction)area_commit, METH_NOARGS, "commit(): the copies are what is in memory."},
+    {"commit", FAST(area_commit), METH_FASTCALL, "commit(behind=False): the copies are what is in memory."},
     {"drop", (PyCFunction)area_drop, METH_NOARGS, "drop(): all is as before the turn."},
     {NULL, NULL, 0, NULL},
 };
 
-PyTypeObject AreaType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "state._fold.Area",
-    .tp_doc = "One turn of a partition; see state.tables.Area. Table.begin() makes one.",
-    .tp_basicsize = sizeof(AreaObject),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .tp_dealloc = (destructor)area_dealloc,
-    .tp_as_sequence = &area_sequence,
-    .tp_methods = area_methods,
+static PyType_Slot slots[] = {
+    {Py_tp_doc, "One turn of a partition; see state.tables.Area. Table.begin() makes one."},
+    {Py_tp_dealloc, area_dealloc},
+    {Py_sq_contains, area_contains},
+    {Py_tp_methods, area_methods},
+    {0, NULL},
+};
+
+PyType_Spec area_spec = {
+    .name = "state._fold.Area",
+    .basicsize = sizeof(AreaObject),
+    .flags = MADE_HERE,
+    .slots = slots,
 };

@@ -5,10 +5,8 @@
 #ifndef SEGMENTS_AREA_TYPE_H
 #define SEGMENTS_AREA_TYPE_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
 #include "core/turn.h"
+#include "module.h"
 
 typedef struct AreaObject AreaObject;
 
@@ -34,15 +32,23 @@ struct AreaObject {
     uint32_t stamp_count;
 };
 
-extern PyTypeObject ArenaType, TableType, AreaType;
+extern PyType_Spec arena_spec, table_spec, area_spec;
 
 /* table_type.c */
 TableObject *table_new(ArenaObject *arena);
 /* -1 with RuntimeError: another thread works on it. */
 int table_is_free(const TableObject *table);
+/* The same, or a turn is under way. */
+int table_is_between_turns(const TableObject *table);
 /* The user of a name, whose letters the object keeps. 1; 0: the name is longer than any that can be in memory; -1: an
  * exception. */
-int user_of(PyObject *name, User *user);
+int user_of(const Module *module, PyObject *name, User *user);
+
+/* table_behind.c */
+PyObject *table_put_dirty(TableObject *table, PyObject *const *args, Py_ssize_t nargs);
+PyObject *table_put_new(TableObject *table, PyObject *batch);
+PyObject *table_dirty(TableObject *table, void *closure);
+PyObject *table_tight(TableObject *table, void *closure);
 
 /* area_type.c */
 AreaObject *area_new(TableObject *table);
@@ -73,10 +79,11 @@ PyObject *area_record(AreaObject *area, PyObject *user, uint32_t number);
 
 /* area_admit.c */
 /* As user_of, of somebody who is to be in memory: 0, or -1 with an exception. */
-int user_to_be(PyObject *name, User *user);
+int user_to_be(const Module *module, PyObject *name, User *user);
 /* RuntimeError: the user has a record already. NULL. */
 PyObject *area_is_there(PyObject *name);
 PyObject *area_admit(AreaObject *area, PyObject *const *args, Py_ssize_t nargs);
+PyObject *area_admit_whole(AreaObject *area, PyObject *blocks);
 PyObject *area_take(AreaObject *area, PyObject *const *args, Py_ssize_t nargs);
 
 /* area_find.c, area_settle.c */

@@ -26,7 +26,7 @@ static void arena_dealloc(ArenaObject *self)
 {
     if (self->arena != NULL)
         arena_free(self->arena);
-    Py_TYPE(self)->tp_free((PyObject *)self);
+    object_free(self);
 }
 
 static PyObject *arena_table(ArenaObject *self, PyObject *none)
@@ -48,13 +48,18 @@ static PyMethodDef arena_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-PyTypeObject ArenaType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "state._fold.Arena",
-    .tp_doc = "Arena(most_bytes): the memory of a worker's tables; see state.tables.Arena.",
-    .tp_basicsize = sizeof(ArenaObject),
-    .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_new = arena_make,
-    .tp_dealloc = (destructor)arena_dealloc,
-    .tp_methods = arena_methods,
-    .tp_getset = arena_fields,
+static PyType_Slot slots[] = {
+    {Py_tp_doc, "Arena(most_bytes): the memory of a worker's tables; see state.tables.Arena."},
+    {Py_tp_new, arena_make},
+    {Py_tp_dealloc, arena_dealloc},
+    {Py_tp_methods, arena_methods},
+    {Py_tp_getset, arena_fields},
+    {0, NULL},
+};
+
+PyType_Spec arena_spec = {
+    .name = "state._fold.Arena",
+    .basicsize = sizeof(ArenaObject),
+    .flags = OF_MODULE,
+    .slots = slots,
 };

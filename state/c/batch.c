@@ -1,18 +1,10 @@
 /* The events of one turn as a mapping of users to their events. Names and sequences become objects when they are asked
  * for: most users of most turns are folded without any. */
-#include "reading.h"
+#include "plan_type.h"
 
-/* The memory of two batches is kept for the next ones: the kernel would clear megabytes for each. It is of the GIL. */
+#define MOST_SPARE (16 << 20) /* bytes that are kept for another batch */
 
-#define SPARES 2
-#define MOST_SPARE (16 << 20)
-
-static struct {
-    void *at;
-    size_t size;
-} spares[SPARES];
-
-static void *take_spare(size_t *size)
+static void *take_spare(Spare *spares, size_t *size)
 {
     for (int i = 0; i < SPARES; i++)
         if (spares[i].at != NULL && spares[i].size >= *size) {
@@ -24,7 +16,7 @@ static void *take_spare(size_t *size)
     return PyMem_RawMalloc(*size);
 }
 
-static void keep_spare(void *at, size_t size)
+static void keep_spare(Spare *spares, void *at, size_t size)
 {
     for (int i = 0; i < SPARES && size <= MOST_SPARE; i++)
         if (spares[i].at == NULL || spares[i].size < size) {
@@ -39,17 +31,19 @@ static void keep_spare(void *at, size_t size)
 
 Batch *batch_new(Records *records, PlanObject *plan, PyObject *decode)
 {
-    Batch *batch = (Batch *)BatchType.tp_alloc(&BatchType, 0);
+    PyTypeObject *type = module_of(plan)->batch_type;
+    Batch *batch = (Batch *)type->tp_alloc(type, 0);
     if (batch == NULL) {
         Py_DECREF(records);
         return NULL;
     }
+    PyObject_GC_UnTrack(batch); /* it is filled without the interpreter's lock */
     Py_ssize_t count = records->size;
     batch->records = records;
     batch->plan = (PlanObject *)Py_NewRef(plan);
     batch->decode = Py_NewRef(decode);
     batch->size = ((size_t)count + 1) * (sizeof(Event) + sizeof(FoldEvent) + sizeof(uint32_t));
-    batch->events = count < INT32_MAX ? take_spare(&batch->size) : NULL;
+    batch->events = count < INT32_MAX ? take_spare(plan->spares, &batch->size) : NULL;
     if (batch->events == NULL) {
         Py_DECREF(batch);
         return (Batch *)PyErr_NoMemory();
@@ -68,18 +62,30 @@ PyObject *batch_is_in_use(void)
     return NULL;
 }
 
+static int batch_visit(Batch *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->records);
+    Py_VISIT(self->plan);
+    Py_VISIT(self->decode);
+    for (Py_ssize_t i = 0; i < self->count; i++)
+        Py_VISIT(self->events[i].item);
+    return 0;
+}
+
 static void batch_dealloc(Batch *self)
 {
+    PyObject_GC_UnTrack(self);
     for (Py_ssize_t i = 0; i < self->count; i++)
         Py_XDECREF(self->events[i].item);
     if (self->events != NULL)
-        keep_spare(self->events, self->size);
+        keep_spare(self->plan->spares, self->events, self->size);
     names_end(&self->users);
     PyMem_RawFree(self->numbers);
     Py_XDECREF(self->records);
     Py_XDECREF(self->plan);
     Py_XDECREF(self->decode);
-    Py_TYPE(self)->tp_free((PyObject *)self);
+    object_free(self);
 }
 
 static PyObject *name_at(const Batch *batch, int32_t number)
@@ -145,10 +151,18 @@ typedef struct {
     int32_t at;
 } Users;
 
+static int users_visit(Users *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->batch);
+    return 0;
+}
+
 static void users_dealloc(Users *self)
 {
+    PyObject_GC_UnTrack(self);
     Py_XDECREF(self->batch);
-    Py_TYPE(self)->tp_free((PyObject *)self);
+    object_free(self);
 }
 
 static PyObject *users_next(Users *self)
@@ -156,28 +170,35 @@ static PyObject *users_next(Users *self)
     return self->at < self->batch->users.count ? name_at(self->batch, self->at++) : NULL;
 }
 
-PyTypeObject BatchUsersType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "state._fold.BatchUsers",
-    .tp_basicsize = sizeof(Users),
-    .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_iter = PyObject_SelfIter,
-    .tp_iternext = (iternextfunc)users_next,
-    .tp_dealloc = (destructor)users_dealloc,
+static PyType_Slot users_slots[] = {
+    {Py_tp_traverse, users_visit},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, users_next},
+    {Py_tp_dealloc, users_dealloc},
+    {0, NULL},
+};
+
+PyType_Spec batch_users_spec = {
+    .name = "state._fold.BatchUsers",
+    .basicsize = sizeof(Users),
+    .flags = MADE_HERE | Py_TPFLAGS_HAVE_GC,
+    .slots = users_slots,
 };
 
 static PyObject *batch_iter(Batch *self)
 {
-    Users *users = (Users *)BatchUsersType.tp_alloc(&BatchUsersType, 0);
+    PyTypeObject *type = module_of(self)->batch_users_type;
+    Users *users = (Users *)type->tp_alloc(type, 0);
     if (users != NULL)
         users->batch = (Batch *)Py_NewRef(self);
     return (PyObject *)users;
 }
 
 /* a view, as every mapping has */
-static PyObject *view_of(Batch *self, const char *view)
+static PyObject *view_of(Batch *self, PyObject *view)
 {
     PyObject *module = PyImport_ImportModule("collections.abc");
-    PyObject *type = module == NULL ? NULL : PyObject_GetAttrString(module, view);
+    PyObject *type = module == NULL ? NULL : PyObject_GetAttr(module, view);
     PyObject *made = type == NULL ? NULL : PyObject_CallOneArg(type, (PyObject *)self);
     Py_XDECREF(type);
     Py_XDECREF(module);
@@ -186,24 +207,19 @@ static PyObject *view_of(Batch *self, const char *view)
 
 static PyObject *batch_keys(Batch *self, PyObject *none)
 {
-    return view_of(self, "KeysView");
+    return view_of(self, module_of(self)->names.KeysView);
 }
 
 static PyObject *batch_items(Batch *self, PyObject *none)
 {
-    return view_of(self, "ItemsView");
+    return view_of(self, module_of(self)->names.ItemsView);
 }
 
 static PyObject *batch_values(Batch *self, PyObject *none)
 {
-    return view_of(self, "ValuesView");
+    return view_of(self, module_of(self)->names.ValuesView);
 }
 
-static PySequenceMethods batch_sequence = {.sq_contains = (objobjproc)batch_contains};
-static PyMappingMethods batch_mapping = {
-    .mp_length = (lenfunc)batch_length,
-    .mp_subscript = (binaryfunc)batch_subscript,
-};
 static PyMethodDef batch_methods[] = {
     {"get", (PyCFunction)(void (*)(void))batch_get, METH_FASTCALL, "get(user, default=None)"},
     {"keys", (PyCFunction)batch_keys, METH_NOARGS, "The users, in order of appearance."},
@@ -212,14 +228,21 @@ static PyMethodDef batch_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-PyTypeObject BatchType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "state._fold.Batch",
-    .tp_doc = "A mapping of users, in order of appearance, to their events of one turn: see Plan.read.",
-    .tp_basicsize = sizeof(Batch),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_MAPPING,
-    .tp_as_sequence = &batch_sequence,
-    .tp_as_mapping = &batch_mapping,
-    .tp_iter = (getiterfunc)batch_iter,
-    .tp_methods = batch_methods,
-    .tp_dealloc = (destructor)batch_dealloc,
+static PyType_Slot batch_slots[] = {
+    {Py_tp_traverse, batch_visit},
+    {Py_tp_doc, "A mapping of users, in order of appearance, to their events of one turn: see Plan.read."},
+    {Py_sq_contains, batch_contains},
+    {Py_mp_length, batch_length},
+    {Py_mp_subscript, batch_subscript},
+    {Py_tp_iter, batch_iter},
+    {Py_tp_methods, batch_methods},
+    {Py_tp_dealloc, batch_dealloc},
+    {0, NULL},
+};
+
+PyType_Spec batch_spec = {
+    .name = "state._fold.Batch",
+    .basicsize = sizeof(Batch),
+    .flags = MADE_HERE | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_MAPPING,
+    .slots = batch_slots,
 };

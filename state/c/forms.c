@@ -1,8 +1,6 @@
 /* What is asked for of records: a tree of keys, as Python has it, and the one pass over a record that looks it up. */
 #include "forms.h"
 
-Forms forms;
-
 static const char *const names[FIXED] = {
     [USER] = "user",
     [ID] = "id",
@@ -36,7 +34,7 @@ static const char *const names[FIXED] = {
 
 int check_fields(PyTypeObject *event)
 {
-    PyObject *fields = PyObject_GetAttrString((PyObject *)event, "__struct_fields__");
+    PyObject *fields = module_attribute((PyObject *)event, "__struct_fields__");
     if (fields == NULL)
         return -1;
     int same = PyTuple_CheckExact(fields) && PyTuple_GET_SIZE(fields) == OWN;
@@ -114,11 +112,11 @@ const Word *word_of(const Forms *of, int room, const char *letters, Py_ssize_t s
 
 /* the pass */
 
-static const char *find_in_object(int room, const char *at, const char *end, Found *found);
+static const char *find_in_object(const Forms *forms, int room, const char *at, const char *end, Found *found);
 
-static const char *find_in_array(int room, const char *at, const char *end, Found *found);
+static const char *find_in_array(const Forms *forms, int room, const char *at, const char *end, Found *found);
 
-static const char *find_in_value(const Word *word, const char *at, const char *end, Found *found)
+static const char *find_in_value(const Forms *forms, const Word *word, const char *at, const char *end, Found *found)
 {
     uint8_t *sort = &found->sorts[word->means];
     if (*sort != ABSENT || at >= end)
@@ -126,20 +124,20 @@ static const char *find_in_value(const Word *word, const char *at, const char *e
     if (*at != '{' && *at != '[')
         return scalar_end(at, end, sort, &found->values[word->means]);
     *sort = *at == '[' ? ARRAY : OBJECT;
-    if (word->inner == 0 || forms.is_array[word->inner] != (*at == '['))
+    if (word->inner == 0 || forms->is_array[word->inner] != (*at == '['))
         return value_end(at, end);
-    return *at == '[' ? find_in_array(word->inner, at + 1, end, found) : find_in_object(word->inner, at + 1, end, found);
+    return (*at == '[' ? find_in_array : find_in_object)(forms, word->inner, at + 1, end, found);
 }
 
 /* only the first element may be asked for */
-static const char *find_in_array(int room, const char *at, const char *end, Found *found)
+static const char *find_in_array(const Forms *forms, int room, const char *at, const char *end, Found *found)
 {
     at = skip_space(at, end);
     if (at < end && *at == ']')
         return at + 1;
-    for (const Word *word = word_of(&forms, room, "", 0);; word = NULL) {
+    for (const Word *word = word_of(forms, room, "", 0);; word = NULL) {
         at = skip_space(at, end);
-        at = word != NULL ? find_in_value(word, at, end, found) : value_end(at, end);
+        at = word != NULL ? find_in_value(forms, word, at, end, found) : value_end(at, end);
         if (at == NULL)
             return NULL;
         at = skip_space(at, end);
@@ -151,7 +149,7 @@ static const char *find_in_array(int room, const char *at, const char *end, Foun
 }
 
 /* what follows the object whose first byte after the brace is at ``at``; NULL: Python has to look at the record */
-static const char *find_in_object(int room, const char *at, const char *end, Found *found)
+static const char *find_in_object(const Forms *forms, int room, const char *at, const char *end, Found *found)
 {
     at = skip_space(at, end);
     if (at < end && *at == '}')
@@ -164,12 +162,12 @@ static const char *find_in_object(int room, const char *at, const char *end, Fou
         at = string_end(at, end, &escaped);
         if (at == NULL || escaped) /* it may be one that is asked for */
             return NULL;
-        const Word *word = word_of(&forms, room, key, at - key);
+        const Word *word = word_of(forms, room, key, at - key);
         at = skip_space(at + 1, end);
         if (at >= end || *at != ':')
             return NULL;
         at = skip_space(at + 1, end);
-        at = word != NULL ? find_in_value(word, at, end, found) : value_end(at, end);
+        at = word != NULL ? find_in_value(forms, word, at, end, found) : value_end(at, end);
         if (at == NULL)
             return NULL;
         at = skip_space(at, end);
@@ -181,13 +179,13 @@ static const char *find_in_object(int room, const char *at, const char *end, Fou
     }
 }
 
-int find_values(const char *at, const char *end, Found *found)
+int find_values(const Forms *forms, const char *at, const char *end, Found *found)
 {
     memset(found->sorts, ABSENT, sizeof(found->sorts));
     at = skip_space(at, end);
     if (at >= end || *at != '{')
         return 0;
-    at = find_in_object(TOP, at + 1, end, found);
+    at = find_in_object(forms, TOP, at + 1, end, found);
     return at != NULL && skip_space(at, end) == end;
 }
 
@@ -216,7 +214,7 @@ static Word *add_word(Forms *to, int room, const char *letters, Py_ssize_t size,
 }
 
 /* {a producer's word: the kind it stands for} */
-static int add_kinds(Forms *to, int room, PyObject *words)
+static int add_kinds(Wire *wire, int room, PyObject *words)
 {
     PyObject *word, *kind;
     for (Py_ssize_t place = 0; PyDict_Next(words, &place, &word, &kind);) {
@@ -227,8 +225,8 @@ static int add_kinds(Forms *to, int room, PyObject *words)
             return -1;
         int means = strcmp(kind_letters, "identify") == 0 ? IDENTIFY
                     : strcmp(kind_letters, "alias") == 0  ? ALIAS
-                                                          : kind_of(kind_letters, kind_size);
-        if (means >= 0 && add_word(to, room, letters, size, means) == NULL)
+                                                          : kind_of(wire, kind_letters, kind_size);
+        if (means >= 0 && add_word(&wire->forms, room, letters, size, means) == NULL)
             return -1;
     }
     return 0;
@@ -277,30 +275,17 @@ static int add_paths(Forms *to, PyObject *paths, uint8_t *places)
     return 0;
 }
 
-/* bind_forms(fields of a call, {type of call: kind}, {track event: kind}, paths to items, categories, amounts, dwells)
- *
- * After bind(), which knows the kinds.
- */
-PyObject *bind_forms(PyObject *module, PyObject *args)
+int forms_begin(Wire *wire, PyObject *fields, PyObject *calls, PyObject *tracks, PyObject *const paths[4])
 {
-    PyObject *fields, *calls, *tracks, *items, *categories, *amounts, *dwells;
-    if (!PyArg_ParseTuple(args, "O!O!O!O!O!O!O!", &PyTuple_Type, &fields, &PyDict_Type, &calls, &PyDict_Type, &tracks,
-                          &PyTuple_Type, &items, &PyTuple_Type, &categories, &PyTuple_Type, &amounts, &PyTuple_Type,
-                          &dwells))
-        return NULL;
-    Forms *new = PyMem_Calloc(1, sizeof(Forms));
-    if (new == NULL)
-        return PyErr_NoMemory();
+    Forms *new = &wire->forms;
     new->room_count = TOP + 1;
     new->place_count = FIXED;
     int failed = check_calls(fields);
     for (int place = 0; place < FIXED && !failed; place++)
         failed = add_word(new, TOP, names[place], (Py_ssize_t)strlen(names[place]), place) == NULL;
-    failed = failed || add_kinds(new, CALLS, calls) < 0 || add_kinds(new, TRACKS, tracks) < 0
-             || add_paths(new, items, new->item) < 0 || add_paths(new, categories, new->category) < 0
-             || add_paths(new, amounts, new->amount) < 0 || add_paths(new, dwells, new->dwell) < 0;
-    if (!failed && memcmp(&forms, new, sizeof(forms)) != 0) /* nearly always the same: others may read it just now */
-        forms = *new;
-    PyMem_Free(new);
-    return failed ? NULL : Py_NewRef(Py_None);
+    failed = failed || add_kinds(wire, CALLS, calls) < 0 || add_kinds(wire, TRACKS, tracks) < 0;
+    uint8_t *const said[] = {new->item, new->category, new->amount, new->dwell};
+    for (int field = 0; field < 4 && !failed; field++)
+        failed = add_paths(new, paths[field], said[field]) < 0;
+    return failed ? -1 : 0;
 }

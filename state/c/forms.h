@@ -1,8 +1,11 @@
-/* The forms of records, as bind_forms() was told them: which keys are asked for, and what words of a producer mean. */
+/* The Python type state._fold.Wire: what an event is, and how records say so: which keys are asked for in them, and what
+ * words of a producer mean. Made once of what Python tells; nothing of it changes, so any thread may read it. */
 #ifndef FORMS_H
 #define FORMS_H
 
 #include "scan.h"
+
+#define MOST_KINDS 8 /* at most so many kinds only add to counts */
 
 /* places of values: the fields of our own form, those of a call of the Segment Spec, and what is asked for within */
 enum { USER, KIND, TIME, ID, ITEM, CATEGORY, SPENDING, DWELLING, TEXT, TARGET, GROUP, ANONYMOUS, OWN }; /* as Event has them */
@@ -51,7 +54,25 @@ typedef struct {
     uint8_t item[SAYING], category[SAYING], amount[SAYING], dwell[SAYING]; /* places; the first that says something; 0: no more */
 } Forms;
 
-extern Forms forms;
+#define FIELD(object, offset) (*(PyObject **)((char *)(object) + (offset)))
+
+/* the class of events, and where its fields are */
+typedef struct {
+    PyTypeObject *type;
+    Py_ssize_t user, kind, time, category, amount, dwell, anonymous;
+} EventAt;
+
+struct Wire {
+    PyObject_HEAD
+    EventAt event;
+    PyObject *kinds[MOST_KINDS]; /* that only add to counts; interned */
+    const char *kind_letters[MOST_KINDS];
+    Py_ssize_t kind_sizes[MOST_KINDS];
+    int kind_count;
+    Forms forms;
+};
+
+extern PyType_Spec wire_spec; /* wire_type.c */
 
 /* what was found in a record */
 typedef struct {
@@ -60,17 +81,18 @@ typedef struct {
 } Found;
 
 /* forms.c */
+/* The rest of a new wire's arguments: as Wire() has them. 0, or -1 with an exception. */
+int forms_begin(Wire *wire, PyObject *fields, PyObject *calls, PyObject *tracks, PyObject *const paths[4]);
 int check_fields(PyTypeObject *event); /* -1: an error */
-PyObject *bind_forms(PyObject *module, PyObject *args);
 const Word *word_of(const Forms *of, int room, const char *letters, Py_ssize_t size);
-int find_values(const char *at, const char *end, Found *found); /* 1: it is an object, whole and right */
+int find_values(const Forms *forms, const char *at, const char *end, Found *found); /* 1: it is an object, whole and right */
 
 /* json.c */
-int kind_of(const char *letters, Py_ssize_t size);
+int kind_of(const Wire *wire, const char *letters, Py_ssize_t size);
 int all_allowed(const Found *found, const uint16_t *allowed, int first, int last);
 int wire_seconds(const Found *found, int place, double *seconds);
 
 /* segment.c: 1: a call that becomes an event of a kind that only adds to counts; its bounds are still to be checked */
-int read_call(const Found *found, Event *event, Value *id);
+int read_call(const Wire *wire, const Found *found, Event *event, Value *id);
 
 #endif

@@ -1,10 +1,12 @@
 /* The events of one user in a turn, in order of arrival: (event, id hash, record, arrival in seconds), each made when
  * it is asked for. */
-#include "reading.h"
+#include "forms.h"
+#include "plan_type.h"
 
 PyObject *items_of(Batch *batch, Py_ssize_t start, Py_ssize_t size)
 {
-    Items *items = (Items *)ItemsType.tp_alloc(&ItemsType, 0);
+    PyTypeObject *type = module_of(batch)->items_type;
+    Items *items = (Items *)type->tp_alloc(type, 0);
     if (items == NULL)
         return NULL;
     Py_INCREF(batch);
@@ -14,10 +16,18 @@ PyObject *items_of(Batch *batch, Py_ssize_t start, Py_ssize_t size)
     return (PyObject *)items;
 }
 
+static int items_visit(Items *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->batch);
+    return 0;
+}
+
 static void items_dealloc(Items *self)
 {
+    PyObject_GC_UnTrack(self);
     Py_XDECREF(self->batch);
-    Py_TYPE(self)->tp_free((PyObject *)self);
+    object_free(self);
 }
 
 static Py_ssize_t items_length(Items *self)
@@ -29,7 +39,7 @@ static PyObject *made(Batch *batch, Py_ssize_t number)
 {
     const Event *read = &batch->events[number];
     const Raw *raw = &batch->records->block->raws[batch->records->start + number];
-    PyObject *event = read->call ? call_to_event(raw, read) : NULL;
+    PyObject *event = read->call ? call_to_event(batch->plan->wire, raw, read) : NULL;
     if (event == NULL && !PyErr_Occurred()) {
         PyObject *value = PyBytes_FromStringAndSize(raw->value, raw->value_size);
         event = value == NULL ? NULL : PyObject_CallOneArg(batch->decode, value);
@@ -102,18 +112,10 @@ static PyObject *items_plain(Items *self, PyObject *key)
         return NULL;
     if (event->kind < 0)
         Py_RETURN_NONE;
-    return Py_BuildValue("Os#ddd", bound.kinds[event->kind], event->category, (Py_ssize_t)event->category_size,
+    return Py_BuildValue("Os#ddd", self->batch->plan->wire->kinds[event->kind], event->category, (Py_ssize_t)event->category_size,
                          event->time, event->amount, event->dwell);
 }
 
-static PySequenceMethods items_sequence = {
-    .sq_length = (lenfunc)items_length,
-    .sq_item = (ssizeargfunc)items_item,
-};
-static PyMappingMethods items_mapping = {
-    .mp_length = (lenfunc)items_length,
-    .mp_subscript = (binaryfunc)items_subscript,
-};
 static PyMethodDef items_methods[] = {
     {"time", (PyCFunction)items_time, METH_O, "time(number): of an event, which is not made for it."},
     {"plain", (PyCFunction)items_plain, METH_O,
@@ -121,14 +123,22 @@ static PyMethodDef items_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-PyTypeObject ItemsType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "state._fold.Items",
-    .tp_doc = "The events of one user in a turn, in order of arrival.",
-    .tp_basicsize = sizeof(Items),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_SEQUENCE,
-    .tp_as_sequence = &items_sequence,
-    .tp_iter = PySeqIter_New,
-    .tp_as_mapping = &items_mapping,
-    .tp_methods = items_methods,
-    .tp_dealloc = (destructor)items_dealloc,
+static PyType_Slot slots[] = {
+    {Py_tp_traverse, items_visit},
+    {Py_tp_doc, "The events of one user in a turn, in order of arrival."},
+    {Py_sq_length, items_length},
+    {Py_sq_item, items_item},
+    {Py_tp_iter, PySeqIter_New},
+    {Py_mp_length, items_length},
+    {Py_mp_subscript, items_subscript},
+    {Py_tp_methods, items_methods},
+    {Py_tp_dealloc, items_dealloc},
+    {0, NULL},
+};
+
+PyType_Spec items_spec = {
+    .name = "state._fold.Items",
+    .basicsize = sizeof(Items),
+    .flags = MADE_HERE | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_SEQUENCE,
+    .slots = slots,
 };

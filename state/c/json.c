@@ -9,10 +9,10 @@
 
 #define MILLISECONDS_FROM 1e11 /* streams.wire.times */
 
-int kind_of(const char *letters, Py_ssize_t size)
+int kind_of(const Wire *wire, const char *letters, Py_ssize_t size)
 {
-    for (int i = 0; i < bound.kind_count; i++)
-        if (size == bound.kind_sizes[i] && memcmp(letters, bound.kind_letters[i], (size_t)size) == 0)
+    for (int i = 0; i < wire->kind_count; i++)
+        if (size == wire->kind_sizes[i] && memcmp(letters, wire->kind_letters[i], (size_t)size) == 0)
             return i;
     return -1;
 }
@@ -67,13 +67,13 @@ static const uint16_t own_sorts[OWN] = {
     [ANONYMOUS] = 1 << ABSENT | 1 << NO | 1 << YES,
 };
 
-static int read_own(const Found *found, Event *event, Value *id)
+static int read_own(const Wire *wire, const Found *found, Event *event, Value *id)
 {
     const Value *values = found->values;
     if (!all_allowed(found, own_sorts, 0, OWN) || (found->sorts[TEXT] == LETTERS && values[TEXT].size)
         || !wire_seconds(found, TIME, &event->time))
         return 0;
-    event->kind = kind_of(values[KIND].at, values[KIND].size);
+    event->kind = kind_of(wire, values[KIND].at, values[KIND].size);
     event->amount = found->sorts[SPENDING] == ABSENT ? 0.0 : values[SPENDING].number;
     event->dwell = found->sorts[DWELLING] == ABSENT ? 0.0 : values[DWELLING].number;
     event->anonymous = found->sorts[ANONYMOUS] == YES;
@@ -87,24 +87,24 @@ static int read_own(const Found *found, Event *event, Value *id)
 }
 
 /* whether every text that may become a name has at most so many bytes, so that it has no more characters */
-static int are_short(const Found *found, Py_ssize_t most)
+static int are_short(const Forms *forms, const Found *found, Py_ssize_t most)
 {
-    for (int place = 0; place < forms.place_count; place++)
+    for (int place = 0; place < forms->place_count; place++)
         if ((found->sorts[place] == LETTERS || found->sorts[place] == ESCAPED) && found->values[place].size > most)
             return 0;
     return 1;
 }
 
 /* 1: an event within bounds, of a kind that only adds to counts; 0: for Python to look at */
-int read_event(const char *value, Py_ssize_t size, double arrived, const Bounds *bounds, Event *event)
+int read_event(const Wire *wire, const char *value, Py_ssize_t size, double arrived, const Bounds *bounds, Event *event)
 {
     Found found;
     Value id = {.size = 0};
-    if (size <= 0 || size > bounds->most_bytes || !find_values(value, value + size, &found))
+    if (size <= 0 || size > bounds->most_bytes || !find_values(&wire->forms, value, value + size, &found))
         return 0;
     int is_call = found.sorts[KIND] == ABSENT && found.sorts[TYPE] != ABSENT;
-    if (!(is_call ? read_call(&found, event, &id) : read_own(&found, event, &id))
-        || (size > bounds->most_name && !are_short(&found, bounds->most_name)))
+    if (!(is_call ? read_call(wire, &found, event, &id) : read_own(wire, &found, event, &id))
+        || (size > bounds->most_name && !are_short(&wire->forms, &found, bounds->most_name)))
         return 0;
     if (!(event->time >= bounds->from && event->time <= arrived + bounds->ahead && event->time < MOST_TIME
           && event->amount <= bounds->most_amount && event->dwell <= bounds->most_dwell)

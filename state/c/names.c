@@ -1,8 +1,9 @@
 /* Numbers for strings (of a kind), in order of appearance: an open table, used without the GIL. */
 #include "reading.h"
 
-int names_begin(Names *names)
+int names_begin(Names *names, uint64_t seed)
 {
+    names->seed = seed;
     names->count = 0;
     names->room = 512;
     names->mask = 1023; /* at most half of the places are taken */
@@ -55,21 +56,21 @@ static size_t place_of(const Names *names, uint64_t hash, const char *letters, i
     return at;
 }
 
-static uint64_t hash_of(const char *letters, int32_t size, int32_t kind)
+static uint64_t hash_of(const Names *names, const char *letters, int32_t size, int32_t kind)
 {
-    return xxh3_seeded(letters, (size_t)size, name_seed + (uint64_t)kind);
+    return name_hash(names->seed + (uint64_t)kind, letters, (size_t)size);
 }
 
 int32_t names_find(const Names *names, const char *letters, int32_t size, int32_t kind)
 {
     if (names->count == 0)
         return -1;
-    return names->places[place_of(names, hash_of(letters, size, kind), letters, size, kind)] - 1;
+    return names->places[place_of(names, hash_of(names, letters, size, kind), letters, size, kind)] - 1;
 }
 
 int32_t names_number(Names *names, const char *letters, int32_t size, int32_t kind)
 {
-    uint64_t hash = hash_of(letters, size, kind);
+    uint64_t hash = hash_of(names, letters, size, kind);
     size_t at = place_of(names, hash, letters, size, kind);
     if (names->places[at] != 0)
         return names->places[at] - 1;

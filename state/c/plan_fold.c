@@ -1,17 +1,34 @@
 /* A turn's events into the copies of its users, without the interpreter's lock: for each user as far as the events stay
- * quiet. Whoever needs more than that is told to Python, with how far it went. */
+ * quiet. Whoever needs more than that is told to Python, with how far it went. Who has no record is begun here, where
+ * Python would do no more than that; where all that an event changes is that rules surely hold, the memberships begin
+ * here, and Python only says so. */
 #include "area_type.h"
 #include "core/due.h"
+#include "core/fetch.h"
+#include "core/murmur2.h"
+#include "plan_entered.h"
 #include "plan_type.h"
 #include "record_type.h"
 
-#define AHEAD 6 /* users so far ahead are asked for */
-#define LINES 8 /* of each */
+#define ROOM_AT_FIRST 288 /* bytes for a new user's block: with one event of the usual ones */
+#define ROOM_FOR_MORE 16  /* for each event besides */
 
 typedef struct {
     uint32_t at; /* events folded */
-    uint8_t is_left, is_opened, is_out; /* is_out: it was asked to leave the user alone */
+    uint8_t is_left, is_opened;
+    uint8_t is_out;   /* it was asked to leave the user alone */
+    uint8_t is_apart; /* Python begins the user, if it has no record */
+    uint32_t entries; /* memberships that began, from number ``entry`` of all on */
+    size_t entry;
 } Far;
+
+/* How those are begun who have no record: state/native.py, Newcomers. */
+typedef struct {
+    uint64_t life; /* the last one given out: each has one of its own, begun here or not */
+    uint64_t sequence;
+    uint32_t partition, partitions; /* 0 partitions: nobody is begun */
+    uint64_t begun;
+} Newcomers;
 
 typedef struct {
     Cache *cache;
@@ -21,8 +38,25 @@ typedef struct {
     uint32_t epoch;
     uint64_t heads;
     int encodes;
+    Newcomers newcomers;
     uint64_t counted;
+    Entered *entered; /* NULL: no membership begins here */
 } Work;
+
+/* Behind FOLD_OPENED: begins the memberships that can begin here. FOLD_ALL: it goes on behind them; FOLD_OPENED: that is
+ * Python's; or FOLD_NO_MEMORY. */
+static enum FoldEnd enter(Work *work, uint32_t number, UserBlock *block, IdsAt *ids, uint32_t at)
+{
+    enum FoldEnd end;
+    while ((end = fold_enter(work->image, block, work->scratch)) == FOLD_NO_ROOM) {
+        int widened = turn_widen(work->cache, number, fold_wanted(work->scratch), block, ids);
+        if (widened < 0)
+            return widened == TURN_TOO_LARGE ? FOLD_OPENED : FOLD_NO_MEMORY;
+    }
+    if (end != FOLD_ALL)
+        return FOLD_OPENED;
+    return entered_note(work->entered, work->image, block, work->scratch, at - 1) < 0 ? FOLD_NO_MEMORY : FOLD_ALL;
+}
 
 /* FOLD_NO_MEMORY, or how it ended; a block that would be too large is Python's to refuse */
 static enum FoldEnd fold_events(Work *work, uint32_t number, const Name *name, UserBlock *block, IdsAt *ids, uint32_t *at)
@@ -33,6 +67,11 @@ static enum FoldEnd fold_events(Work *work, uint32_t number, const Name *name, U
     for (;;) {
         enum FoldEnd end = fold_user(ids, work->image, batch->folds, order, (uint32_t)name->count, at, block_due(block),
                                      erased, work->scratch);
+        if (end == FOLD_OPENED && work->entered != NULL) {
+            end = enter(work, number, block, ids, *at);
+            if (end == FOLD_ALL)
+                continue;
+        }
         if (end != FOLD_NO_ROOM)
             return end;
         int widened = turn_widen(work->cache, number, fold_wanted(work->scratch), block, ids);
@@ -49,8 +88,11 @@ static int fold_one(Work *work, uint32_t number, const Name *name, Far *far)
     turn_open(work->cache, number, &block, &ids);
     if (block_epoch(&block) != work->epoch)
         return 0;
+    size_t entered = work->entered == NULL ? 0 : work->entered->count;
     enum FoldEnd end = fold_events(work, number, name, &block, &ids, &far->at);
     turn_close(work->cache, number, &block);
+    far->entry = entered;
+    far->entries = work->entered == NULL ? 0 : (uint32_t)(work->entered->count - entered);
     if (end == FOLD_NO_MEMORY)
         return -1;
     far->is_opened = end == FOLD_OPENED;
@@ -58,7 +100,7 @@ static int fold_one(Work *work, uint32_t number, const Name *name, Far *far)
         return 0;
     if (work->encodes && !(block_flags(&block) & FLAG_QUEUED) && block_count(&block) >= block_encode_at(&block))
         return 0;
-    block_put_due(&block, plan_next_due(work->image, &block));
+    block_put_due(&block, fold_next_due(work->image, &block, work->scratch));
     work->counted += far->at;
     far->is_left = 0;
     return 0;
@@ -75,13 +117,30 @@ static uint32_t number_of(const Work *work, const Name *name, uint32_t known)
     return number != TURN_MISSING && turn_is_gone(work->cache, number) ? TURN_MISSING : number;
 }
 
-static void fetch(const Cache *cache, uint32_t number)
+/* Begins somebody who has no record, if the first event is one of the plain kinds and the user's home is here; ``number``
+ * stays TURN_MISSING else. -1: no memory. */
+static int begin(Work *work, const Name *name, const Far *far, uint32_t *number)
 {
-    if (number == TURN_MISSING)
-        return;
-    const uint8_t *at = slab_at(&cache->slabs, cache->turn.copies[number].now);
-    for (int line = 0; line < LINES; line++)
-        __builtin_prefetch(at + line * 64, 1);
+    Newcomers *newcomers = &work->newcomers;
+    if (newcomers->partitions == 0)
+        return 0;
+    newcomers->life++;
+    if (far->is_out || far->is_apart || name->size == 0 || name->size > UINT16_MAX
+        || work->batch->folds[work->batch->order[name->start]].route < 0
+        || murmur2_partition(name->letters, (size_t)name->size, newcomers->partitions) != newcomers->partition)
+        return 0;
+    UserBlock block;
+    IdsAt ids;
+    User user = {.hash = name->hash, .name = name->letters, .size = (uint16_t)name->size};
+    size_t room = ROOM_AT_FIRST + ROOM_FOR_MORE * (size_t)(name->count < 16 ? name->count : 16);
+    if (turn_new(work->cache, &user, room, number) < 0)
+        return -1;
+    turn_open(work->cache, *number, &block, &ids);
+    record_begin(&block, work->epoch, newcomers->life);
+    block_put_sequence(&block, newcomers->sequence);
+    turn_close(work->cache, *number, &block);
+    newcomers->begun++;
+    return 0;
 }
 
 /* -1: no memory */
@@ -89,22 +148,29 @@ static int fold_all(Work *work, const uint32_t *numbers, Far *far)
 {
     const Names *users = &work->batch->users;
     for (int32_t i = 0; i < users->count; i++) {
-        if (numbers != NULL && i + AHEAD < users->count)
-            fetch(work->cache, numbers[i + AHEAD]);
-        if (far[i].is_out)
+        if (numbers != NULL && i + FETCH_AHEAD < users->count)
+            fetch_copy(work->cache, numbers[i + FETCH_AHEAD]);
+        if (numbers != NULL && i + FETCH_AHEAD_REST < users->count)
+            fetch_copy_rest(work->cache, numbers[i + FETCH_AHEAD_REST]);
+        if (far[i].is_out && work->newcomers.partitions == 0)
             continue;
-        uint32_t number = number_of(work, &users->names[i], numbers == NULL ? TURN_MISSING : numbers[i]);
-        far[i].is_left = 1;
-        if (number != TURN_MISSING && fold_one(work, number, &users->names[i], &far[i]) < 0)
+        const Name *name = &users->names[i];
+        uint32_t number = number_of(work, name, numbers == NULL ? TURN_MISSING : numbers[i]);
+        if (number == TURN_MISSING && begin(work, name, &far[i], &number) < 0)
+            return -1;
+        far[i].is_left = !far[i].is_out;
+        if (number != TURN_MISSING && !far[i].is_out && fold_one(work, number, name, &far[i]) < 0)
             return -1;
     }
     return 0;
 }
 
-/* Whoever is in ``without`` is left out. */
-static int leave_out(const Batch *batch, PyObject *without, Far *far)
+enum { OUT, APART };
+
+/* Notes who is among ``some``. */
+static int note(const Batch *batch, PyObject *some, Far *far, int as)
 {
-    PyObject *names = PySequence_Tuple(without);
+    PyObject *names = PySequence_Tuple(some);
     Py_ssize_t size;
     for (Py_ssize_t i = 0; names != NULL && i < PyTuple_GET_SIZE(names); i++) {
         PyObject *name = PyTuple_GET_ITEM(names, i);
@@ -116,8 +182,10 @@ static int leave_out(const Batch *batch, PyObject *without, Far *far)
             break;
         }
         int32_t number = size > INT32_MAX ? -1 : names_find(&batch->users, letters, (int32_t)size, 0);
-        if (number >= 0)
+        if (number >= 0 && as == OUT)
             far[number].is_out = 1;
+        if (number >= 0 && as == APART)
+            far[number].is_apart = 1;
     }
     if (names == NULL)
         return -1;
@@ -125,21 +193,33 @@ static int leave_out(const Batch *batch, PyObject *without, Far *far)
     return 0;
 }
 
-/* {user: (events folded, opened)} of those who are left */
-static PyObject *those_left(const Batch *batch, const Far *far)
+/* Notes what a user entered: (nothing more is to be done, [...]). */
+static int tell_entered(const Work *work, const Far *far, PyObject *user, PyObject *into)
 {
+    PyObject *list = entered_list(work->entered, work->image, far->entry, far->entries);
+    PyObject *told = list == NULL ? NULL : Py_BuildValue("ON", far->is_left ? Py_False : Py_True, list);
+    int done = told == NULL ? -1 : PyDict_SetItem(into, user, told);
+    Py_XDECREF(told);
+    return done;
+}
+
+/* {user: (events folded, opened)} of those who are left, and of those who entered something: that goes ``into`` */
+static PyObject *those_left(const Work *work, const Far *far, PyObject *into)
+{
+    const Batch *batch = work->batch;
     PyObject *left = PyDict_New(), *nothing = Py_BuildValue("iO", 0, Py_False); /* of most of them */
     if (nothing == NULL)
         Py_CLEAR(left);
     for (int32_t i = 0; left != NULL && i < batch->users.count; i++) {
         const Name *name = &batch->users.names[i];
-        if (!far[i].is_left)
+        if (!far[i].is_left && far[i].entries == 0)
             continue;
         PyObject *user = PyUnicode_DecodeUTF8(name->letters, name->size, NULL);
         PyObject *told = far[i].at == 0 && !far[i].is_opened
                              ? Py_NewRef(nothing)
                              : Py_BuildValue("IO", far[i].at, far[i].is_opened ? Py_True : Py_False);
-        if (user == NULL || told == NULL || PyDict_SetItem(left, user, told) < 0)
+        if (user == NULL || told == NULL || PyDict_SetItem(left, user, told) < 0
+            || (far[i].entries > 0 && tell_entered(work, &far[i], user, into) < 0))
             Py_CLEAR(left);
         Py_XDECREF(user);
         Py_XDECREF(told);
@@ -156,11 +236,32 @@ static int is_of(const PlanObject *plan, const Batch *batch)
     return -1;
 }
 
-/* fold(area, batch, without, epoch, heads, encodes) -> (events counted, {user: (events folded, opened)}) */
+/* (life, sequence, partition, partitions, apart), or None */
+static int take_newcomers(const Batch *batch, PyObject *given, Newcomers *newcomers, Far *far)
+{
+    unsigned long long life, sequence;
+    unsigned partition, partitions;
+    PyObject *apart;
+    if (given == Py_None)
+        return 0;
+    if (!PyTuple_Check(given)) {
+        PyErr_SetString(PyExc_TypeError, "newcomers are (life, sequence, partition, partitions, apart), or None");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(given, "KKIIO", &life, &sequence, &partition, &partitions, &apart))
+        return -1;
+    *newcomers = (Newcomers){.life = life, .sequence = sequence, .partition = partition, .partitions = partitions};
+    return note(batch, apart, far, APART);
+}
+
+/* fold(area, batch, without, epoch, heads, encodes, newcomers, entered) -> (events counted, users begun, {user: (events
+ * folded, opened)}); ``entered``: a dict to which those are added who entered something, or None: nobody does */
 PyObject *plan_fold(PlanObject *plan, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (nargs != 6 || Py_TYPE(args[0]) != &AreaType || Py_TYPE(args[1]) != &BatchType) {
-        PyErr_SetString(PyExc_TypeError, "fold(area, batch, without, epoch, heads, encodes)");
+    const Module *module = module_of(plan);
+    if (nargs != 8 || Py_TYPE(args[0]) != module->area_type || Py_TYPE(args[1]) != module->batch_type
+        || (args[7] != Py_None && !PyDict_Check(args[7]))) {
+        PyErr_SetString(PyExc_TypeError, "fold(area, batch, without, epoch, heads, encodes, newcomers, entered)");
         return NULL;
     }
     AreaObject *area = (AreaObject *)args[0];
@@ -171,6 +272,8 @@ PyObject *plan_fold(PlanObject *plan, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     PyObject *left = NULL;
     Work work = {.image = &plan->image, .batch = batch, .heads = heads, .encodes = encodes};
+    Entered entered = {0};
+    work.entered = args[7] == Py_None ? NULL : &entered;
     work.epoch = (uint32_t)epoch;
     if (epoch > UINT32_MAX) {
         PyErr_SetString(PyExc_ValueError, "an epoch has 32 bits");
@@ -179,7 +282,8 @@ PyObject *plan_fold(PlanObject *plan, PyObject *const *args, Py_ssize_t nargs)
     Far *far = PyMem_Calloc((size_t)batch->users.count + 1, sizeof(*far));
     if (far == NULL)
         return PyErr_NoMemory();
-    work.scratch = leave_out(batch, args[2], far) < 0 ? NULL : plan_take_scratch(plan);
+    int noted = note(batch, args[2], far, OUT) < 0 ? -1 : take_newcomers(batch, args[6], &work.newcomers, far);
+    work.scratch = noted < 0 ? NULL : plan_take_scratch(plan);
     work.cache = work.scratch == NULL ? NULL : area_open(area); /* behind all that may run Python's code */
     if (work.cache != NULL && batch->used < 0)
         batch_is_in_use();
@@ -191,18 +295,23 @@ PyObject *plan_fold(PlanObject *plan, PyObject *const *args, Py_ssize_t nargs)
         done = fold_all(&work, numbers, far);
         BACK(area->table)
         batch->used--;
-        left = done < 0 ? PyErr_NoMemory() : those_left(batch, far);
+        if (work.newcomers.begun > 0)
+            area_has_more(area);
+        left = done < 0 ? PyErr_NoMemory() : those_left(&work, far, args[7]);
     }
     if (work.scratch != NULL)
         plan_give_scratch(plan, work.scratch);
+    entered_free(&entered);
     PyMem_Free(far);
-    return left == NULL ? NULL : Py_BuildValue("KN", (unsigned long long)work.counted, left);
+    return left == NULL ? NULL
+                        : Py_BuildValue("KKN", (unsigned long long)work.counted, (unsigned long long)work.newcomers.begun, left);
 }
 
 /* fold_on(record, items, at, limit, erased) -> (next, opened) */
 PyObject *plan_fold_on(PlanObject *plan, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (nargs != 5 || Py_TYPE(args[0]) != &UserRecordType || Py_TYPE(args[1]) != &ItemsType) {
+    const Module *module = module_of(plan);
+    if (nargs != 5 || Py_TYPE(args[0]) != module->record_type || Py_TYPE(args[1]) != module->items_type) {
         PyErr_SetString(PyExc_TypeError, "fold_on(record, items, at, limit, erased)");
         return NULL;
     }
@@ -246,7 +355,7 @@ PyObject *plan_fold_on(PlanObject *plan, PyObject *const *args, Py_ssize_t nargs
 PyObject *plan_due(PlanObject *plan, PyObject *record)
 {
     Opened opened;
-    if (Py_TYPE(record) != &UserRecordType) {
+    if (Py_TYPE(record) != module_of(plan)->record_type) {
         PyErr_SetString(PyExc_TypeError, "next_due(record)");
         return NULL;
     }

@@ -1,6 +1,8 @@
 /* Plan: made once of an image that Python wrote, then read by all partitions. */
 #include "plan_type.h"
 
+#include "forms.h"
+
 int32_t plan_route(const PlanObject *plan, int32_t kind, const char *category, int32_t size)
 {
     int32_t found = size > 0 ? names_find(&plan->routes, category, size, kind) : -1;
@@ -28,13 +30,25 @@ void plan_give_scratch(PlanObject *plan, FoldScratch *scratch)
         fold_scratch_free(scratch);
 }
 
+static int plan_visit(PlanObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->wire);
+    Py_VISIT(self->kept);
+    return 0;
+}
+
 static void plan_dealloc(PlanObject *self)
 {
+    PyObject_GC_UnTrack(self);
+    for (int i = 0; i < SPARES; i++)
+        PyMem_RawFree(self->spares[i].at);
     fold_scratch_free(self->scratch);
     names_end(&self->routes);
     PyMem_Free(self->bytes);
+    Py_XDECREF(self->wire);
     Py_XDECREF(self->kept);
-    Py_TYPE(self)->tp_free((PyObject *)self);
+    object_free(self);
 }
 
 static int open_image(PlanObject *plan, const char *bytes, Py_ssize_t size)
@@ -63,9 +77,9 @@ static int add_route(PlanObject *plan, PyObject *tuple)
             PyErr_SetString(PyExc_TypeError, "a route is (kind, category, number)");
         return -1;
     }
-    while (place < bound.kind_count && PyUnicode_Compare(kind, bound.kinds[place]) != 0)
+    while (place < plan->wire->kind_count && PyUnicode_Compare(kind, plan->wire->kinds[place]) != 0)
         place++;
-    if (place == bound.kind_count || number < 0 || (uint32_t)number >= plan->image.head->routes) {
+    if (place == plan->wire->kind_count || number < 0 || (uint32_t)number >= plan->image.head->routes) {
         PyErr_Format(PyExc_ValueError, "the route %d of %R does not go with kinds and image", number, kind);
         return -1;
     }
@@ -83,18 +97,21 @@ static int add_route(PlanObject *plan, PyObject *tuple)
 
 static PyObject *plan_make(PyTypeObject *type, PyObject *args, PyObject *kwds)
 {
-    static char *names[] = {"image", "routes", NULL};
+    static char *names[] = {"wire", "image", "routes", NULL};
     const char *bytes;
     Py_ssize_t size;
-    PyObject *routes;
-    if (!PyArg_ParseTupleAndKeywords(args, kwds, "y#O!", names, &bytes, &size, &PyTuple_Type, &routes))
+    PyObject *wire, *routes;
+    Module *module = PyType_GetModuleState(type);
+    if (!PyArg_ParseTupleAndKeywords(args, kwds, "O!y#O!", names, module->wire_type, &wire, &bytes, &size, &PyTuple_Type,
+                                     &routes))
         return NULL;
     PlanObject *self = (PlanObject *)type->tp_alloc(type, 0);
     if (self == NULL)
         return NULL;
+    self->wire = (Wire *)Py_NewRef(wire);
     self->kept = PyList_New(0);
     int done = self->kept == NULL ? -1 : open_image(self, bytes, size);
-    if (done == 0 && names_begin(&self->routes) < 0) {
+    if (done == 0 && names_begin(&self->routes, module->name_seed) < 0) {
         PyErr_NoMemory();
         done = -1;
     }
@@ -112,18 +129,25 @@ static PyMethodDef plan_methods[] = {
      "read(records, decode, slow, (most bytes, most bytes of a name, from, ahead, most amount, most dwell)): (the batch, "
      "latest time)"},
     {"fold", FAST(plan_fold), METH_FASTCALL,
-     "fold(area, batch, without, epoch, heads, encodes): (events counted, {user: (events folded, opened)})"},
+     "fold(area, batch, without, epoch, heads, encodes, newcomers, entered): (events counted, users begun, {user: (events folded, "
+     "opened)})"},
     {"fold_on", FAST(plan_fold_on), METH_FASTCALL, "fold_on(record, items, at, limit, erased): (next, opened)"},
     {"next_due", (PyCFunction)plan_due, METH_O, "next_due(record): when a membership may next change by time alone."},
     {NULL, NULL, 0, NULL},
 };
 
-PyTypeObject PlanType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "state._fold.Plan",
-    .tp_doc = "Plan(image, ((kind, category, route), ...)): what definitions say to the fold; see state.native.",
-    .tp_basicsize = sizeof(PlanObject),
-    .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_new = plan_make,
-    .tp_dealloc = (destructor)plan_dealloc,
-    .tp_methods = plan_methods,
+static PyType_Slot slots[] = {
+    {Py_tp_traverse, plan_visit},
+    {Py_tp_doc, "Plan(wire, image, ((kind, category, route), ...)): what definitions say to the fold; see state.native."},
+    {Py_tp_new, plan_make},
+    {Py_tp_dealloc, plan_dealloc},
+    {Py_tp_methods, plan_methods},
+    {0, NULL},
+};
+
+PyType_Spec plan_spec = {
+    .name = "state._fold.Plan",
+    .basicsize = sizeof(PlanObject),
+    .flags = OF_MODULE | Py_TPFLAGS_HAVE_GC,
+    .slots = slots,
 };

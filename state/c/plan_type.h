@@ -5,16 +5,26 @@
 
 #include "reading.h"
 
+/* The memory of two batches is kept for the next ones: the kernel would clear megabytes for each. */
+#define SPARES 2
+
+typedef struct {
+    void *at; /* for PyMem_RawFree; NULL: there is none */
+    size_t size;
+} Spare;
+
 struct PlanObject {
     PyObject_HEAD
+    Wire *wire;
     uint8_t *bytes;
     PlanImage image; /* of these bytes; never changed */
     Names routes;    /* by category and kind: ``count`` is the route's number */
     PyObject *kept;  /* list of the categories' names */
     FoldScratch *scratch; /* for whoever takes it; NULL: somebody has it */
+    Spare spares[SPARES]; /* of the interpreter's lock */
 };
 
-extern PyTypeObject PlanType;
+extern PyType_Spec plan_spec;
 
 /* The route of an event: that of its kind and category, else that of its kind alone; -1: it is left to Python. */
 int32_t plan_route(const PlanObject *plan, int32_t kind, const char *category, int32_t size);

@@ -1,5 +1,6 @@
 /* The records of a turn to events by user. The usual ones are read, and all are gathered, without the GIL. */
 #include "core/bucket.h"
+#include "forms.h"
 #include "plan_type.h"
 
 #define MOST_SECOND 4294967295.0
@@ -8,11 +9,12 @@
 static double read_usual(Batch *batch, const Bounds *bounds)
 {
     const Raw *raws = batch->records->block->raws + batch->records->start;
+    const Wire *wire = batch->plan->wire;
     double latest = 0.0;
     for (Py_ssize_t i = 0; i < batch->count; i++) {
         Event *event = &batch->events[i];
         event->number =
-            read_event(raws[i].value, raws[i].value_size, (double)raws[i].timestamp / 1000.0, bounds, event) - 1;
+            read_event(wire, raws[i].value, raws[i].value_size, (double)raws[i].timestamp / 1000.0, bounds, event) - 1;
         if (event->number == 0 && event->time > latest)
             latest = event->time;
     }
@@ -36,32 +38,32 @@ static int number_of(PyObject *object, double *number)
 }
 
 /* What Python read is folded like the others, if its kind only adds to counts. */
-static int take_item(Event *event, PyObject *item /* stolen */)
+static int take_item(const Wire *wire, Event *event, PyObject *item /* stolen */)
 {
     event->item = item;
     PyObject *object = PyTuple_CheckExact(item) && PyTuple_GET_SIZE(item) == 4 ? PyTuple_GET_ITEM(item, 0) : NULL;
-    if (object == NULL || Py_TYPE(object) != bound.event.type || !PyUnicode_CheckExact(FIELD(object, bound.event.user))) {
+    if (object == NULL || Py_TYPE(object) != wire->event.type || !PyUnicode_CheckExact(FIELD(object, wire->event.user))) {
         PyErr_SetString(PyExc_TypeError, "not (event, id hash, record, arrival)");
         return -1;
     }
     event->id_hash = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(item, 1));
-    if (PyErr_Occurred() || letters_of(FIELD(object, bound.event.user), &event->user, &event->user_size) < 0)
+    if (PyErr_Occurred() || letters_of(FIELD(object, wire->event.user), &event->user, &event->user_size) < 0)
         return -1;
     event->number = 0;
     event->kind = -1;
     event->call = 0;
-    event->anonymous = FIELD(object, bound.event.anonymous) == Py_True;
-    PyObject *kind = FIELD(object, bound.event.kind), *category = FIELD(object, bound.event.category);
-    int numbers = number_of(FIELD(object, bound.event.time), &event->time)
-                  & number_of(FIELD(object, bound.event.amount), &event->amount)
-                  & number_of(FIELD(object, bound.event.dwell), &event->dwell)
+    event->anonymous = FIELD(object, wire->event.anonymous) == Py_True;
+    PyObject *kind = FIELD(object, wire->event.kind), *category = FIELD(object, wire->event.category);
+    int numbers = number_of(FIELD(object, wire->event.time), &event->time)
+                  & number_of(FIELD(object, wire->event.amount), &event->amount)
+                  & number_of(FIELD(object, wire->event.dwell), &event->dwell)
                   & number_of(PyTuple_GET_ITEM(item, 3), &event->arrived);
     if (!numbers || !PyUnicode_CheckExact(kind) || !PyUnicode_CheckExact(category))
         return 0;
     if (letters_of(category, &event->category, &event->category_size) < 0)
         return -1;
-    for (int i = 0; i < bound.kind_count && event->kind < 0; i++)
-        if (kind == bound.kinds[i] || PyUnicode_Compare(kind, bound.kinds[i]) == 0)
+    for (int i = 0; i < wire->kind_count && event->kind < 0; i++)
+        if (kind == wire->kinds[i] || PyUnicode_Compare(kind, wire->kinds[i]) == 0)
             event->kind = i;
     return 0;
 }
@@ -79,7 +81,7 @@ static int read_others(Batch *batch, PyObject *slow)
             return -1;
         if (item == Py_None)
             Py_DECREF(item);
-        else if (take_item(&batch->events[i], item) < 0)
+        else if (take_item(batch->plan->wire, &batch->events[i], item) < 0)
             return -1;
     }
     return 0;
@@ -155,7 +157,8 @@ PyObject *plan_read(PlanObject *plan, PyObject *args)
     if (!PyArg_ParseTuple(args, "OOO(nndddd)", &sequence, &decode, &slow, &bounds.most_bytes, &bounds.most_name,
                           &bounds.from, &bounds.ahead, &bounds.most_amount, &bounds.most_dwell))
         return NULL;
-    Records *records = records_of(sequence);
+    const Module *module = module_of(plan);
+    Records *records = records_of(module, sequence);
     Batch *batch = records == NULL ? NULL : batch_new(records, plan, decode);
     if (batch == NULL)
         return NULL;
@@ -170,12 +173,14 @@ PyObject *plan_read(PlanObject *plan, PyObject *args)
         return NULL;
     }
     WITHOUT_GIL(batch->count);
-    failed = names_begin(&batch->users) < 0 || names_begin(&meanings) < 0 || gather(batch, &meanings) < 0;
+    failed = names_begin(&batch->users, module->name_seed) < 0
+             || names_begin(&meanings, module->name_seed) < 0 || gather(batch, &meanings) < 0;
     names_end(&meanings);
     WITH_GIL
     if (failed) {
         Py_DECREF(batch);
         return PyErr_NoMemory();
     }
+    PyObject_GC_Track(batch);
     return Py_BuildValue("Nd", batch, latest);
 }

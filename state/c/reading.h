@@ -9,8 +9,8 @@
 #ifndef SEGMENTS_READING_H
 #define SEGMENTS_READING_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "module.h"
+
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -18,27 +18,8 @@
 #include "core/fold.h"
 #include "core/xxh3.h"
 
-#define FIELD(object, offset) (*(PyObject **)((char *)(object) + (offset)))
-
-/* what bind() was told (module.c): classes and where their fields are */
-
-#define MOST_KINDS 8 /* at most so many kinds only add to counts */
-
-typedef struct {
-    PyTypeObject *type;
-    Py_ssize_t user, kind, time, category, amount, dwell, anonymous;
-} EventAt;
-
-typedef struct {
-    EventAt event;
-    PyObject *kinds[MOST_KINDS]; /* interned */
-    const char *kind_letters[MOST_KINDS];
-    Py_ssize_t kind_sizes[MOST_KINDS];
-    int kind_count;
-} Bound;
-
-extern Bound bound;
-extern uint64_t name_seed; /* of names' hashes, so that nobody can choose names that all meet in one place */
+/* forms.h: what events are, and how records say so */
+typedef struct Wire Wire;
 
 /* Who gives the GIL away may wait milliseconds for it: only for work that takes about as long. */
 #define MANY 2000
@@ -74,17 +55,21 @@ typedef struct {
     Py_ssize_t start, size;
 } Records;
 
-extern PyTypeObject BlockType, RecordType, RecordsType;
-Records *records_of(PyObject *sequence);
+extern PyType_Spec block_spec, fetched_spec, records_spec;
+Records *records_of(const Module *module, PyObject *sequence);
 PyObject *record_at(const Records *records, Py_ssize_t at);
 int next_header(const char **at, const char *end, const char **key, int32_t *key_size, const char **value,
                 int32_t *value_size);
 PyObject *parse_batches(PyObject *module, PyObject *batches);
 PyObject *fitting_records(PyObject *module, PyObject *arguments);
 
+/* checksum.c */
+PyObject *crc32c_of(PyObject *module, PyObject *bytes);
+
 /* load.c: into a store */
 PyObject *latest_records(PyObject *module, PyObject *argument);
 PyObject *load_records(PyObject *module, PyObject *arguments);
+PyObject *put_records(PyObject *module, PyObject *arguments);
 
 /* json.c: the events in records, of both forms */
 
@@ -98,7 +83,7 @@ typedef struct {
     uint64_t id_hash;
     const char *user, *category;
     int32_t user_size, category_size;
-    int32_t kind;    /* of bound.kinds; -1: another one, left to Python */
+    int32_t kind;    /* of the wire's kinds; -1: another one, left to Python */
     int32_t number;  /* of the user, in order of appearance; -1: no event */
     int16_t anonymous; /* its user is an id that a device made up */
     int16_t call;      /* the record is a call of the Segment Spec */
@@ -106,8 +91,8 @@ typedef struct {
 } Event;
 
 int is_utf8(const char *at, const char *end);
-PyObject *call_to_event(const Raw *raw, const Event *read); /* segment.c */
-int read_event(const char *value, Py_ssize_t size, double arrived, const Bounds *bounds, Event *event);
+PyObject *call_to_event(const Wire *wire, const Raw *raw, const Event *read); /* segment.c */
+int read_event(const Wire *wire, const char *value, Py_ssize_t size, double arrived, const Bounds *bounds, Event *event);
 
 /* names.c: numbers for strings, in order of appearance */
 
@@ -123,15 +108,16 @@ typedef struct {
     int32_t *places;
     int32_t count, room;
     size_t mask;
+    uint64_t seed;
 } Names;
 
-static inline uint64_t name_hash(const char *letters, size_t size)
+static inline uint64_t name_hash(uint64_t seed, const char *letters, size_t size)
 {
-    return xxh3_seeded(letters, size, name_seed);
+    return xxh3_seeded(letters, size, seed);
 }
 
-/* -1: no memory */
-int names_begin(Names *names);
+/* ``seed``: the module's. -1: no memory */
+int names_begin(Names *names, uint64_t seed);
 /* The number of a string; a new one where there is none yet. -1: no memory. */
 int32_t names_number(Names *names, const char *letters, int32_t size, int32_t kind);
 /* -1: there is none */
@@ -158,7 +144,7 @@ typedef struct {
     int used; /* how many read the numbers without the interpreter's lock; below 0: somebody writes them */
 } Batch;
 
-extern PyTypeObject BatchType, BatchUsersType;
+extern PyType_Spec batch_spec, batch_users_spec;
 Batch *batch_new(Records *records /* stolen */, PlanObject *plan, PyObject *decode);
 /* RuntimeError: a batch is of one partition's turn. NULL. */
 PyObject *batch_is_in_use(void);
@@ -174,7 +160,7 @@ typedef struct {
     Py_ssize_t start, size; /* in the batch's order */
 } Items;
 
-extern PyTypeObject ItemsType;
+extern PyType_Spec items_spec;
 PyObject *items_of(Batch *batch, Py_ssize_t start, Py_ssize_t size);
 
 #endif

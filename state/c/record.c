@@ -16,7 +16,8 @@ PyObject *record_at(const Records *records, Py_ssize_t at)
         Py_INCREF(object);
         return object;
     }
-    Record *record = (Record *)RecordType.tp_alloc(&RecordType, 0);
+    PyTypeObject *type = module_of(records)->fetched_type;
+    Record *record = (Record *)type->tp_alloc(type, 0);
     if (record == NULL)
         return NULL;
     Py_INCREF(block);
@@ -28,7 +29,7 @@ PyObject *record_at(const Records *records, Py_ssize_t at)
 static void record_dealloc(Record *self)
 {
     Py_XDECREF(self->block);
-    Py_TYPE(self)->tp_free((PyObject *)self);
+    object_free(self);
 }
 
 static PyObject *bytes_or_none(const char *letters, int32_t size)
@@ -99,12 +100,17 @@ static PyGetSetDef record_fields[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-PyTypeObject RecordType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "state._fold.Record",
-    .tp_doc = "A fetched record.",
-    .tp_basicsize = sizeof(Record),
-    .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_dealloc = (destructor)record_dealloc,
-    .tp_getset = record_fields,
-    .tp_repr = (reprfunc)record_repr,
+static PyType_Slot slots[] = {
+    {Py_tp_doc, "A fetched record."},
+    {Py_tp_dealloc, record_dealloc},
+    {Py_tp_getset, record_fields},
+    {Py_tp_repr, record_repr},
+    {0, NULL},
+};
+
+PyType_Spec fetched_spec = {
+    .name = "state._fold.Record",
+    .basicsize = sizeof(Record),
+    .flags = MADE_HERE,
+    .slots = slots,
 };

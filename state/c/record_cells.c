@@ -27,12 +27,13 @@ static int contains(RecordView *view, PyObject *key)
 }
 
 /* (spec, now) of a verb that reads */
-static int read_spec(const char *verb, PyObject *const *args, Py_ssize_t given, PyObject *kwnames, TallySpec *spec,
-                     double *now)
+static int read_spec(RecordView *view, const char *verb, PyObject *const *args, Py_ssize_t given, PyObject *kwnames,
+                     TallySpec *spec, double *now)
 {
     static const char *const names[] = {"spec", "now"};
     PyObject *found[2];
-    if (record_args(verb, names, 2, args, given, kwnames, found) < 0 || record_spec(found[0], spec) < 0)
+    if (record_args(verb, names, 2, args, given, kwnames, found) < 0
+        || record_spec(module_of(view), found[0], spec) < 0)
         return -1;
     return record_number(found[1], now);
 }
@@ -41,7 +42,7 @@ static PyObject *total(RecordView *view, PyObject *const *args, Py_ssize_t given
 {
     TallySpec spec;
     double now;
-    if (read_spec("total", args, given, kwnames, &spec, &now) < 0)
+    if (read_spec(view, "total", args, given, kwnames, &spec, &now) < 0)
         return NULL;
     OPEN(view->record, opened, NULL);
     return PyLong_FromLongLong(cells_total(&opened.block, &spec, now));
@@ -51,7 +52,7 @@ static PyObject *next_expiry(RecordView *view, PyObject *const *args, Py_ssize_t
 {
     TallySpec spec;
     double now;
-    if (read_spec("next_expiry", args, given, kwnames, &spec, &now) < 0)
+    if (read_spec(view, "next_expiry", args, given, kwnames, &spec, &now) < 0)
         return NULL;
     OPEN(view->record, opened, NULL);
     return PyFloat_FromDouble(cells_next_expiry(&opened.block, &spec, now));
@@ -71,7 +72,7 @@ static PyObject *buckets(RecordView *view, PyObject *given)
 {
     TallySpec spec;
     UserBlock block;
-    if (record_spec(given, &spec) < 0 || record_copy(view->record, &block) < 0)
+    if (record_spec(module_of(view), given, &spec) < 0 || record_copy(view->record, &block) < 0)
         return NULL;
     PyObject *found = PyList_New(0);
     int64_t bucket, held;
@@ -108,8 +109,9 @@ static PyObject *add(RecordView *view, PyObject *const *args, Py_ssize_t given, 
     double time, now;
     int64_t amount;
     int done;
-    if (record_args("add", names, 4, args, given, kwnames, found) < 0 || record_spec(found[0], &spec) < 0
-        || record_time(found[1], &time) < 0 || read_amount(found[2], &amount) < 0 || record_number(found[3], &now) < 0)
+    if (record_args("add", names, 4, args, given, kwnames, found) < 0
+        || record_spec(module_of(view), found[0], &spec) < 0 || record_time(found[1], &time) < 0
+        || read_amount(found[2], &amount) < 0 || record_number(found[3], &now) < 0)
         return NULL;
     OPEN(view->record, opened, NULL);
     CHANGE(view->record, opened, done, cells_add(&opened.block, &spec, time, amount, now), NULL);
@@ -119,7 +121,7 @@ static PyObject *add(RecordView *view, PyObject *const *args, Py_ssize_t given, 
 static PyObject *latest(RecordView *view, PyObject *sort)
 {
     uint64_t mark;
-    if (record_sort_mark(sort, &mark) < 0)
+    if (record_sort_mark(module_of(view), sort, &mark) < 0)
         return NULL;
     OPEN(view->record, opened, NULL);
     return PyFloat_FromDouble(cells_latest(&opened.block, mark));
@@ -132,7 +134,8 @@ static PyObject *note(RecordView *view, PyObject *const *args, Py_ssize_t given,
     uint64_t mark;
     double time;
     int done;
-    if (record_args("note", names, 2, args, given, kwnames, found) < 0 || record_sort_mark(found[0], &mark) < 0
+    if (record_args("note", names, 2, args, given, kwnames, found) < 0
+        || record_sort_mark(module_of(view), found[0], &mark) < 0
         || record_time(found[1], &time) < 0)
         return NULL;
     OPEN(view->record, opened, NULL);
@@ -192,17 +195,17 @@ static PyObject *opaque(RecordView *view, PyObject *key)
         Py_RETURN_NONE;
     PyObject *data = PyBytes_FromStringAndSize((const char *)found.bytes, found.size);
     return data == NULL ? NULL
-                        : PyObject_CallFunction(record_words.opaque, "iNdd", (int)found.type, data, found.next, found.until);
+                        : PyObject_CallFunction(module_of(view)->words.opaque, "iNdd", (int)found.type, data, found.next, found.until);
 }
 
 /* what an Opaque says; its bytes are ``data``'s, a new reference */
-static int read_opaque(PyObject *object, Opaque *into, PyObject **data)
+static int read_opaque(const AttributeNames *names, PyObject *object, Opaque *into, PyObject **data)
 {
     uint64_t type;
-    PyObject *number = PyObject_GetAttr(object, record_names.type);
-    PyObject *next = number == NULL ? NULL : PyObject_GetAttr(object, record_names.next_change);
-    PyObject *until = next == NULL ? NULL : PyObject_GetAttr(object, record_names.unknown_until);
-    *data = until == NULL ? NULL : PyObject_GetAttr(object, record_names.data);
+    PyObject *number = PyObject_GetAttr(object, names->type);
+    PyObject *next = number == NULL ? NULL : PyObject_GetAttr(object, names->next_change);
+    PyObject *until = next == NULL ? NULL : PyObject_GetAttr(object, names->unknown_until);
+    *data = until == NULL ? NULL : PyObject_GetAttr(object, names->data);
     int done = *data == NULL || record_number(next, &into->next) < 0 || record_number(until, &into->until) < 0
                        || record_whole(number, UINT16_MAX, &type) < 0
                    ? -1
@@ -247,7 +250,7 @@ static PyObject *put_opaque(RecordView *view, PyObject *const *args, Py_ssize_t 
     Opaque cell;
     if (record_args("put_opaque", names, 2, args, given, kwnames, found) < 0 || record_mark(found[0], &mark) < 0)
         return NULL;
-    int done = read_opaque(found[1], &cell, &data);
+    int done = read_opaque(&module_of(view)->names, found[1], &cell, &data);
     if (done == 0)
         done = put_cell(view->record, mark, &cell);
     Py_XDECREF(data);
@@ -324,14 +327,17 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PySequenceMethods sequence = {.sq_contains = (objobjproc)contains};
+static PyType_Slot slots[] = {
+    {Py_tp_doc, "What the terms of rules keep: see state.record.Cells."},
+    {Py_tp_dealloc, record_view_dealloc},
+    {Py_sq_contains, contains},
+    {Py_tp_methods, methods},
+    {0, NULL},
+};
 
-PyTypeObject RecordCellsType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "state._fold.Cells",
-    .tp_doc = "What the terms of rules keep: see state.record.Cells.",
-    .tp_basicsize = sizeof(RecordView),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .tp_dealloc = record_view_dealloc,
-    .tp_as_sequence = &sequence,
-    .tp_methods = methods,
+PyType_Spec cells_spec = {
+    .name = "state._fold.Cells",
+    .basicsize = sizeof(RecordView),
+    .flags = MADE_HERE,
+    .slots = slots,
 };

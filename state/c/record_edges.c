@@ -209,12 +209,17 @@ static PyGetSetDef attributes[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-PyTypeObject RecordEdgesType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "state._fold.Edges",
-    .tp_doc = "Edges, or groups: see state.record.Edges.",
-    .tp_basicsize = sizeof(RecordView),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .tp_dealloc = record_view_dealloc,
-    .tp_methods = methods,
-    .tp_getset = attributes,
+static PyType_Slot slots[] = {
+    {Py_tp_doc, "Edges, or groups: see state.record.Edges."},
+    {Py_tp_dealloc, record_view_dealloc},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, attributes},
+    {0, NULL},
+};
+
+PyType_Spec edges_spec = {
+    .name = "state._fold.Edges",
+    .basicsize = sizeof(RecordView),
+    .flags = MADE_HERE,
+    .slots = slots,
 };

@@ -19,7 +19,7 @@ static int own_open(UserRecord *record, Opened *opened)
 static int own_widen(UserRecord *record, size_t more, Opened *opened)
 {
     if (record->room >= BLOCK_MOST)
-        return record_is_too_large();
+        return record_is_too_large(record);
     size_t room = record->room + (more > record->room / 2 ? more : record->room / 2);
     room = room < BLOCK_MOST ? room : BLOCK_MOST;
     uint8_t *bytes = PyMem_Realloc(record->bytes, room);
@@ -46,29 +46,33 @@ int record_is_over(void)
     return -1;
 }
 
-int record_is_too_large(void)
+int record_is_too_large(const UserRecord *record)
 {
-    PyErr_Format(PyExc_ValueError, "a record of more than %zu bytes is too large: no more are kept of a user", BLOCK_MOST);
+    Module *module = module_of(record);
+    if (record_bind(module) < 0)
+        return -1;
+    PyErr_Format(module->words.too_large_error,
+                 "a record of more than %zu bytes is too large: no more are kept of a user", BLOCK_MOST);
     return -1;
 }
 
-int record_check(const void *bytes, size_t size)
+int record_check(Module *module, const void *bytes, size_t size)
 {
     enum BlockFault fault = block_check(bytes, size);
     if (fault == BLOCK_SOUND)
         return 0;
-    if (record_bind() < 0)
+    if (record_bind(module) < 0)
         return -1;
     if (fault == BLOCK_BAD_FORMAT)
-        PyErr_Format(record_words.format_error,
+        PyErr_Format(module->words.format_error,
                      "a state record has format %d, where %d was expected: replay into fresh topics, or run the version "
                      "that wrote it",
                      *(const uint8_t *)bytes, BLOCK_FORMAT);
     else if (fault == BLOCK_NEWER)
-        PyErr_SetString(record_words.format_error, "a user's record has something that a later release wrote: run that "
+        PyErr_SetString(module->words.format_error, "a user's record has something that a later release wrote: run that "
                                                    "release, or a newer one");
     else
-        PyErr_Format(record_words.format_error,
+        PyErr_Format(module->words.format_error,
                      "a user's record is damaged: %s; restore the store from the changelog, or replay into fresh topics "
                      "if the changelog has it so",
                      block_fault_words(fault));
@@ -77,11 +81,12 @@ int record_check(const void *bytes, size_t size)
 
 /* its making and its end */
 
-PyObject *record_of(const RecordHome *home, PyObject *owner, PyObject *user, uint32_t number, uint32_t stamp)
+PyObject *record_of(Module *module, const RecordHome *home, PyObject *owner, PyObject *user, uint32_t number,
+                    uint32_t stamp)
 {
-    if (record_bind() < 0)
+    if (record_bind(module) < 0)
         return NULL;
-    UserRecord *record = PyObject_New(UserRecord, &UserRecordType);
+    UserRecord *record = PyObject_New(UserRecord, module->record_type);
     if (record == NULL)
         return NULL;
     memset((char *)record + sizeof(PyObject), 0, sizeof *record - sizeof(PyObject));
@@ -94,9 +99,9 @@ PyObject *record_of(const RecordHome *home, PyObject *owner, PyObject *user, uin
 }
 
 /* one with memory of its own, of which nothing is used yet */
-static UserRecord *with_room(PyObject *user, size_t room)
+static UserRecord *with_room(Module *module, PyObject *user, size_t room)
 {
-    UserRecord *record = (UserRecord *)record_of(&own, NULL, user, 0, 0);
+    UserRecord *record = (UserRecord *)record_of(module, &own, NULL, user, 0, 0);
     if (record == NULL)
         return NULL;
     record->bytes = PyMem_Malloc(room);
@@ -119,7 +124,7 @@ PyObject *record_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if ((epoch_given != NULL && record_whole(epoch_given, UINT32_MAX, &epoch) < 0)
         || (life_given != NULL && record_whole(life_given, UINT64_MAX, &life) < 0))
         return NULL;
-    UserRecord *record = with_room(user, 256);
+    UserRecord *record = with_room(PyType_GetModuleState(type), user, 256);
     if (record == NULL)
         return NULL;
     UserBlock block;
@@ -132,6 +137,7 @@ PyObject *record_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 PyObject *record_open(PyObject *module, PyObject *const *args, Py_ssize_t given, PyObject *kwnames)
 {
     static const char *const names[] = {"user", "data"};
+    Module *state = PyModule_GetState(module);
     PyObject *found[2];
     Py_buffer data;
     if (record_args("open_record", names, 2, args, given, kwnames, found) < 0)
@@ -144,7 +150,7 @@ PyObject *record_open(PyObject *module, PyObject *const *args, Py_ssize_t given,
         return NULL;
     UserRecord *record = NULL;
     size_t size = (size_t)data.len;
-    if (record_check(data.buf, size) == 0 && (record = with_room(found[0], size)) != NULL) {
+    if (record_check(state, data.buf, size) == 0 && (record = with_room(state, found[0], size)) != NULL) {
         memcpy(record->bytes, data.buf, size);
         record->size = (uint32_t)size;
         Opened opened;
@@ -163,7 +169,7 @@ void record_dealloc(UserRecord *record)
     Py_DECREF(record->user);
     PyMem_Free(record->bytes);
     tail_free(record->tail, NULL);
-    PyObject_Free(record);
+    object_free(record);
 }
 
 int record_copy(UserRecord *record, UserBlock *block)

@@ -3,10 +3,10 @@
 
 #include <math.h>
 
-int record_chunk_is_wrong(void)
+int record_chunk_is_wrong(Module *module)
 {
-    if (record_bind() == 0)
-        PyErr_Format(record_words.format_error,
+    if (record_bind(module) == 0)
+        PyErr_Format(module->words.format_error,
                      "a record of a user's ids has neither %d nor %d bytes: restore the store from the changelog, or "
                      "replay into fresh topics if the changelog has it so",
                      IDS_RECORD_BYTES, OLD_RECORD_BYTES);
@@ -177,7 +177,7 @@ static int restore_from(UserRecord *record, const IdsBytes *records, size_t coun
     }
     switch (ids_restore(&opened.ids, records, count)) {
     case ID_BAD_SIZE:
-        return record_chunk_is_wrong();
+        return record_chunk_is_wrong(module_of(record));
     case ID_NO_MEMORY:
         PyErr_NoMemory();
         return -1;
@@ -292,18 +292,19 @@ static PyGetSetDef attributes[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-static PySequenceMethods sequence = {
-    .sq_length = (lenfunc)length,
-    .sq_contains = (objobjproc)contains,
+static PyType_Slot slots[] = {
+    {Py_tp_doc, "The ids of counted events: see state.record.Ids."},
+    {Py_tp_dealloc, record_view_dealloc},
+    {Py_sq_length, length},
+    {Py_sq_contains, contains},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, attributes},
+    {0, NULL},
 };
 
-PyTypeObject RecordIdsType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "state._fold.Ids",
-    .tp_doc = "The ids of counted events: see state.record.Ids.",
-    .tp_basicsize = sizeof(RecordView),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .tp_dealloc = record_view_dealloc,
-    .tp_as_sequence = &sequence,
-    .tp_methods = methods,
-    .tp_getset = attributes,
+PyType_Spec ids_spec = {
+    .name = "state._fold.Ids",
+    .basicsize = sizeof(RecordView),
+    .flags = MADE_HERE,
+    .slots = slots,
 };

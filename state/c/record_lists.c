@@ -40,16 +40,17 @@ static uint8_t *append_entry(Bytes *bytes, PyObject *name, size_t before)
     return entry + ENTRY_HEAD;
 }
 
-static int append_alias(Bytes *bytes, PyObject *alias)
+static int append_alias(const Module *module, Bytes *bytes, PyObject *alias)
 {
     return append_entry(bytes, alias, 0) == NULL ? -1 : 0;
 }
 
-static int append_label(Bytes *bytes, PyObject *label)
+static int append_label(const Module *module, Bytes *bytes, PyObject *label)
 {
-    PyObject *segment = PyObject_GetAttr(label, record_names.segment);
-    PyObject *member = segment == NULL ? NULL : PyObject_GetAttr(label, record_names.member);
-    PyObject *weight = member == NULL ? NULL : PyObject_GetAttr(label, record_names.weight);
+    const AttributeNames *names = &module->names;
+    PyObject *segment = PyObject_GetAttr(label, names->segment);
+    PyObject *member = segment == NULL ? NULL : PyObject_GetAttr(label, names->member);
+    PyObject *weight = member == NULL ? NULL : PyObject_GetAttr(label, names->weight);
     double number = 0.0;
     int is_member = weight == NULL || record_number(weight, &number) < 0 ? -1 : PyObject_IsTrue(member), done = -1;
     if (is_member >= 0 && !isfinite(number)) {
@@ -76,7 +77,8 @@ static int put_section(UserRecord *record, enum Section which, const Bytes *byte
     return 0;
 }
 
-static int put_list(UserRecord *record, enum Section which, PyObject *list, int (*append_one)(Bytes *, PyObject *))
+static int put_list(UserRecord *record, enum Section which, PyObject *list,
+                    int (*append_one)(const Module *, Bytes *, PyObject *))
 {
     if (list == NULL) {
         PyErr_SetString(PyExc_AttributeError, "a record's attributes cannot be deleted");
@@ -88,7 +90,7 @@ static int put_list(UserRecord *record, enum Section which, PyObject *list, int 
     Bytes bytes = {NULL, 0, 0};
     int done = 0;
     for (Py_ssize_t i = 0; done == 0 && i < PyTuple_GET_SIZE(entries); i++)
-        done = append_one(&bytes, PyTuple_GET_ITEM(entries, i));
+        done = append_one(module_of(record), &bytes, PyTuple_GET_ITEM(entries, i));
     if (done == 0)
         done = put_section(record, which, &bytes);
     PyMem_Free(bytes.at);
@@ -101,22 +103,23 @@ static PyObject *text(const uint8_t *at, size_t size)
     return PyUnicode_DecodeUTF8((const char *)at, (Py_ssize_t)size, NULL);
 }
 
-static PyObject *alias_at(const uint8_t *at, size_t size)
+static PyObject *alias_at(const Module *module, const uint8_t *at, size_t size)
 {
     return text(at, size);
 }
 
-static PyObject *label_at(const uint8_t *at, size_t size)
+static PyObject *label_at(const Module *module, const uint8_t *at, size_t size)
 {
     PyObject *segment = text(at + LABEL_HEAD, size - LABEL_HEAD), *weight = PyFloat_FromDouble(get_f64(at)), *label = NULL;
     if (segment != NULL && weight != NULL)
-        label = PyObject_CallFunctionObjArgs(record_words.label, segment, at[8] ? Py_True : Py_False, weight, NULL);
+        label = PyObject_CallFunctionObjArgs(module->words.label, segment, at[8] ? Py_True : Py_False, weight, NULL);
     Py_XDECREF(segment);
     Py_XDECREF(weight);
     return label;
 }
 
-static PyObject *get_list(UserRecord *record, enum Section which, PyObject *(*one)(const uint8_t *at, size_t size))
+static PyObject *get_list(UserRecord *record, enum Section which,
+                          PyObject *(*one)(const Module *, const uint8_t *at, size_t size))
 {
     UserBlock block;
     if (record_copy(record, &block) < 0)
@@ -126,7 +129,7 @@ static PyObject *get_list(UserRecord *record, enum Section which, PyObject *(*on
     size_t end = section_size(&block, which), entry;
     for (size_t at = 0; found != NULL && at + ENTRY_HEAD <= end && (entry = get_u16(section + at)) != 0;
          at += ENTRY_HEAD + entry) {
-        PyObject *object = one(section + at + ENTRY_HEAD, entry);
+        PyObject *object = one(module_of(record), section + at + ENTRY_HEAD, entry);
         if (object == NULL || PyList_Append(found, object) < 0)
             Py_CLEAR(found);
         Py_XDECREF(object);

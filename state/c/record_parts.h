@@ -2,41 +2,12 @@
 #ifndef SEGMENTS_RECORD_PARTS_H
 #define SEGMENTS_RECORD_PARTS_H
 
-#include "core/counters.h"
 #include "core/edges.h"
 #include "core/members.h"
 #include "record_type.h"
 
-/* attributes that are asked of Python's objects, and the names of methods that are called */
-#define RECORD_NAMES(NAME)                                                                                             \
-    NAME(key) NAME(width) NAME(window) NAME(since) NAME(score) NAME(version) NAME(sequence) NAME(leaving)              \
-    NAME(segment) NAME(member) NAME(weight) NAME(type) NAME(data) NAME(next_change) NAME(unknown_until)                \
-    NAME(next_sure)
-
-/* What Python's side has; it lives as long as the process. */
-typedef struct {
-    PyObject *format_error, *membership, *label, *opaque;
-    PyObject *rows;     /* {counter: row} */
-    PyObject *counters; /* by row */
-    PyObject *interest; /* {kind: what an event says of its category} */
-    PyObject *bucket_of;
-    /* the places of features, by row (-1: it is none), and others */
-    int fast_at[ROWS], slow_at[ROWS];
-    int followees, groups, texts, categories, features;
-} RecordWords;
-
-typedef struct {
-#define NAME(name) PyObject *name;
-    RECORD_NAMES(NAME)
-#undef NAME
-} RecordNames;
-
-extern RecordWords record_words; /* after record_bind */
-extern RecordNames record_names; /* interned; after record_ready */
-
-/* Finds record_words, once. 0, or -1 with an exception. */
-int record_bind(void);
-int record_intern(void);
+/* Finds the module's words, once. 0, or -1 with an exception. */
+int record_bind(Module *module);
 
 /* The arguments of a verb, by place or by name, none left out; borrowed. 0, or -1 with TypeError. */
 int record_args(const char *verb, const char *const *names, Py_ssize_t count, PyObject *const *args, Py_ssize_t given,
@@ -60,7 +31,7 @@ int record_lookup(PyObject *object, const char **name, size_t *size);
 /* The mark of the cell with this key, a str. 0, or -1 with an exception. */
 int record_mark(PyObject *key, uint64_t *mark);
 /* That of a Sort's cell. */
-int record_sort_mark(PyObject *sort, uint64_t *mark);
+int record_sort_mark(const Module *module, PyObject *sort, uint64_t *mark);
 
 /* Does ``call``, a verb of the core on what is opened, until it finds room; ``done`` is what it gave. */
 #define CHANGE(record, opened, done, call, failed)                                                                     \
@@ -87,7 +58,8 @@ typedef struct {
     enum Section which;
 } RecordView;
 
-extern PyTypeObject RecordMembersType, RecordEdgesType, RecordCellsType, RecordIdsType;
+/* types */
+extern PyType_Spec members_spec, edges_spec, cells_spec, ids_spec;
 void record_view_dealloc(PyObject *view);
 /* New reference; NULL: an exception. */
 PyObject *record_view(PyTypeObject *type, UserRecord *record, enum Section which);

@@ -172,22 +172,22 @@ static int set_lane(UserRecord *record, PyObject *value, void *closure)
 
 static PyObject *get_members(UserRecord *record, void *closure)
 {
-    return record_view(&RecordMembersType, record, MEMBERS);
+    return record_view(module_of(record)->members_type, record, MEMBERS);
 }
 
 static PyObject *get_edges(UserRecord *record, void *closure)
 {
-    return record_view(&RecordEdgesType, record, (enum Section)place(closure));
+    return record_view(module_of(record)->edges_type, record, (enum Section)place(closure));
 }
 
 static PyObject *get_cells(UserRecord *record, void *closure)
 {
-    return record_view(&RecordCellsType, record, CELLS);
+    return record_view(module_of(record)->cells_type, record, CELLS);
 }
 
 static PyObject *get_ids(UserRecord *record, void *closure)
 {
-    return record_view(&RecordIdsType, record, IDS);
+    return record_view(module_of(record)->ids_type, record, IDS);
 }
 
 static PyObject *get_user(UserRecord *record, void *closure)
@@ -239,15 +239,20 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-PyTypeObject UserRecordType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "state._fold.Record",
-    .tp_doc = "Record(user, epoch=0, life=0): one user's state; state.record.Record says what its verbs do.",
-    .tp_basicsize = sizeof(UserRecord),
-    .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_new = record_new,
-    .tp_dealloc = (destructor)record_dealloc,
-    .tp_methods = methods,
-    .tp_getset = attributes,
+static PyType_Slot slots[] = {
+    {Py_tp_doc, "Record(user, epoch=0, life=0): one user's state; state.record.Record says what its verbs do."},
+    {Py_tp_new, record_new},
+    {Py_tp_dealloc, record_dealloc},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, attributes},
+    {0, NULL},
+};
+
+static PyType_Spec spec = {
+    .name = "state._fold.Record",
+    .basicsize = sizeof(UserRecord),
+    .flags = OF_MODULE,
+    .slots = slots,
 };
 
 static PyMethodDef functions[] = {
@@ -258,10 +263,12 @@ static PyMethodDef functions[] = {
 
 int record_ready(PyObject *module)
 {
-    PyTypeObject *views[] = {&RecordMembersType, &RecordEdgesType, &RecordCellsType, &RecordIdsType};
-    for (size_t i = 0; i < sizeof views / sizeof *views; i++)
-        if (PyType_Ready(views[i]) < 0)
-            return -1;
-    return record_intern() < 0 || PyModule_AddType(module, &UserRecordType) < 0 ? -1
-                                                                                : PyModule_AddFunctions(module, functions);
+    Module *self = PyModule_GetState(module);
+    if (module_add_names(module) < 0 || module_add_type(module, &members_spec, &self->members_type) < 0
+        || module_add_type(module, &edges_spec, &self->edges_type) < 0
+        || module_add_type(module, &cells_spec, &self->cells_type) < 0
+        || module_add_type(module, &ids_spec, &self->ids_type) < 0
+        || module_add_type(module, &spec, &self->record_type) < 0 || PyModule_AddType(module, self->record_type) < 0)
+        return -1;
+    return PyModule_AddFunctions(module, functions);
 }

@@ -8,11 +8,9 @@
 #ifndef SEGMENTS_RECORD_TYPE_H
 #define SEGMENTS_RECORD_TYPE_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
 #include "core/cells.h"
 #include "core/tail.h"
+#include "module.h"
 
 typedef struct UserRecord UserRecord;
 
@@ -47,18 +45,17 @@ struct UserRecord {
     uint32_t cut;
 };
 
-extern PyTypeObject UserRecordType;
-
-/* Adds Record and open_record to the module. 0, or -1 with an exception. */
+/* Makes the types Record, Members, Edges, Cells and Ids, and adds Record and open_record to the module. 0, or -1 with an
+ * exception. */
 int record_ready(PyObject *module);
 
 /* A record whose block ``home`` finds. New references are taken to ``owner`` and ``user`` (a str). NULL: an exception. */
-PyObject *record_of(const RecordHome *home, PyObject *owner, PyObject *user, uint32_t number, uint32_t stamp);
+PyObject *record_of(Module *module, const RecordHome *home, PyObject *owner, PyObject *user, uint32_t number, uint32_t stamp);
 
 /* The exception of a record whose turn was committed or dropped: RuntimeError("the turn is over"). Gives -1. */
 int record_is_over(void);
-/* That of a block that would have more than BLOCK_MOST bytes: ValueError. Gives -1. */
-int record_is_too_large(void);
+/* That of a block that would have more than BLOCK_MOST bytes: TooLargeError. Gives -1. */
+int record_is_too_large(const UserRecord *record);
 
 /* 0; -1 with ValueError: the block has something that none may have that is read again. */
 int record_may_be_written(const UserBlock *block);
@@ -72,15 +69,15 @@ static inline void record_begin(UserBlock *block, uint32_t epoch, uint64_t life)
 }
 
 /* 0 where these are a block; else -1 and FormatError. */
-int record_check(const void *bytes, size_t size);
+int record_check(Module *module, const void *bytes, size_t size);
 
 /* The bytes of records ``d``, bytes objects or None, as ids_restore takes them: in memory for PyMem_Free, and pointing
  * into the objects of the tuple, which the caller keeps. NULL: an exception. */
 IdsBytes *record_chunks(PyObject *chunks);
 /* That of a record of ids of another size: FormatError. Gives -1. */
-int record_chunk_is_wrong(void);
+int record_chunk_is_wrong(Module *module);
 
 /* What a TallySpec says, but for its kind and measure. 0, or -1 with an exception. */
-int record_spec(PyObject *spec, TallySpec *into);
+int record_spec(const Module *module, PyObject *spec, TallySpec *into);
 
 #endif

@@ -31,15 +31,15 @@ static PyObject *look_up(PyObject *dict, PyObject *word)
 }
 
 /* the bucket of an event's category, and what it says of that */
-static int read_category(PyObject *kind, PyObject *category, Counted *event)
+static int read_category(const RecordWords *words, PyObject *kind, PyObject *category, Counted *event)
 {
     int there = PyObject_IsTrue(category);
-    PyObject *interest = there > 0 ? PyDict_GetItemWithError(record_words.interest, kind) : NULL;
+    PyObject *interest = there > 0 ? PyDict_GetItemWithError(words->interest, kind) : NULL;
     if (there < 0 || (interest == NULL && PyErr_Occurred()))
         return -1;
     if (interest == NULL)
         return 0;
-    PyObject *bucket = PyObject_CallOneArg(record_words.bucket_of, category);
+    PyObject *bucket = PyObject_CallOneArg(words->bucket_of, category);
     long number = bucket == NULL ? -1 : PyLong_AsLong(bucket);
     Py_XDECREF(bucket);
     if (number < 0 || number >= ROWS) {
@@ -51,16 +51,16 @@ static int read_category(PyObject *kind, PyObject *category, Counted *event)
     return record_number(interest, &event->interest);
 }
 
-static int read_event(PyObject *const *given, Counted *event)
+static int read_event(const RecordWords *words, PyObject *const *given, Counted *event)
 {
-    PyObject *row = look_up(record_words.rows, given[0]);
+    PyObject *row = look_up(words->rows, given[0]);
     if (row == NULL) {
         if (!PyErr_Occurred())
             PyErr_Format(PyExc_ValueError, "there is no counter of %R: give it a row in state/kinds.py", given[0]);
         return -1;
     }
     *event = (Counted){.kind = (int)PyLong_AsLong(row), .category = -1};
-    if (read_category(given[0], given[1], event) < 0 || record_time(given[2], &event->time) < 0
+    if (read_category(words, given[0], given[1], event) < 0 || record_time(given[2], &event->time) < 0
         || record_number(given[3], &event->amount) < 0 || record_number(given[4], &event->dwell) < 0)
         return -1;
     if (event->amount >= 0.0 && event->amount <= MOST_SUM && event->dwell >= 0.0 && event->dwell <= MOST_SUM)
@@ -75,7 +75,8 @@ PyObject *record_count_event(UserRecord *record, PyObject *const *args, Py_ssize
     PyObject *found[5];
     Counted event;
     int done;
-    if (record_args("count_event", names, 5, args, given, kwnames, found) < 0 || read_event(found, &event) < 0)
+    if (record_args("count_event", names, 5, args, given, kwnames, found) < 0
+        || read_event(&module_of(record)->words, found, &event) < 0)
         return NULL;
     OPEN(record, opened, NULL);
     CHANGE(record, opened, done, counters_add(&opened.block, &event), NULL);
@@ -109,7 +110,7 @@ PyObject *record_unite_counters(UserRecord *record, PyObject *block)
     Py_buffer data;
     if (PyObject_GetBuffer(block, &data, PyBUF_SIMPLE) < 0)
         return NULL;
-    PyObject *done = record_check(data.buf, (size_t)data.len) < 0 ? NULL : unite(record, &data);
+    PyObject *done = record_check(module_of(record), data.buf, (size_t)data.len) < 0 ? NULL : unite(record, &data);
     PyBuffer_Release(&data);
     return done;
 }
@@ -123,58 +124,59 @@ PyObject *record_slow_counters(UserRecord *record, PyObject *given)
     uint64_t bits = section_size(&opened.block, KINDS) ? get_u64(section_at(&opened.block, KINDS)) : 0;
     for (int row = 0; row < ROWS; row++)
         slow[row] = counters_kind(&opened.block, row, now).slow;
+    const RecordWords *words = &module_of(record)->words;
     PyObject *found = PyDict_New();
-    Py_ssize_t count = PyTuple_GET_SIZE(record_words.counters);
+    Py_ssize_t count = PyTuple_GET_SIZE(words->counters);
     for (Py_ssize_t row = 0; found != NULL && row < count && row < ROWS; row++) {
         if (!(bits >> row & 1))
             continue;
         PyObject *number = PyFloat_FromDouble(slow[row]);
-        if (number == NULL || PyDict_SetItem(found, PyTuple_GET_ITEM(record_words.counters, row), number) < 0)
+        if (number == NULL || PyDict_SetItem(found, PyTuple_GET_ITEM(words->counters, row), number) < 0)
             Py_CLEAR(found);
         Py_XDECREF(number);
     }
     return found;
 }
 
-static void put_feature(const Py_buffer *out, int at, double number)
+static void put_feature(const RecordWords *words, const Py_buffer *out, int at, double number)
 {
     float value = (float)number;
-    if (at >= 0 && at < record_words.features)
+    if (at >= 0 && at < words->features)
         memcpy((char *)out->buf + at * out->strides[0], &value, sizeof value);
 }
 
-static int fill(UserRecord *record, const Py_buffer *out)
+static int fill(UserRecord *record, const RecordWords *words, const Py_buffer *out)
 {
     OPEN(record, opened, -1);
     const UserBlock *block = &opened.block;
-    const RecordWords *words = &record_words;
     double now = block_time(block);
     for (int at = 0; at < words->features; at++)
-        put_feature(out, at, 0.0);
+        put_feature(words, out, at, 0.0);
     for (int row = 0; row < ROWS; row++)
         if (words->slow_at[row] >= 0) {
             Decayed found = counters_kind(block, row, now);
-            put_feature(out, words->fast_at[row], found.fast);
-            put_feature(out, words->slow_at[row], found.slow);
+            put_feature(words, out, words->fast_at[row], found.fast);
+            put_feature(words, out, words->slow_at[row], found.slow);
         }
-    put_feature(out, words->followees, edges_count(block, EDGES, 1));
-    put_feature(out, words->groups, edges_count(block, GROUPS, 1));
-    put_feature(out, words->texts, block_lane(block).texts);
+    put_feature(words, out, words->followees, edges_count(block, EDGES, 1));
+    put_feature(words, out, words->groups, edges_count(block, GROUPS, 1));
+    put_feature(words, out, words->texts, block_lane(block).texts);
     for (int bucket = 0; bucket < ROWS; bucket++)
-        put_feature(out, words->categories + bucket, counters_category(block, bucket, now));
+        put_feature(words, out, words->categories + bucket, counters_category(block, bucket, now));
     return 0;
 }
 
 PyObject *record_features(UserRecord *record, PyObject *array)
 {
+    const RecordWords *words = &module_of(record)->words;
     Py_buffer out;
     if (PyObject_GetBuffer(array, &out, PyBUF_WRITABLE | PyBUF_FORMAT | PyBUF_STRIDES) < 0)
         return NULL;
     int done = -1;
-    if (out.ndim != 1 || out.shape[0] != record_words.features || out.format == NULL || strcmp(out.format, "f") != 0)
-        PyErr_Format(PyExc_ValueError, "features go into an array of float32 with the shape (%d,)", record_words.features);
+    if (out.ndim != 1 || out.shape[0] != words->features || out.format == NULL || strcmp(out.format, "f") != 0)
+        PyErr_Format(PyExc_ValueError, "features go into an array of float32 with the shape (%d,)", words->features);
     else
-        done = fill(record, &out);
+        done = fill(record, words, &out);
     PyBuffer_Release(&out);
     return done < 0 ? NULL : Py_NewRef(Py_None);
 }
@@ -195,7 +197,7 @@ static int trim(UserRecord *record, const TallySpec *specs, size_t count, double
 }
 
 /* what a tuple of TallySpec says, by mark, in memory for PyMem_Free; NULL: an exception */
-static TallySpec *read_specs(PyObject *specs)
+static TallySpec *read_specs(const Module *module, PyObject *specs)
 {
     size_t count = (size_t)PyTuple_GET_SIZE(specs);
     TallySpec *all = PyMem_New(TallySpec, count + 1);
@@ -204,7 +206,7 @@ static TallySpec *read_specs(PyObject *specs)
         return NULL;
     }
     for (size_t i = 0; i < count; i++)
-        if (record_spec(PyTuple_GET_ITEM(specs, (Py_ssize_t)i), &all[i]) < 0) {
+        if (record_spec(module, PyTuple_GET_ITEM(specs, (Py_ssize_t)i), &all[i]) < 0) {
             PyMem_Free(all);
             return NULL;
         }
@@ -213,9 +215,9 @@ static TallySpec *read_specs(PyObject *specs)
 }
 
 /* ``known_at`` becomes no later than what an absence says */
-static int ask(PyObject *absence, PyObject *cells, PyObject *now, double *known_at)
+static int ask(const Module *module, PyObject *absence, PyObject *cells, PyObject *now, double *known_at)
 {
-    PyObject *found = PyObject_CallMethodObjArgs(absence, record_names.next_sure, cells, now, NULL);
+    PyObject *found = PyObject_CallMethodObjArgs(absence, module->names.next_sure, cells, now, NULL);
     double sure = (double)INFINITY;
     int done = found == NULL ? -1 : record_number(found, &sure);
     Py_XDECREF(found);
@@ -225,12 +227,13 @@ static int ask(PyObject *absence, PyObject *cells, PyObject *now, double *known_
 
 static int ask_all(UserRecord *record, PyObject *absences, double time, double *known_at)
 {
+    const Module *module = module_of(record);
     PyObject *now = PyFloat_FromDouble(time);
-    PyObject *cells = now == NULL ? NULL : record_view(&RecordCellsType, record, CELLS);
+    PyObject *cells = now == NULL ? NULL : record_view(module->cells_type, record, CELLS);
     PyObject *each = cells == NULL ? NULL : PyObject_GetIter(absences), *absence;
     int done = each == NULL ? -1 : 0;
     while (done == 0 && (absence = PyIter_Next(each)) != NULL) {
-        done = ask(absence, cells, now, known_at);
+        done = ask(module, absence, cells, now, known_at);
         Py_DECREF(absence);
     }
     Py_XDECREF(now);
@@ -241,7 +244,7 @@ static int ask_all(UserRecord *record, PyObject *absences, double time, double *
 
 static int settle(UserRecord *record, PyObject *specs /* tuple */, PyObject *absences)
 {
-    TallySpec *all = read_specs(specs);
+    TallySpec *all = read_specs(module_of(record), specs);
     double now, known_at;
     int done = all == NULL ? -1 : trim(record, all, (size_t)PyTuple_GET_SIZE(specs), &now, &known_at);
     PyMem_Free(all);

@@ -16,7 +16,7 @@ PyObject *record_view(PyTypeObject *type, UserRecord *record, enum Section which
 void record_view_dealloc(PyObject *view)
 {
     Py_DECREF(((RecordView *)view)->record);
-    PyObject_Free(view);
+    object_free(view);
 }
 
 /* 1: the user is in the segment */
@@ -30,7 +30,7 @@ static int find(RecordView *view, PyObject *segment, Opened *opened, Member *mem
     return there && members_get(&opened->block, name, size, member);
 }
 
-static PyObject *membership(const Member *member)
+static PyObject *membership(const Module *module, const Member *member)
 {
     PyObject *fields[5] = {PyFloat_FromDouble(member->since), PyFloat_FromDouble(member->score),
                            PyLong_FromUnsignedLongLong(member->version),
@@ -38,7 +38,7 @@ static PyObject *membership(const Member *member)
                            member->has_leaving ? PyFloat_FromDouble(member->leaving) : Py_NewRef(Py_None)};
     PyObject *made = NULL;
     if (fields[0] != NULL && fields[1] != NULL && fields[2] != NULL && fields[3] != NULL && fields[4] != NULL)
-        made = PyObject_Vectorcall(record_words.membership, fields, 5, NULL);
+        made = PyObject_Vectorcall(module->words.membership, fields, 5, NULL);
     for (size_t i = 0; i < 5; i++)
         Py_XDECREF(fields[i]);
     return made;
@@ -51,7 +51,7 @@ static PyObject *members_get_method(RecordView *view, PyObject *segment)
     int there = find(view, segment, &opened, &member);
     if (there < 0)
         return NULL;
-    return there ? membership(&member) : Py_NewRef(Py_None);
+    return there ? membership(module_of(view), &member) : Py_NewRef(Py_None);
 }
 
 static int number_of(PyObject *object, PyObject *name, double *number)
@@ -86,16 +86,16 @@ static int is_right(const Member *member, PyObject *given)
     return -1;
 }
 
-static int read_member(PyObject *object, Member *member)
+static int read_member(const AttributeNames *names, PyObject *object, Member *member)
 {
-    PyObject *leaving = PyObject_GetAttr(object, record_names.leaving);
+    PyObject *leaving = PyObject_GetAttr(object, names->leaving);
     int done = leaving == NULL ? -1 : leaving_of(leaving, member);
     Py_XDECREF(leaving);
-    if (done < 0 || number_of(object, record_names.since, &member->since) < 0
-        || number_of(object, record_names.score, &member->score) < 0)
+    if (done < 0 || number_of(object, names->since, &member->since) < 0
+        || number_of(object, names->score, &member->score) < 0)
         return -1;
-    if (whole_of(object, record_names.sequence, &member->sequence) == 0
-        && whole_of(object, record_names.version, &member->version) == 0)
+    if (whole_of(object, names->sequence, &member->sequence) == 0
+        && whole_of(object, names->version, &member->version) == 0)
         return is_right(member, object);
     if (PyErr_ExceptionMatches(PyExc_ValueError)) {
         PyErr_Clear();
@@ -114,7 +114,7 @@ static PyObject *members_put_method(RecordView *view, PyObject *const *args, Py_
     Member member;
     int done;
     if (record_args("put", names, 2, args, given, kwnames, found) < 0
-        || record_name(found[0], UINT16_MAX, &name, &size) < 0 || read_member(found[1], &member) < 0)
+        || record_name(found[0], UINT16_MAX, &name, &size) < 0 || read_member(&module_of(view)->names, found[1], &member) < 0)
         return NULL;
     OPEN(view->record, opened, NULL);
     CHANGE(view->record, opened, done, members_put(&opened.block, name, size, &member), NULL);
@@ -167,6 +167,7 @@ static PyObject *members_remove_method(RecordView *view, PyObject *segment)
 /* a list of segments, or of these with their memberships */
 static PyObject *all_of(RecordView *view, int with_members)
 {
+    const Module *module = module_of(view);
     UserBlock block;
     if (record_copy(view->record, &block) < 0)
         return NULL;
@@ -177,7 +178,7 @@ static PyObject *all_of(RecordView *view, int with_members)
     while (found != NULL && (size = members_next(&block, &at, &name, &member)) != 0) {
         PyObject *segment = PyUnicode_DecodeUTF8(name, (Py_ssize_t)size, NULL), *entry = segment;
         if (with_members) {
-            PyObject *value = segment == NULL ? NULL : membership(&member);
+            PyObject *value = segment == NULL ? NULL : membership(module, &member);
             entry = value == NULL ? NULL : PyTuple_Pack(2, segment, value);
             Py_XDECREF(value);
             Py_XDECREF(segment);
@@ -228,17 +229,18 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PySequenceMethods sequence = {
-    .sq_length = (lenfunc)members_length,
-    .sq_contains = (objobjproc)members_contains,
+static PyType_Slot slots[] = {
+    {Py_tp_doc, "Memberships by segment: see state.record.Members."},
+    {Py_tp_dealloc, record_view_dealloc},
+    {Py_sq_length, members_length},
+    {Py_sq_contains, members_contains},
+    {Py_tp_methods, methods},
+    {0, NULL},
 };
 
-PyTypeObject RecordMembersType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "state._fold.Members",
-    .tp_doc = "Memberships by segment: see state.record.Members.",
-    .tp_basicsize = sizeof(RecordView),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .tp_dealloc = record_view_dealloc,
-    .tp_as_sequence = &sequence,
-    .tp_methods = methods,
+PyType_Spec members_spec = {
+    .name = "state._fold.Members",
+    .basicsize = sizeof(RecordView),
+    .flags = MADE_HERE,
+    .slots = slots,
 };

@@ -5,24 +5,11 @@
 
 #include "core/xxh3.h"
 
-RecordWords record_words;
-RecordNames record_names;
-
-int record_intern(void)
-{
-#define NAME(name)                                                                                                     \
-    if (record_names.name == NULL && (record_names.name = PyUnicode_InternFromString(#name)) == NULL)                  \
-        return -1;
-    RECORD_NAMES(NAME)
-#undef NAME
-    return 0;
-}
-
 static PyObject *of_module(const char *module, const char *name)
 {
     PyObject *from = PyImport_ImportModule(module), *found = NULL;
     if (from != NULL)
-        found = PyObject_GetAttrString(from, name);
+        found = module_attribute(from, name);
     Py_XDECREF(from);
     return found;
 }
@@ -75,27 +62,39 @@ static int bind_features(RecordWords *words)
     return 0;
 }
 
-/* FormatError is bound last: it tells that all is. Imports may come back here. */
-int record_bind(void)
+static int find_words(RecordWords *words)
 {
-    if (record_words.format_error != NULL)
+    if ((words->membership = of_module("state.user", "Membership")) == NULL
+        || (words->label = of_module("state.user", "PendingLabel")) == NULL
+        || (words->interest = of_module("state.user", "INTEREST")) == NULL
+        || (words->bucket_of = of_module("state.user", "category_bucket")) == NULL
+        || (words->opaque = of_module("state.record", "Opaque")) == NULL
+        || (words->too_large_error = of_module("state.record", "TooLargeError")) == NULL
+        || (words->rows = of_module("state.kinds", "ROW")) == NULL
+        || (words->counters = of_module("state.kinds", "COUNTERS")) == NULL
+        || (words->format_error = of_module("state.layout", "FormatError")) == NULL)
+        return -1;
+    if (PyDict_Check(words->rows) && PyDict_Check(words->interest) && PyTuple_Check(words->counters))
+        return bind_features(words);
+    PyErr_SetString(PyExc_TypeError, "state.kinds and state.user have other tables than this module knows");
+    return -1;
+}
+
+int record_bind(Module *module)
+{
+    if (module->words.format_error != NULL)
         return 0;
-    RecordWords words = {0};
-    if ((words.membership = of_module("state.user", "Membership")) == NULL
-        || (words.label = of_module("state.user", "PendingLabel")) == NULL
-        || (words.interest = of_module("state.user", "INTEREST")) == NULL
-        || (words.bucket_of = of_module("state.user", "category_bucket")) == NULL
-        || (words.opaque = of_module("state.record", "Opaque")) == NULL
-        || (words.rows = of_module("state.kinds", "ROW")) == NULL
-        || (words.counters = of_module("state.kinds", "COUNTERS")) == NULL || bind_features(&words) < 0
-        || (words.format_error = of_module("state.layout", "FormatError")) == NULL)
-        return -1;
-    if (!PyDict_Check(words.rows) || !PyDict_Check(words.interest) || !PyTuple_Check(words.counters)) {
-        PyErr_SetString(PyExc_TypeError, "state.kinds and state.user have other tables than this module knows");
-        return -1;
+    RecordWords words = {0}, others;
+    int done = find_words(&words);
+    others = words;
+    if (done == 0 && module->words.format_error == NULL) { /* else the imports came here as well */
+        others = module->words;
+        module->words = words;
     }
-    record_words = words;
-    return 0;
+#define WORD(name) Py_XDECREF(others.name);
+    RECORD_WORDS(WORD)
+#undef WORD
+    return done;
 }
 
 int record_args(const char *verb, const char *const *names, Py_ssize_t count, PyObject *const *args, Py_ssize_t given,
@@ -205,9 +204,9 @@ int record_mark(PyObject *key, uint64_t *mark)
     return 0;
 }
 
-int record_sort_mark(PyObject *sort, uint64_t *mark)
+int record_sort_mark(const Module *module, PyObject *sort, uint64_t *mark)
 {
-    PyObject *key = PyObject_GetAttr(sort, record_names.key), *whole = NULL;
+    PyObject *key = PyObject_GetAttr(sort, module->names.key), *whole = NULL;
     char short_key[256];
     size_t size;
     int done = -1;
@@ -238,12 +237,12 @@ static int seconds_of(PyObject *spec, PyObject *name, int64_t least, int64_t mos
     return -1;
 }
 
-int record_spec(PyObject *spec, TallySpec *into)
+int record_spec(const Module *module, PyObject *spec, TallySpec *into)
 {
-    PyObject *key = PyObject_GetAttr(spec, record_names.key);
+    PyObject *key = PyObject_GetAttr(spec, module->names.key);
     int done = key == NULL ? -1 : record_mark(key, &into->mark);
     Py_XDECREF(key);
-    if (done < 0 || seconds_of(spec, record_names.width, 1, 1 << 28, &into->width) < 0)
+    if (done < 0 || seconds_of(spec, module->names.width, 1, 1 << 28, &into->width) < 0)
         return -1;
-    return seconds_of(spec, record_names.window, 0, INT64_C(1) << 40, &into->window);
+    return seconds_of(spec, module->names.window, 0, INT64_C(1) << 40, &into->window);
 }

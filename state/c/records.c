@@ -7,7 +7,6 @@
 
 #define HEADER 61 /* bytes of a batch before its records */
 #define LEAST 7   /* bytes that a record has at least */
-#define RECORD_BYTES 50 /* what a record counts beside its content */
 #define MOST_OF_BATCH 1000000 /* of one batch: no client makes larger ones */
 
 /* cutting */
@@ -132,24 +131,39 @@ static int64_t cut(const Part *part, Block *block)
 
 /* blocks */
 
+static int block_visit(Block *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->kept);
+    Py_VISIT(self->objects);
+    return 0;
+}
+
 static void block_dealloc(Block *self)
 {
+    PyObject_GC_UnTrack(self);
     PyMem_RawFree(self->raws);
     Py_XDECREF(self->kept);
     Py_XDECREF(self->objects);
-    Py_TYPE(self)->tp_free((PyObject *)self);
+    object_free(self);
 }
 
-PyTypeObject BlockType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "state._fold.Block",
-    .tp_basicsize = sizeof(Block),
-    .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_dealloc = (destructor)block_dealloc,
+static PyType_Slot block_slots[] = {
+    {Py_tp_traverse, block_visit},
+    {Py_tp_dealloc, block_dealloc},
+    {0, NULL},
 };
 
-static Block *new_block(Py_ssize_t room)
+PyType_Spec block_spec = {
+    .name = "state._fold.Block",
+    .basicsize = sizeof(Block),
+    .flags = MADE_HERE | Py_TPFLAGS_HAVE_GC,
+    .slots = block_slots,
+};
+
+static Block *new_block(const Module *module, Py_ssize_t room)
 {
-    Block *block = (Block *)BlockType.tp_alloc(&BlockType, 0);
+    Block *block = (Block *)module->block_type->tp_alloc(module->block_type, 0);
     if (block == NULL)
         return NULL;
     block->raws = PyMem_RawMalloc((room ? room : 1) * sizeof(Raw));
@@ -166,7 +180,8 @@ static Block *new_block(Py_ssize_t room)
 
 static Records *view(Block *block, Py_ssize_t start, Py_ssize_t size)
 {
-    Records *records = (Records *)RecordsType.tp_alloc(&RecordsType, 0);
+    PyTypeObject *type = module_of(block)->records_type;
+    Records *records = (Records *)type->tp_alloc(type, 0);
     if (records == NULL)
         return NULL;
     Py_INCREF(block);
@@ -208,7 +223,7 @@ PyObject *parse_batches(PyObject *module, PyObject *batches)
     Py_ssize_t count = PyList_GET_SIZE(batches), room = 0, whole = 0;
     int64_t lost = -1;
     PyObject *answer = NULL;
-    Block *block = new_block(0);
+    Block *block = new_block(PyModule_GetState(module), 0);
     Part *parts = PyMem_Calloc(count ? count : 1, sizeof(Part));
     if (block == NULL || parts == NULL)
         goto done;
@@ -253,43 +268,20 @@ done:
     return answer;
 }
 
-/* fitting(records, bytes): how many of the first ones have no more bytes than that, and their bytes */
-PyObject *fitting_records(PyObject *module, PyObject *arguments)
-{
-    Records *records;
-    long long room;
-    if (!PyArg_ParseTuple(arguments, "O!L", &RecordsType, &records, &room))
-        return NULL;
-    const Block *block = records->block;
-    Py_ssize_t found = 0;
-    long long bytes = 0;
-    for (; found < records->size; found++) {
-        const Raw *raw = &block->raws[records->start + found];
-        long long more = (raw->key_size > 0 ? raw->key_size : 0) + (raw->value_size > 0 ? raw->value_size : 0);
-        more += raw->headers_size + RECORD_BYTES;
-        if (bytes + more > room)
-            break;
-        bytes += more;
-    }
-    return Py_BuildValue("(nL)", found, bytes);
-}
-
 /* lists of record objects */
 
-static PyObject *value_name, *timestamp_name;
-
-static int put_object(Block *block, Py_ssize_t at, PyObject *record)
+static int put_object(const AttributeNames *names, Block *block, Py_ssize_t at, PyObject *record)
 {
     Raw *raw = &block->raws[at];
     memset(raw, 0, sizeof(*raw));
-    PyObject *number = PyObject_GetAttr(record, timestamp_name);
+    PyObject *number = PyObject_GetAttr(record, names->timestamp);
     if (number == NULL)
         return -1;
     raw->timestamp = PyLong_AsLongLong(number);
     Py_DECREF(number);
     if (raw->timestamp == -1 && PyErr_Occurred())
         return -1;
-    PyObject *value = PyObject_GetAttr(record, value_name);
+    PyObject *value = PyObject_GetAttr(record, names->value);
     if (value == NULL)
         return -1;
     raw->value_size = -1; /* whatever is no bytes is looked at by Python */
@@ -303,28 +295,22 @@ static int put_object(Block *block, Py_ssize_t at, PyObject *record)
 }
 
 /* a new reference: records themselves, or a block of the objects in a sequence */
-Records *records_of(PyObject *sequence)
+Records *records_of(const Module *module, PyObject *sequence)
 {
-    if (Py_TYPE(sequence) == &RecordsType) {
+    if (Py_TYPE(sequence) == module->records_type) {
         Py_INCREF(sequence);
         return (Records *)sequence;
     }
-    if (value_name == NULL)
-        value_name = PyUnicode_InternFromString("value");
-    if (timestamp_name == NULL)
-        timestamp_name = PyUnicode_InternFromString("timestamp");
     PyObject *list = PySequence_List(sequence);
-    if (list == NULL || value_name == NULL || timestamp_name == NULL) {
-        Py_XDECREF(list);
+    if (list == NULL)
         return NULL;
-    }
     Records *records = NULL;
-    Block *block = new_block(PyList_GET_SIZE(list));
+    Block *block = new_block(module, PyList_GET_SIZE(list));
     if (block != NULL && (block->objects = PyList_New(0)) != NULL) {
         block->count = PyList_GET_SIZE(list);
         int failed = 0;
         for (Py_ssize_t i = 0; i < block->count && !failed; i++)
-            failed = put_object(block, i, PyList_GET_ITEM(list, i)) < 0;
+            failed = put_object(&module->names, block, i, PyList_GET_ITEM(list, i)) < 0;
         if (!failed)
             records = view(block, 0, block->count);
     }
@@ -335,10 +321,18 @@ Records *records_of(PyObject *sequence)
 
 /* a sequence of records */
 
+static int records_visit(Records *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->block);
+    return 0;
+}
+
 static void records_dealloc(Records *self)
 {
+    PyObject_GC_UnTrack(self);
     Py_XDECREF(self->block);
-    Py_TYPE(self)->tp_free((PyObject *)self);
+    object_free(self);
 }
 
 static Py_ssize_t records_length(Records *self)
@@ -374,22 +368,21 @@ static PyObject *records_subscript(Records *self, PyObject *key)
     return records_item(self, at < 0 ? at + self->size : at);
 }
 
-static PySequenceMethods records_sequence = {
-    .sq_length = (lenfunc)records_length,
-    .sq_item = (ssizeargfunc)records_item,
-};
-static PyMappingMethods records_mapping = {
-    .mp_length = (lenfunc)records_length,
-    .mp_subscript = (binaryfunc)records_subscript,
+static PyType_Slot records_slots[] = {
+    {Py_tp_traverse, records_visit},
+    {Py_tp_doc, "The fetched records of one partition, in order; each becomes an object when it is asked for."},
+    {Py_sq_length, records_length},
+    {Py_sq_item, records_item},
+    {Py_tp_iter, PySeqIter_New},
+    {Py_mp_length, records_length},
+    {Py_mp_subscript, records_subscript},
+    {Py_tp_dealloc, records_dealloc},
+    {0, NULL},
 };
 
-PyTypeObject RecordsType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "state._fold.Records",
-    .tp_doc = "The fetched records of one partition, in order; each becomes an object when it is asked for.",
-    .tp_basicsize = sizeof(Records),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_SEQUENCE,
-    .tp_as_sequence = &records_sequence,
-    .tp_iter = PySeqIter_New,
-    .tp_as_mapping = &records_mapping,
-    .tp_dealloc = (destructor)records_dealloc,
+PyType_Spec records_spec = {
+    .name = "state._fold.Records",
+    .basicsize = sizeof(Records),
+    .flags = MADE_HERE | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_SEQUENCE,
+    .slots = records_slots,
 };

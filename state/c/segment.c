@@ -31,7 +31,7 @@ static Value id_at(const Found *found, int place)
 }
 
 /* The kind of a track event of this name: blanks around it and case do not matter. */
-static int kind_of_track(const Found *found)
+static int kind_of_track(const Wire *wire, const Found *found)
 {
     char lower[WORD_BYTES];
     if (found->sorts[EVENT] != LETTERS)
@@ -45,22 +45,22 @@ static int kind_of_track(const Found *found)
         return -1;
     for (Py_ssize_t i = 0; i < end - at; i++)
         lower[i] = at[i] >= 'A' && at[i] <= 'Z' ? (char)(at[i] + 'a' - 'A') : at[i];
-    const Word *word = word_of(&forms, TRACKS, lower, end - at); /* all of them are ASCII, or Python says */
+    const Word *word = word_of(&wire->forms, TRACKS, lower, end - at); /* all of them are ASCII, or Python says */
     return word == NULL ? -1 : word->means;
 }
 
-static int kind_of_call(const Found *found, const Value *user)
+static int kind_of_call(const Wire *wire, const Found *found, const Value *user)
 {
     const Value *type = &found->values[TYPE];
     if (type->size == 5 && memcmp(type->at, "track", 5) == 0)
-        return kind_of_track(found);
-    const Word *word = word_of(&forms, CALLS, type->at, type->size);
+        return kind_of_track(wire, found);
+    const Word *word = word_of(&wire->forms, CALLS, type->at, type->size);
     if (word == NULL || (word->means != IDENTIFY && word->means != ALIAS))
         return word == NULL ? -1 : word->means;
     Value other = id_at(found, word->means == ALIAS ? PREVIOUS_ID : ANONYMOUS_ID);
     /* without another id to join it only says that the user is there */
     int alone = other.size == 0 || (other.size == user->size && memcmp(other.at, user->at, (size_t)other.size) == 0);
-    return alone ? kind_of("view", 4) : -1;
+    return alone ? kind_of(wire, "view", 4) : -1;
 }
 
 static int time_of(const Found *found, double *seconds)
@@ -111,7 +111,7 @@ static int first_number(const Found *found, const uint8_t *places, double *numbe
     return 1;
 }
 
-int read_call(const Found *found, Event *event, Value *id)
+int read_call(const Wire *wire, const Found *found, Event *event, Value *id)
 {
     Value user, category;
     if (!all_allowed(found, call_sorts, TYPE, FIXED))
@@ -120,12 +120,12 @@ int read_call(const Found *found, Event *event, Value *id)
     event->anonymous = user.size == 0;
     if (event->anonymous)
         user = id_at(found, ANONYMOUS_ID);
-    event->kind = kind_of_call(found, &user);
-    if (event->kind < 0 || !time_of(found, &event->time) || !first_text(found, forms.category, &category)
-        || !first_number(found, forms.dwell, &event->dwell))
+    event->kind = kind_of_call(wire, found, &user);
+    if (event->kind < 0 || !time_of(found, &event->time) || !first_text(found, wire->forms.category, &category)
+        || !first_number(found, wire->forms.dwell, &event->dwell))
         return 0;
     event->amount = 0.0;
-    if (event->kind == kind_of("purchase", 8) && !first_number(found, forms.amount, &event->amount))
+    if (event->kind == kind_of(wire, "purchase", 8) && !first_number(found, wire->forms.amount, &event->amount))
         return 0;
     event->user = user.at;
     event->user_size = user.size;
@@ -136,16 +136,17 @@ int read_call(const Found *found, Event *event, Value *id)
 }
 
 /* The event of a call that was read before, as Python decodes it. NULL without an error: Python has to. */
-PyObject *call_to_event(const Raw *raw, const Event *read)
+PyObject *call_to_event(const Wire *wire, const Raw *raw, const Event *read)
 {
     Found found;
     Value item;
-    if (!find_values(raw->value, raw->value + raw->value_size, &found) || !first_text(&found, forms.item, &item))
+    if (!find_values(&wire->forms, raw->value, raw->value + raw->value_size, &found)
+        || !first_text(&found, wire->forms.item, &item))
         return NULL;
     Value id = id_at(&found, MESSAGE_ID);
     PyObject *fields[OWN] = {
         [USER] = PyUnicode_DecodeUTF8(read->user, read->user_size, NULL),
-        [KIND] = Py_NewRef(bound.kinds[read->kind]),
+        [KIND] = Py_NewRef(wire->kinds[read->kind]),
         [TIME] = PyFloat_FromDouble(read->time),
         [ID] = PyUnicode_DecodeUTF8(id.at, id.size, NULL),
         [ITEM] = PyUnicode_DecodeUTF8(item.at, item.size, NULL),
@@ -160,7 +161,7 @@ PyObject *call_to_event(const Raw *raw, const Event *read)
     int whole = 1;
     for (int place = 0; place < OWN; place++)
         whole = whole && fields[place] != NULL;
-    PyObject *event = whole ? PyObject_Vectorcall((PyObject *)bound.event.type, fields, OWN, NULL) : NULL;
+    PyObject *event = whole ? PyObject_Vectorcall((PyObject *)wire->event.type, fields, OWN, NULL) : NULL;
     for (int place = 0; place < OWN; place++)
         Py_XDECREF(fields[place]);
     return event;

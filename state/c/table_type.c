@@ -4,7 +4,8 @@
 
 TableObject *table_new(ArenaObject *arena)
 {
-    TableObject *table = (TableObject *)TableType.tp_alloc(&TableType, 0);
+    PyTypeObject *type = module_of(arena)->table_type;
+    TableObject *table = (TableObject *)type->tp_alloc(type, 0);
     if (table != NULL)
         table->arena = (ArenaObject *)Py_NewRef(arena);
     return table;
@@ -14,7 +15,7 @@ static void table_dealloc(TableObject *self)
 {
     cache_free(self->cache); /* an area has a reference: there is no turn */
     Py_XDECREF(self->arena);
-    Py_TYPE(self)->tp_free((PyObject *)self);
+    object_free(self);
 }
 
 int table_is_free(const TableObject *table)
@@ -25,7 +26,7 @@ int table_is_free(const TableObject *table)
     return -1;
 }
 
-static int is_between_turns(const TableObject *table)
+int table_is_between_turns(const TableObject *table)
 {
     if (table_is_free(table) < 0)
         return -1;
@@ -35,7 +36,7 @@ static int is_between_turns(const TableObject *table)
     return -1;
 }
 
-int user_of(PyObject *name, User *user)
+int user_of(const Module *module, PyObject *name, User *user)
 {
     Py_ssize_t size;
     if (!PyUnicode_Check(name)) {
@@ -47,7 +48,8 @@ int user_of(PyObject *name, User *user)
         return -1;
     if (size > UINT16_MAX)
         return 0;
-    *user = (User){.hash = name_hash(letters, (size_t)size), .name = letters, .size = (uint16_t)size};
+    uint64_t hash = name_hash(module->name_seed, letters, (size_t)size);
+    *user = (User){.hash = hash, .name = letters, .size = (uint16_t)size};
     return 1;
 }
 
@@ -55,9 +57,9 @@ static PyObject *table_get(TableObject *self, PyObject *name)
 {
     User user;
     Entry entry;
-    if (is_between_turns(self) < 0)
+    if (table_is_between_turns(self) < 0)
         return NULL;
-    int right = user_of(name, &user);
+    int right = user_of(module_of(self), name, &user);
     if (right < 0)
         return NULL;
     if (right == 0 || self->cache == NULL || !cache_get(self->cache, &user, &entry))
@@ -67,7 +69,7 @@ static PyObject *table_get(TableObject *self, PyObject *name)
 
 static PyObject *table_begin(TableObject *self, PyObject *none)
 {
-    if (is_between_turns(self) < 0)
+    if (table_is_between_turns(self) < 0)
         return NULL;
     if (self->cache == NULL && (self->cache = cache_new(self->arena->arena)) == NULL)
         return PyErr_NoMemory();
@@ -111,22 +113,33 @@ static PyObject *table_bytes_held(TableObject *self, void *closure)
 static PyGetSetDef table_fields[] = {
     {"users", (getter)table_users, NULL, "How many are in memory.", NULL},
     {"bytes_held", (getter)table_bytes_held, NULL, "What is held for them.", NULL},
+    {"dirty", (getter)table_dirty, NULL, "How many are newer here than in the store.", NULL},
+    {"tight", (getter)table_tight, NULL, "Memory is nearly full: users should be written with their turns.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 static PyMethodDef table_methods[] = {
     {"get", (PyCFunction)table_get, METH_O, "get(user): the committed block; None: not in memory. Between turns."},
     {"begin", (PyCFunction)table_begin, METH_NOARGS, "begin(): the area of a new turn."},
+    {"put_dirty", (PyCFunction)(void (*)(void))table_put_dirty, METH_FASTCALL,
+     "put_dirty(batch, start, end): put the dirty of this part of a round; how many. Between turns."},
+    {"put_new", (PyCFunction)table_put_new, METH_O,
+     "put_new(batch): put those of whom the store has nothing; how many. Between turns."},
     {"tidy", (PyCFunction)table_let_go, METH_NOARGS, "tidy(): let go what is above the arena's bound; nothing during a turn."},
     {"clear", (PyCFunction)table_clear, METH_NOARGS, "clear(): all goes; a turn under way is dropped."},
     {NULL, NULL, 0, NULL},
 };
 
-PyTypeObject TableType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "state._fold.Table",
-    .tp_doc = "Who is in memory, of one partition; see state.tables.Table. Arena.table() makes one.",
-    .tp_basicsize = sizeof(TableObject),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .tp_dealloc = (destructor)table_dealloc,
-    .tp_methods = table_methods,
-    .tp_getset = table_fields,
+static PyType_Slot slots[] = {
+    {Py_tp_doc, "Who is in memory, of one partition; see state.tables.Table. Arena.table() makes one."},
+    {Py_tp_dealloc, table_dealloc},
+    {Py_tp_methods, table_methods},
+    {Py_tp_getset, table_fields},
+    {0, NULL},
+};
+
+PyType_Spec table_spec = {
+    .name = "state._fold.Table",
+    .basicsize = sizeof(TableObject),
+    .flags = MADE_HERE,
+    .slots = slots,
 };

@@ -22,6 +22,7 @@ from state.plain.counters import Counters, month_of
 from state.plain.ids import Ids
 from state.plain.links import Edges, Members
 from state.record import Cells as AnyCells
+from state.record import TooLargeError
 from state.user import INTEREST, PendingLabel, category_bucket
 from state.windows import NEVER, TallySpec
 
@@ -140,7 +141,8 @@ class PlainRecord:
         self.known_at = known_at(self.cells, self.cells.opaque_known(self._time), self._time, specs, absences)
 
     def pack(self) -> bytes:
-        """The block. Raises ValueError for what cannot be in a record, or makes it larger than one may be."""
+        """The block. Raises ValueError for what cannot be in a record, TooLargeError where it is larger than one may
+        be."""
         if not (is_moment(self.due) and time_is_right(self.first) and time_is_right(self.erased)):
             raise ValueError(f"{self.due}, {self.first} or {self.erased} cannot be a time in a record")
         if not (self.known_at == NEVER or 0.0 <= self.known_at < inf) or not 0 <= self.texts_taken <= self.texts_put:
@@ -150,7 +152,7 @@ class PlainRecord:
         except struct.error as error:
             raise ValueError(f"a number of the record is out of range: {error}") from None
         if len(block) > layout.MOST_BYTES:
-            raise ValueError(
+            raise TooLargeError(
                 f"a record of {len(block):,} bytes is too large: at most {layout.MOST_BYTES:,} are kept of a user"
             )
         return block

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from msgspec.structs import replace
 
 from state import layout
 from streams.kafka.admin import offsets
+from streams.kafka.claiming import fence, fence_all
 from streams.kafka.installation import InstallationError, describe, refuse_running
 from streams.kafka.output import Output
 from streams.kafka.positions import read_positions
+from streams.kafka.transactions import Transactions, own_id
 from streams.settings import Settings
 from streams.steps import installation as steps
 from streams.steps.effects import Effects, Place
@@ -50,7 +53,9 @@ def accept_topic(
     for meta in read_positions(conf, topics.changelog, partitions).values():
         _refuse_other_differences(meta, present)
     # whoever still writes is fenced before the positions are read for good
-    outputs = [Output(settings, make_place(number, partitions)) for number in range(partitions)]
+    places = [make_place(number, partitions) for number in range(partitions)]
+    producers = [Transactions(settings, own_id(place)) for place in places]
+    fence_all(conf, topics.changelog, partitions, settings.transaction_timeout_ms / 1e3, partial(fence, conf))
     metas = read_positions(conf, topics.changelog, partitions)
     ends = offsets(conf, [(topic, number) for number in metas], "end")
     done = []
@@ -61,7 +66,8 @@ def accept_topic(
             meta.positions[topic] = after
             if meta.installation is not None:
                 meta.installation.topics[topic] = present.ids[topic]
-            outputs[number].commit(Effects(puts={layout.POSITION_KEY: layout.encode_meta(meta)}), lambda: None)
+            effects = Effects(puts={layout.POSITION_KEY: layout.encode_meta(meta)})
+            producers[number].write(Output(settings, places[number]), effects)
             done.append(Accepted(number, before, after))
     return done
 

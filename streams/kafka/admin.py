@@ -21,6 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public name
     TopicMetadata,
 )
 
+from streams.kafka.errors import may_pass
 from streams.kafka.reading import learn_leaders
 from streams.ops.outage import CLIENTS
 from streams.wire.topics import TopicSpec
@@ -37,12 +38,29 @@ _ISOLATION = {
 _POLL_SECONDS = 0.05
 MIN_IN_SYNC = "min.insync.replicas"
 WHY_IN_SYNC = "what was acknowledged is lost with one broker"
-#: the client knows the topic, but asked a broker that does not lead the partition (yet)
-_BETWEEN_LEADERS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+#: the client knows the topic, but asked a broker that does not lead the partition (yet), or leads it once more; or it
+#: remembers that nobody did, and asks no more by itself
+_BETWEEN_LEADERS = (
+    KafkaError._NOENT,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError._TIMED_OUT,  # it waited for a leader to be found
+)
+#: seconds of a question of those that it takes, and for learning who leads a topic at least
+_ATTEMPT_SECONDS = 5.0
+_LEARN_SECONDS = 1.0
 
 
 class AdminError(RuntimeError):
     """The cluster could not do what was asked; the message names the topic and Kafka's reason."""
+
+    @property
+    def may_pass(self) -> bool:
+        """It may be answered later."""
+        return may_pass(self.__cause__) if isinstance(self.__cause__, KafkaException) else True
 
 
 class TopicMismatchError(AdminError):
@@ -177,23 +195,32 @@ def offsets(
     if not asked:
         return {}
     while True:
-        answers = admin.list_offsets(
-            asked, isolation_level=_ISOLATION[isolation_level], request_timeout=_left(deadline)
-        )
+        patience = min(_left(deadline), _ATTEMPT_SECONDS)
+        answers = admin.list_offsets(asked, isolation_level=_ISOLATION[isolation_level], request_timeout=patience)
         try:
-            return {
+            found = {
                 (part.topic, part.partition): int(
                     _result(future, deadline, f"no {end} offset of {part.topic}[{part.partition}]").offset
                 )
                 for part, future in answers.items()
             }
         except AdminError as error:
-            # leaders may still be moving just after a topic was made
-            if _code(error.__cause__ or error) not in _BETWEEN_LEADERS or time.monotonic() >= deadline:
+            if _code(error.__cause__ or error) not in _BETWEEN_LEADERS:
+                raise
+            # also for whoever asks next: the client would not by itself
+            for name in {part.topic for part in asked}:
+                learn_leaders(admin, name, max(_LEARN_SECONDS, _left(deadline)))
+            if time.monotonic() >= deadline:
                 raise
             time.sleep(_POLL_SECONDS)
-            for name in {part.topic for part in asked}:
-                learn_leaders(admin, name, _left(deadline))
+            continue
+        # librdkafka gives -1001, and no error, of a partition that its broker has just been given
+        unknown = [f"{topic}[{partition}]" for (topic, partition), offset in found.items() if offset < 0]
+        if not unknown:
+            return found
+        if time.monotonic() >= deadline:
+            raise AdminError(f"no {end} offset of {', '.join(unknown)}")
+        time.sleep(_POLL_SECONDS)
 
 
 def wait_for_topics(conf: Connection, names: Iterable[str], timeout: float = 30.0) -> None:

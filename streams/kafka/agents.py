@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import faust
 from aiokafka.errors import KafkaError
+from faust.tables import TableManager
 from faust.types import TP, StreamT
 
 from streams.kafka.clock import Told
@@ -27,6 +28,14 @@ FETCH_BYTES = 8 * 1024 * 1024
 METADATA_MS = 5_000
 
 
+class _NoTables(TableManager):
+    """There are none to wait for, as Faust's own does for a second."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
+
+
 def make_faust(settings: Settings) -> faust.App:
     """The Faust app: no tables, no web of its own, no topics made by it."""
     servers = [server.strip() for server in settings.bootstrap.split(",")]
@@ -43,6 +52,7 @@ def make_faust(settings: Settings) -> faust.App:
         topic_disable_leader=True,
         topic_allow_declare=False,
         store="memory://",
+        TableManager=_NoTables,
         datadir=str(directory),
         stream_wait_empty=False,
         # a worker that waits for its first batch or restores for long is not stuck
@@ -50,7 +60,7 @@ def make_faust(settings: Settings) -> faust.App:
         broker_commit_interval=1.0,
         broker_session_timeout=settings.session_timeout,
         # also how long it takes until this worker hears that another one left
-        broker_heartbeat_interval=max(0.3, settings.session_timeout / 8.0),
+        broker_heartbeat_interval=max(0.1, settings.session_timeout / 20.0),
         # known by name: a restart within the session moves no partition
         consumer_group_instance_id=settings.worker_name if settings.static_membership else None,
         broker_request_timeout=max(90.0, settings.session_timeout),
@@ -134,6 +144,7 @@ class Host:
         self._on_assigned = on_assigned
         self._count = count
         self._on_grown = on_grown
+        self._ended = False
         app.on_partitions_assigned.connect(self._assigned)
         app.on_partitions_revoked.connect(self._revoked)
         channel = app.topic(
@@ -164,6 +175,8 @@ class Host:
         assigned: Iterable[TP] = arguments[1]  # (the app, the partitions)
         numbers = sorted({tp.partition for tp in assigned if tp.topic == self._topics.events})
         await self._stop_all()
+        if self._ended:  # meanwhile: what was opened now would be claimed from who has it next
+            return
         if numbers and numbers[-1] >= self._count:
             self._on_grown(more_partitions(self._topics.events, numbers[-1] + 1, self._count))
             return
@@ -184,6 +197,8 @@ class Host:
         await asyncio.gather(*(partition.stop() for partition in partitions.values()))
 
     async def stop(self) -> None:
+        """Close all partitions. None is opened any more: the group may still give some to a worker that ends."""
+        self._ended = True
         await self._stop_all()
 
     # callbacks of partitions

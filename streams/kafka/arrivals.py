@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from streams.kafka.batches import fitting
@@ -19,21 +19,26 @@ Ack = Callable[[], None]
 
 @dataclass(frozen=True)
 class Room:
-    """How much goes into one turn, and how many bytes may wait before nothing more is fetched."""
+    """How much goes into one turn, and how many bytes may wait before nothing more is fetched. ``written``: bytes of
+    state that a turn should write at most."""
 
     records: int
     bytes: int = BATCH_BYTES
     waiting: int = BATCH_BYTES
+    written: int = BATCH_BYTES
 
     @classmethod
     def of(cls, settings: Settings, partitions: int) -> Self:
         """Of each of so many partitions on one worker."""
         waiting = min(settings.batch_bytes, settings.queued_bytes // max(1, partitions))
-        return cls(settings.batch_records, settings.batch_bytes, waiting)
+        written = settings.cache_bytes // max(4, 2 * partitions)  # the copies are in the cache's bound as well
+        return cls(settings.batch_records, settings.batch_bytes, waiting, written)
 
     def quarter(self) -> Room:
         """For what comes beside and is little."""
-        return Room(max(1, self.records // 4), max(1, self.bytes // 4), max(1, self.waiting // 4))
+        return replace(
+            self, records=max(1, self.records // 4), bytes=max(1, self.bytes // 4), waiting=max(1, self.waiting // 4)
+        )
 
 
 @dataclass

@@ -8,7 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from streams.kafka.errors import AbortedError, PermanentError, TooMuchError
+from streams.kafka.errors import AbortedError, TooMuchError
+from streams.kafka.patience import GIVE_UP_SECONDS, Patience
 from streams.kafka.pieces import Pieces, Size
 from streams.kafka.turn_metrics import Occasionally
 from streams.kafka.work import Done, Work
@@ -17,10 +18,6 @@ from streams.ops.outage import CLIENT_LINE
 
 log = logging.getLogger(__name__)
 
-#: seconds for which the same turn is tried again
-GIVE_UP_SECONDS: Final = 600.0
-#: after an aborted transaction, seconds before the same work is tried again
-_RETRY_AFTER: Final = (0.1, 0.5, 2.0, 5.0, 10.0, 30.0)
 #: attempts in a row after which the partition is not ready
 _NOT_READY_AFTER: Final = 3
 #: of so many aborted attempts in a row the last one makes the turn smaller: a large one may take too long
@@ -50,8 +47,7 @@ class Attempts:
         self._clock = clock
         self._sleep = sleep
         self._size = Size()
-        self._in_a_row = 0
-        self._since = 0.0
+        self._patience = Patience("the same turn", give_up_seconds, clock)
         self._told = Occasionally()
         self._split_told = Occasionally()
 
@@ -64,16 +60,18 @@ class Attempts:
         pieces = Pieces(work, self._size)
         while (piece := pieces.next()) is not None:
             try:
-                done = await once(piece)
-            except TooMuchError as error:
-                self.steps += 1
-                self._metrics.halved_turns.inc()
-                if self._split_told.add(1, self._clock()):
-                    log.warning("partition %d: %s; the turn is taken in smaller ones", self._partition, error)
-                pieces.too_much(error)
+                try:
+                    done = await once(piece)
+                except TooMuchError as error:
+                    self._take_less(error, pieces)
+                    continue
             except AbortedError as error:
                 if self._stopping():
                     raise
+                if error.with_others:  # at once, in other company: whose fault it is shows soon
+                    self.steps += 1
+                    self._metrics.aborted_turns.inc()
+                    continue
                 await self._wait(error, pieces)
                 if self._stopping():
                     raise
@@ -85,29 +83,30 @@ class Attempts:
                 if piece is not work and self._stopping():
                     raise AbortedError("the partition stops within a turn")
 
+    def _take_less(self, error: TooMuchError, pieces: Pieces) -> None:
+        """Raises what ``Pieces.too_much`` does."""
+        pieces.too_much(error)
+        self.steps += 1
+        self._metrics.halved_turns.inc()
+        if self._split_told.add(1, self._clock()):
+            log.warning("partition %d: %s; the turn is taken in smaller ones", self._partition, error)
+
     async def _wait(self, error: AbortedError, pieces: Pieces) -> None:
-        now = self._clock()
         self.steps += 1
         self._metrics.aborted_turns.inc()
-        self._since = self._since if self._in_a_row else now
-        pause = _RETRY_AFTER[min(self._in_a_row, len(_RETRY_AFTER) - 1)]
-        self._in_a_row += 1
-        refused = f"partition {self._partition}: {error}"
-        if now + pause - self._since > self._give_up_seconds:
-            raise PermanentError(
-                f"the same turn was tried {self._in_a_row} times in {now - self._since:.0f} s and is given up: {error}"
-            ) from error
-        if self._in_a_row >= _NOT_READY_AFTER:
-            self.failing = f"{refused} ({self._in_a_row} times in a row)"
-        if self._told.add(1, now):
+        pause = self._patience.pause(error)
+        refused, failed = f"partition {self._partition}: {error}", self._patience.in_a_row
+        if failed >= _NOT_READY_AFTER:
+            self.failing = f"{refused} ({failed} times in a row)"
+        if self._told.add(1, self._clock()):
             log.warning("%s; it is tried again for up to %.0f s", refused, self._give_up_seconds, extra=CLIENT_LINE)
-        if self._in_a_row % _HALVE_EACH == 0 and pieces.halve():
+        if failed % _HALVE_EACH == 0 and pieces.halve():
             self._metrics.halved_turns.inc()
         await self._sleep(pause)
 
     def _went_well(self) -> None:
         if self.failing:
-            seconds = self._clock() - self._since
+            seconds = self._patience.seconds
             log.info("partition %d: turns are committed again, after %.0f s", self._partition, seconds)
-        self._in_a_row = 0
+        self._patience.went_well()
         self.failing = ""

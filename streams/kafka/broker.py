@@ -33,6 +33,8 @@ from jgo.config import GlobalSettings
 
 from streams.wire.topics import MAX_RECORD_BYTES
 
+#: the second compiler takes a core for minutes after a start, and gains little in so short a life
+QUICK_JAVA = ("-XX:TieredStopAtLevel=1",)
 KAFKA = "org.apache.kafka:kafka_2.13:4.1.1"
 #: kafka_2.13 depends on the logging facade only; this is the smallest thing that writes its messages
 _LOGGING = "org.slf4j:slf4j-simple:1.7.36"
@@ -69,7 +71,6 @@ class EmbeddedBroker:
 
     ``port`` 0 chooses a free one, kept for the life of this object, so that clients find a restarted broker again.
     ``message_max_bytes`` is the largest record batch in bytes. ``extra`` overrides any Kafka server property.
-    ``java_options``: the second compiler takes a core for minutes after a start, and gains little in so short a life.
     Unless ``detached``, Kafka is stopped when the process that started it ends, even by SIGKILL.
     """
 
@@ -80,7 +81,7 @@ class EmbeddedBroker:
         heap_mb: int = 512,
         message_max_bytes: int = MAX_RECORD_BYTES,
         extra: Mapping[str, str] = MappingProxyType({}),
-        java_options: Sequence[str] = ("-XX:TieredStopAtLevel=1",),
+        java_options: Sequence[str] = QUICK_JAVA,
         *,
         detached: bool = False,
     ) -> None:

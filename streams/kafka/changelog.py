@@ -42,6 +42,10 @@ class RestoreError(RuntimeError):
     """The changelog cannot be read."""
 
 
+class UnansweredError(RestoreError):
+    """Kafka gave no answer for long, or none of use. It may later."""
+
+
 class RestoreStoppedError(RestoreError):
     """The restore was asked to stop; what was read is in the store."""
 
@@ -109,7 +113,8 @@ def ask_bounds(
     try:
         return bounds(consumer, topic, partition, stopping)
     except KafkaException as error:
-        raise RestoreError(f"cannot read {topic}-{partition}: {error.args[0]}") from error
+        kind = UnansweredError if may_pass(error) else RestoreError
+        raise kind(f"cannot read {topic}-{partition}: {error.args[0]}") from error
     finally:
         consumer.close()
 
@@ -123,16 +128,18 @@ def restore(
     progress: Callable[[int], None],
     stopping: Callable[[], bool],
     identity: str = "",
+    bounds: tuple[int, int] | None = None,
 ) -> int:
     """Apply committed changelog records from the store's offset to the end; returns how many were read.
 
     An owner has fenced other writers before (``init_transactions``), so that the end does not move. ``now``: seconds
     since the epoch. ``progress`` gets the number of records of each chunk. ``identity``: Kafka's id of the topic.
+    ``bounds``: its first offset and its end, where they are known.
     Raises RestoreError; StaleStoreError when the store is not of this changelog, or so old that tombstones it has not
     seen may have been compacted away.
     """
     claim(store, f"{topic}-{partition}", identity)
-    low, high = ask_bounds(conf, topic, partition, stopping)
+    low, high = bounds or ask_bounds(conf, topic, partition, stopping)
     complete_at = store.complete_at
     start = check_offset(store, f"{topic}-{partition}", low, high, now - complete_at)
     if start == low:
@@ -143,10 +150,12 @@ def restore(
         store.bulk() if bulk else contextlib.nullcontext(),
         contextlib.closing(committed(conf, topic, partition, start, high, stopping)) as parts,
     ):
-        apply = store.load if bulk else store.follow
         for records, reached in parts:
             if len(records):
-                apply(latest(records), reached, complete_at)
+                if bulk:
+                    store.load(records, reached, complete_at)
+                else:
+                    store.follow(latest(records), reached, complete_at)
                 count += len(records)
                 progress(len(records))
     store.write((), max(reached, high), complete_at=now)
@@ -166,8 +175,8 @@ def claim(store: Store, name: str, identity: str) -> None:
 def check_offset(store: Store, name: str, low: int, high: int, age: float) -> int:
     """The offset to read on from. Raises StaleStoreError when the store must be made anew; ``age`` in seconds."""
     start = store.changelog_offset
-    if start > high:
-        raise StaleStoreError(f"the local state continues at offset {start} of {name}, which ends at {high}")
+    if store.newest > high:
+        raise StaleStoreError(f"the local state goes up to offset {store.newest} of {name}, which ends at {high}")
     if start == 0:
         return low
     if start < low:

@@ -9,9 +9,12 @@ from collections.abc import Callable
 
 
 def checkpoint_of_tests() -> Callable[[str], None]:
-    """For crash tests: what ``SEGMENTS_TEST_KILL_AT`` or ``SEGMENTS_TEST_HANG_AT`` in the environment ask for."""
+    """For crash tests: what ``SEGMENTS_TEST_KILL_AT``, ``…STOP_AT`` (as a machine that is paused) or ``…HANG_AT`` (one
+    thread) in the environment ask for."""
     if step := os.environ.get("SEGMENTS_TEST_KILL_AT"):
         return at_step(step, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    if step := os.environ.get("SEGMENTS_TEST_STOP_AT"):
+        return at_step(step, lambda: os.kill(os.getpid(), signal.SIGSTOP))
     if step := os.environ.get("SEGMENTS_TEST_HANG_AT"):
         return at_step(step, threading.Event().wait)
     return lambda _step: None

@@ -3,6 +3,7 @@
 * ``AbortedError``: it may go away. The same work is tried again after growing pauses, and given up after a while.
 * ``TooMuchError``: a smaller turn may be possible. The work is halved until what cannot be written stands alone; that
   becomes a dead letter.
+* ``NoMemoryError``: the same, but what stands alone is not to blame: it is tried again, as after ``AbortedError``.
 * ``PermanentError``: it stays until somebody does something. The worker ends with a sentence.
 * ``FencedError``: this worker must not write here any more.
 
@@ -11,13 +12,19 @@ After the first two nothing of the turn has happened.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 
+from state.record import TooLargeError
 from streams.steps.effects import TooMuchError
 
-__all__ = ["AbortedError", "FencedError", "PermanentError", "TooMuchError", "classified", "is_missing", "may_pass"]
+__all__ = [
+    "AbortedError", "FencedError", "NoMemoryError", "PermanentError", "TooMuchError", "classified", "in_bounds",
+    "is_missing", "may_pass",
+]  # fmt: skip
 
 
 class FencedError(RuntimeError):
@@ -25,7 +32,17 @@ class FencedError(RuntimeError):
 
 
 class AbortedError(RuntimeError):
-    """The transaction was aborted; the same work can be tried again."""
+    """The transaction was aborted; the same work can be tried again.
+
+    ``with_others``: turns of several partitions were in it, and it is not known that it was this one's fault."""
+
+    def __init__(self, what: str, with_others: bool = False) -> None:
+        super().__init__(what)
+        self.with_others = with_others
+
+
+class NoMemoryError(TooMuchError):
+    """A turn found no memory for what it works on. Other partitions' turns may have it just now."""
 
 
 class PermanentError(RuntimeError):
@@ -33,6 +50,14 @@ class PermanentError(RuntimeError):
 
 
 FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED})
+#: after these a producer must neither abort nor go on: librdkafka would ask for a new epoch of its transactional id,
+#: and a coordinator that has forgotten the id grants it, to whoever was fenced before
+ENDS_PRODUCER: Final = FENCED | {
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.INVALID_PRODUCER_ID_MAPPING,
+    KafkaError.UNKNOWN_PRODUCER_ID,
+    KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
+}
 #: a record caused it, or all of them together did
 _TOO_MUCH: Final = frozenset(
     {
@@ -85,11 +110,25 @@ def classified(error: Exception) -> Exception:
         return FencedError(f"the partition was taken over by another worker: {cause}")
     if what := _PERMANENT.get(code):
         return PermanentError(f"Kafka refuses to take the results of a turn ({cause}); {what}")
-    if cause.fatal():
+    if cause.fatal() or code in ENDS_PRODUCER:
         return FencedError(f"the partition's producer cannot go on: {cause}")
     if code in _TOO_MUCH:
         return TooMuchError(f"Kafka does not take the results of a turn: {cause}")
     return AbortedError(f"the transaction was aborted: {cause}")
+
+
+@contextmanager
+def in_bounds() -> Iterator[None]:
+    """Of a turn that is worked out: that it has too much for its memory, or for a record, is told as TooMuchError."""
+    try:
+        yield
+    except MemoryError as error:
+        raise NoMemoryError(
+            "there is no memory for all the users of a turn: raise SEGMENTS_CACHE_MB (turns have twice as much and "
+            "256 MiB), or lower SEGMENTS_BATCH_RECORDS"
+        ) from error
+    except TooLargeError as error:
+        raise TooMuchError(str(error)) from error
 
 
 def is_missing(error: Exception) -> bool:

@@ -91,6 +91,11 @@ class FetchedPartition(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
         """Bytes of records that the last ``drain`` took out of their batches."""
 
     @property
+    def size(self) -> int:
+        """Of all that was fetched, in bytes."""
+        return self._records.size_in_bytes()
+
+    @property
     def ended(self) -> bool:
         return not self._ready and not self._records.has_next()
 
@@ -236,6 +241,11 @@ class FetchResult(fetcher.FetchResult):  # type: ignore[misc]  # aiokafka is unt
         self._ends: Ends | None = None
         self._sent = 0.0
         self._end = 0
+
+    @property
+    def size(self) -> int:
+        """Of what was fetched, in bytes."""
+        return self._partition_records.size if self._partition_records is not None else 0
 
     def keep_account(self, ends: Ends, sent: float, end: int) -> None:
         """Tell ``ends`` what is handed on. The fetch was sent at ``sent``; nothing committed lies from ``end`` on."""

@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from state.layout import Meta
 from streams.kafka.admin import MIN_IN_SYNC, WHY_IN_SYNC, AdminError, Connection, client, offsets, unsafe_topics
+from streams.kafka.errors import AbortedError
 from streams.kafka.losses import Losses, lost_in
 from streams.kafka.positions import read_positions
 from streams.ops.outage import CLIENTS
@@ -31,6 +32,7 @@ _COORDINATOR_MOVES = (
 _POLL_SECONDS = 0.1
 #: how long a partition that is opened waits for topics that are not there
 _PATIENCE = 10.0
+_AGAIN_SECONDS = 0.25
 #: how long a worker that runs goes on without a topic: one that is made anew is away for a moment
 _AWAY_SECONDS = 30.0
 #: Kafka's id of a topic of a broker that gives none
@@ -166,7 +168,7 @@ class Identity:
 
     def admit(self, partition: int, meta: Meta) -> None:
         """Compare a partition's restored position record, complete it, and count what retention took before it was
-        read. Raises InstallationError."""
+        read. Raises InstallationError; AbortedError when Kafka does not say for now."""
         if meta.installation is not None:
             _refuse(steps.mismatch(meta.installation, self.present))
         keys = [(topic, partition) for topic in self._topics.sources]
@@ -183,12 +185,17 @@ class Identity:
         deadline = time.monotonic() + _PATIENCE
         while True:
             try:
-                return offsets(self._admin, keys, "start"), offsets(self._admin, keys, "end")
+                low = offsets(self._admin, keys, "start", timeout=_PATIENCE / 2)
+                return low, offsets(self._admin, keys, "end", timeout=_PATIENCE / 2)
             except AdminError as error:
+                # of a broker that was away it may remember that nobody leads a partition, whatever it hears since
+                self._admin = client(self._conf)
                 _refuse(self.changed())
                 if time.monotonic() > deadline:
-                    raise InstallationError(f"{error}{self._deleted()}") from error
-            time.sleep(_POLL_SECONDS)
+                    if found := self._deleted():
+                        raise InstallationError(f"{error}{found}") from error
+                    raise (AbortedError if error.may_pass else InstallationError)(str(error)) from error
+            time.sleep(_AGAIN_SECONDS)
 
     def _deleted(self) -> str:
         """What to do about a topic that is not there; nothing where the brokers do not say so."""

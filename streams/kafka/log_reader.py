@@ -22,8 +22,9 @@ from streams.kafka.batches import Batch, UnreadableError
 from streams.kafka.fetched import Batches, FetchedPartition, Patience, WrongChecksumError
 from streams.kafka.log_source import Answer, LogError, Source
 
-#: what is handed on at once, unpacked: little enough to stay in the processor's cache
-PART_BYTES: Final = 512 * 1024
+#: what is handed on at once, unpacked: little enough to stay in the processor's cache, and for Python's lock to be held
+#: for two milliseconds or so while it is put into a store
+PART_BYTES: Final = 1024 * 1024
 
 
 class _Part(FetchedPartition):

@@ -31,7 +31,7 @@ _PATIENCE: Final = 60.0
 _READ_COMMITTED: Final = 1
 _SINCE_V11: Final = 11
 #: Kafka's codes for what passes: leaders move, metadata are old, a disk is busy
-_PASSING: Final = frozenset(
+PASSING: Final = frozenset(
     {
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -138,7 +138,7 @@ class KafkaSource:
             raise OffsetGoneError(f"{self._name} has not got the offset {offset}")
         if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
             self._miss()
-        elif code not in _PASSING:
+        elif code not in PASSING:
             raise LogError(f"{self._name} cannot be read at offset {offset}: {KafkaError(code)}")
         client.force_metadata_update()
         await asyncio.sleep(_AGAIN)

@@ -1,18 +1,14 @@
-"""Step 3 of the commit protocol: everything that a turn wants done in Kafka, in one transaction."""
+"""Step 3 of the commit protocol: everything that a turn wants done in Kafka, as records of one transaction."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain, islice
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from state import layout
-from streams.kafka.errors import FENCED, FencedError, PermanentError, classified, is_missing
-from streams.ops.outage import CLIENTS
 from streams.settings import Settings
 from streams.steps.effects import Effects, Place, Reject
 from streams.wire.emit import (
@@ -26,83 +22,75 @@ from streams.wire.emit import (
 )
 from streams.wire.headers import sendable
 from streams.wire.refused import dead_letter_headers
-from streams.wire.topics import MAX_DEAD_LETTER_BYTES, MAX_RECORD_BYTES
+from streams.wire.topics import MAX_RECORD_BYTES
 
-log = logging.getLogger(__name__)
-
+#: of records that are sent together
+BATCH_BYTES = 1_000_000
 _TIMEOUT = 30.0
 #: of a header beside its name and content, at most
 _HEADER_BYTES = 10
+#: records that are handed to librdkafka at once
+_PIECE = 250
 #: what is kept of a record that is too large to be sent again
 _CUT_BYTES = 1_048_576
 
 
+class Produced:
+    """What a turn handed to the producer."""
+
+    def __init__(self, output: Output, effects: Effects) -> None:
+        self.output = output
+        self.offset: int | None = None
+        """Of its position record in the changelog; None until its delivery is reported."""
+        puts = len(effects.puts)
+        self.loose = effects.count - puts + min(puts, puts * BATCH_BYTES // max(1, effects.written))
+        """So many of its records at most wait until a batch is full."""
+
+    def on_position(self, error: KafkaError | None, message: Message) -> None:
+        if error is None and self.offset is None:
+            self.offset = message.offset()
+
+
 class Output:
-    """The partition's transactional producer. Making one fences every other with the same transactional id."""
+    """Of one partition: turns what a turn came to into records, for whichever producer."""
 
     def __init__(self, settings: Settings, place: Place) -> None:
-        """Raises an error of ``streams.kafka.errors``."""
         self._place = place
         self._source = event_source(place.topics.installation, place.partition)
         self._value: Callable[[Change], bytes] = audience_value if settings.value_format == "audience" else change_value
-        self._transactional = settings.processing_guarantee == "exactly_once"
-        self._failed: list[KafkaError] = []
-        self._producer = _new_producer(settings, place, self._failed)
 
-    def commit(self, effects: Effects, produced: Callable[[], None]) -> int:
-        """Returns the changelog offset to continue from. ``produced`` is called before the commit.
+    def produce(self, producer: Producer, effects: Effects) -> Produced:
+        """Hand over what a turn wants done, the position record last. Waits for nothing. Raises KafkaException,
+        BufferError."""
+        topics, partition = self._place.topics, self._place.partition
+        produced = Produced(self, effects)
+        puts = effects.puts
+        last = puts.pop(layout.POSITION_KEY)
+        _produce_all(producer, topics.changelog, puts.items(), partition)
+        for emitted in effects.changes:
+            change = emitted.change
+            producer.produce(
+                topics.changes, self._value(change), change.user.encode(), partition,
+                headers=change_headers(change, self._source),
+            )  # fmt: skip
+        erased = ((user.encode(), None) for user in effects.erased)
+        snapshots = ((each.user.encode(), membership_value(each)) for each in effects.snapshots)
+        _produce_all(producer, topics.memberships, chain(erased, snapshots), partition)
+        for message in effects.messages:
+            where = -1 if message.partition is None else message.partition
+            producer.produce(message.topic, message.value, message.key, where, headers=message.headers)
+        for reject in effects.rejects:
+            key, value, headers = dead_letter(reject)
+            producer.produce(topics.dead_letters, value, key, partition, headers=headers)
+        producer.produce(topics.changelog, last, layout.POSITION_KEY, partition, on_delivery=produced.on_position)
+        puts[layout.POSITION_KEY] = last
+        return produced
 
-        Raises an error of ``streams.kafka.errors``.
-        """
-        producer = self._producer
-        delivered: list[int] = []
-
-        def on_position(error: KafkaError | None, message: Message) -> None:
-            offset = message.offset()
-            if error is None and offset is not None:
-                delivered.append(offset)
-
-        try:
-            if self._transactional:
-                producer.begin_transaction()
-            self._produce(producer, effects, on_position)
-            produced()
-        except (KafkaException, BufferError) as error:
-            self._abort()
-            raise self._classified(error) from error
-        if self._transactional:
-            self._commit_transaction()
-        else:
-            self._flush()
-        until = time.monotonic() + _TIMEOUT
-        while not delivered and time.monotonic() < until:
-            producer.poll(0.01)
-        if not delivered:
-            raise FencedError("the delivery of the position record was not reported")
-        return delivered[0] + 1
-
-    def _commit_transaction(self) -> None:
-        try:
-            _retried(lambda: self._producer.commit_transaction(_TIMEOUT))
-        except KafkaException as error:
-            if error.args[0].txn_requires_abort():
-                self._abort()
-                raise self._classified(error) from error
-            if error.args[0].code() in FENCED:
-                raise classified(error) from error
-            # committed or not, nobody knows here: whoever opens the partition next reads it from the changelog
-            raise FencedError(f"the outcome of a transaction is not known: {error.args[0]}") from error
-
-    def _classified(self, error: Exception) -> Exception:
-        if is_missing(error) and (wrong := self._missing()):
-            return PermanentError(wrong)
-        return classified(error)
-
-    def _missing(self) -> str:
+    def missing(self, producer: Producer) -> str:
         """Which topics have too few partitions; empty when none has, or nobody says."""
         place = self._place
         try:
-            found = self._producer.list_topics(timeout=_TIMEOUT).topics
+            found = producer.list_topics(timeout=_TIMEOUT).topics
         except KafkaException:
             return ""
         lacking = [
@@ -116,43 +104,6 @@ class Output:
             f"partition {place.partition} cannot write its results, for {', '.join(lacking)} partitions and the events "
             f"have {place.partitions}; give these topics as many (`segments topics` makes those that are not there)"
         )
-
-    def _flush(self) -> None:
-        """At least once: wait until all is written. What was written in part is read again after a restart."""
-        left = self._producer.flush(_TIMEOUT)
-        if left or self._failed:
-            why = self._failed[0] if self._failed else f"no answer within {_TIMEOUT:.0f} s"
-            raise FencedError(f"records were not written: {why}")
-
-    def _abort(self) -> None:
-        if not self._transactional:
-            return
-        with contextlib.suppress(KafkaException):
-            self._producer.abort_transaction(_TIMEOUT)
-
-    def _produce(self, producer: Producer, effects: Effects, on_position: Callable[..., None]) -> None:
-        topics, partition = self._place.topics, self._place.partition
-        puts = effects.puts
-        last = puts.pop(layout.POSITION_KEY)
-        records: list[dict[str, Any]] = [{"key": key, "value": value} for key, value in puts.items()]
-        _produce_batch(producer, topics.changelog, records, partition)
-        for emitted in effects.changes:
-            change = emitted.change
-            producer.produce(
-                topics.changes, self._value(change), change.user.encode(), partition,
-                headers=change_headers(change, self._source),
-            )  # fmt: skip
-        snapshots: list[dict[str, Any]] = [{"key": user.encode(), "value": None} for user in effects.erased]
-        snapshots += [{"key": each.user.encode(), "value": membership_value(each)} for each in effects.snapshots]
-        _produce_batch(producer, topics.memberships, snapshots, partition)
-        for message in effects.messages:
-            where = -1 if message.partition is None else message.partition
-            producer.produce(message.topic, message.value, message.key, where, headers=message.headers)
-        for reject in effects.rejects:
-            key, value, headers = dead_letter(reject)
-            producer.produce(topics.dead_letters, value, key, partition, headers=headers)
-        producer.produce(topics.changelog, last, layout.POSITION_KEY, partition, on_delivery=on_position)
-        puts[layout.POSITION_KEY] = last
 
 
 def dead_letter(reject: Reject) -> tuple[bytes | None, bytes | None, Headers]:
@@ -173,59 +124,10 @@ def dead_letter(reject: Reject) -> tuple[bytes | None, bytes | None, Headers]:
     return key, value, [*why, ("cut-from", b"%d" % size)]
 
 
-def _new_producer(settings: Settings, place: Place, failed: list[KafkaError]) -> Producer:
-    guarantee: dict[str, Any] = {
-        "transactional.id": f"{place.topics.installation}-{place.partition}",
-        "transaction.timeout.ms": settings.transaction_timeout_ms,
-    }
-    transactional = settings.processing_guarantee == "exactly_once"
-    if not transactional:
-
-        def note(error: KafkaError | None, _message: Message) -> None:
-            if error is not None:
-                failed.append(error)
-
-        guarantee = {"enable.idempotence": True, "on_delivery": note}
-    producer = Producer(
-        {
-            **settings.librdkafka(),
-            **guarantee,
-            "partitioner": "murmur2_random",
-            "compression.type": "lz4",
-            "linger.ms": 5,  # a commit ends it
-            "log_level": 3,  # errors: what a fresh coordinator answers at first is no news
-            "batch.size": 1_000_000,
-            "message.max.bytes": MAX_DEAD_LETTER_BYTES,
-            "queue.buffering.max.messages": 2_000_000,
-            "queue.buffering.max.kbytes": 1_048_576,
-        },
-        logger=CLIENTS,
-    )
-    if not transactional:
-        return producer
-    try:
-        producer.init_transactions(_TIMEOUT)
-    except KafkaException as error:
-        raise classified(error) from error
-    return producer
-
-
-def _produce_batch(producer: Producer, topic: str, records: list[dict[str, Any]], partition: int) -> None:
-    if not records:
-        return
-    queued = producer.produce_batch(topic, records, partition)
-    if queued != len(records):
-        failed = next(record["_error"] for record in records if "_error" in record)
-        raise KafkaException(failed)
-
-
-def _retried(commit: Callable[[], None]) -> None:
-    """A commit may be called again after a retriable error: it is idempotent."""
-    for attempt in range(10):
-        try:
-            commit()
-        except KafkaException as error:
-            if attempt == 9 or not error.args[0].retriable():
-                raise
-        else:
-            return
+def _produce_all(producer: Producer, topic: str, records: Iterable[tuple[bytes, bytes | None]], partition: int) -> None:
+    """In pieces: each has the memory of the one before, which is in the processor's cache."""
+    left = iter(records)
+    piece: list[dict[str, Any]]
+    while piece := [{"key": key, "value": value} for key, value in islice(left, _PIECE)]:
+        if producer.produce_batch(topic, piece, partition) != len(piece):
+            raise KafkaException(next(message["_error"] for message in piece if "_error" in message))

@@ -11,21 +11,26 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import TypeVar
 
-from state.layout2 import MOST_IDS
 from streams.kafka.arrivals import Arrivals, Room
-from streams.kafka.attempts import GIVE_UP_SECONDS, Attempts
+from streams.kafka.attempts import Attempts
 from streams.kafka.background import Background
+from streams.kafka.changelog import RestoreStoppedError, UnansweredError
 from streams.kafka.clock import Told
-from streams.kafka.errors import FencedError, PermanentError
+from streams.kafka.errors import AbortedError, FencedError, PermanentError
 from streams.kafka.installation import InstallationError
 from streams.kafka.lane import EncodeLane, PartitionGoneError
+from streams.kafka.patience import GIVE_UP_SECONDS, Patience
 from streams.kafka.scrub import Scrubber
-from streams.kafka.turn_metrics import Occasionally, note_turn
+from streams.kafka.turn_metrics import Tellings, note_turn
+from streams.kafka.turn_size import TurnSize
+from streams.kafka.turns import Turns
 from streams.kafka.work import Done, Work
 from streams.kafka.writer import PartitionWriter
 from streams.ops.metrics import Metrics
+from streams.ops.outage import CLIENT_LINE
 from streams.steps import encode
 from streams.steps.effects import Emitted, Record
 
@@ -53,14 +58,14 @@ class State(enum.StrEnum):
 
 
 class Partition:
-    """Queues what arrives and hands it to the writer, one turn at a time, in an executor thread."""
+    """Queues what arrives and hands it to the writer, one turn at a time, in threads of executors."""
 
     def __init__(
         self,
         writer: PartitionWriter,
         lane: EncodeLane,
         metrics: Metrics,
-        executor: Executor,
+        turns: Turns,
         opening: Executor,
         room: Room,
         on_restored: Callable[[Partition], Awaitable[None]],
@@ -71,10 +76,10 @@ class Partition:
         turn_interval: float = 0.0,
         give_up_seconds: float = GIVE_UP_SECONDS,
     ) -> None:
-        """``executor`` serves turns and reads; ``opening`` what may take minutes: restores and rewriting files.
+        """``turns``: threads of turns and reads; ``opening``: of what may take minutes, restores and rewriting files.
 
         ``told``: of each topic, what the last complete fetch says. ``turn_interval``: seconds from the begin of a turn
-        to that of the next, unless a whole batch waits.
+        to that of the next at least, unless a whole batch waits, or somebody who was encoded.
         """
         self.writer = writer
         self.state = State.RESTORING
@@ -84,27 +89,28 @@ class Partition:
         )
         self._lane = lane
         self._metrics = metrics
-        self._executor = executor
+        self._turns = turns
         self._opening = opening
         self._on_restored = on_restored
         self._on_changes = on_changes
         self._on_failed = on_failed
         self._told = told
         self._turn_interval = turn_interval
+        self._give_up_seconds = give_up_seconds
         self._next_turn = 0.0
         self._timers_at = 0.0
         self._tidied_at = 0.0
         topics = writer.place.topics
         direct = tuple(topic for topic in topics.sources if topic != topics.reroute)
+        self._size = TurnSize.of(room, writer.place)
         self._arrivals = Arrivals(room, lambda high: on_pressure(self, direct, high))
         self._rerouted = Arrivals(room.quarter(), lambda high: on_pressure(self, (topics.reroute,), high))
         self._encoded: deque[tuple[list[encode.Job], list[str], asyncio.Future[None]]] = deque()
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
-        self._scrubber = Scrubber(writer, executor, opening, self._turn)
+        self._scrubber = Scrubber(writer, turns.folding, opening, self._turn)
         self._background = Background(writer, self.read)
-        self._misrouted = Occasionally()
-        self._forgotten = Occasionally()
+        self._tellings = Tellings(writer.place.partition)
         self._stop = asyncio.Event()
         self._turn_began = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -191,7 +197,7 @@ class Partition:
         async with self._turn:
             if self.state is not State.RUNNING or self._stopping:
                 raise PartitionGoneError
-            return await asyncio.get_running_loop().run_in_executor(self._executor, look)
+            return await asyncio.get_running_loop().run_in_executor(self._turns.folding, look)
 
     # its life
 
@@ -204,13 +210,13 @@ class Partition:
                 await self._pace()
                 work, acks, waiters = self._gather()
                 if work:
-                    await self._commit(loop, work)
+                    await self._commit(work)
                     for ack in acks:
                         ack()
                     for waiter in waiters:
                         if not waiter.done():
                             waiter.set_result(None)
-                if not await self._work_in_background(loop, idle=not work) and not work:
+                if not await self._work_in_background(idle=not work) and not work:
                     await self._sleep()
             self.state = State.STOPPED
         except (FencedError, InstallationError, PermanentError) as error:
@@ -218,7 +224,8 @@ class Partition:
             log.warning("partition %d: %s", self.number, error)
             self._on_failed(self, error)
         except Exception as error:
-            self.state = State.FAILED
+            ended = self._stopping and isinstance(error, (PartitionGoneError, AbortedError, RestoreStoppedError))
+            self.state = State.STOPPED if ended else State.FAILED
             if not self._stopping:
                 log.exception("partition %d failed", self.number)
                 self._on_failed(self, error)
@@ -229,7 +236,7 @@ class Partition:
                     waiter.set_exception(PartitionGoneError())
             await self._scrubber.stop()
             async with self._turn:
-                await loop.run_in_executor(self._executor, self.writer.close)
+                await loop.run_in_executor(self._turns.folding, self.writer.close)
 
     async def _restore(self, loop: asyncio.AbstractEventLoop) -> None:
         started = time.perf_counter()
@@ -243,7 +250,7 @@ class Partition:
                 raise PartitionGoneError
             return self.writer.open(progress, lambda: self._stopping)
 
-        count = await loop.run_in_executor(self._opening, restore)
+        count = await self._patiently(partial(loop.run_in_executor, self._opening, restore))
         log.info(
             "partition %d: %d changelog records restored in %.2f s, %d users wait for encoding",
             self.number, count, time.perf_counter() - started, self.queued_users,
@@ -252,11 +259,24 @@ class Partition:
         self._lane.attach(self)
         await self._on_restored(self)
 
+    async def _patiently(self, restore: Callable[[], Awaitable[int]]) -> int:
+        patience = Patience("opening the partition", self._give_up_seconds)
+        while True:
+            try:
+                return await restore()
+            except (AbortedError, UnansweredError) as error:
+                if self._stopping:
+                    raise
+                pause = patience.pause(error)
+                log.warning("partition %d: %s; it is opened anew", self.number, error, extra=CLIENT_LINE)
+            await self._sleep_unless_stopped(pause)
+            await asyncio.get_running_loop().run_in_executor(self._opening, self.writer.close)
+
     def _gather(self) -> tuple[Work, list[Callable[[], None]], list[asyncio.Future[None]]]:
         """What the next turn does: all that waits, up to the batch size (small when idle, large under backlog)."""
         work = Work()
         self._advance_clock()
-        work.sources, acks = self._arrivals.take()
+        work.sources, acks = self._arrivals.take(self._size.records)
         sources, more = self._rerouted.take(self._rerouted.leading(self.writer.is_in_turn))
         work.sources += sources
         acks += more
@@ -266,7 +286,7 @@ class Partition:
             work.jobs.extend(jobs)
             work.refreshed.extend(refreshed)
             waiters.append(waiter)
-        work.complete = self.writer.incomplete
+        work.complete = self.writer.incomplete or self._turns.want_refresh(self.number)
         work.timers = self._look_at_timers()
         work.training = self.writer.training_due
         return work, acks, waiters
@@ -286,7 +306,7 @@ class Partition:
         self._timers_at = now + TIMER_PAUSE
         return True
 
-    async def _work_in_background(self, loop: asyncio.AbstractEventLoop, idle: bool) -> bool:
+    async def _work_in_background(self, idle: bool) -> bool:
         """A piece of what can wait, if it is its time."""
         self._scrubber.poll()
         began = time.monotonic()
@@ -297,7 +317,7 @@ class Partition:
                 with contextlib.suppress(PartitionGoneError):
                     await self._reading(self.writer.tidy)
             return False
-        await self._commit(loop, work)
+        await self._commit(work)
         self._background.took(began, time.monotonic(), work)
         return True
 
@@ -305,7 +325,7 @@ class Partition:
         """A transaction costs the broker the same for one record as for many: what comes soon goes in the same one."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._next_turn - time.monotonic()):
-                while not self._arrivals.full and not self._stopping:
+                while not (self._arrivals.full or self._encoded or self._stopping):
                     self._wake.clear()
                     await self._wake.wait()
 
@@ -323,13 +343,13 @@ class Partition:
             async with asyncio.timeout(seconds):
                 await self._stop.wait()
 
-    async def _commit(self, loop: asyncio.AbstractEventLoop, work: Work) -> None:
+    async def _commit(self, work: Work) -> None:
         async def once(piece: Work) -> Done:
             try:
                 async with self._turn:
                     self._turn_began = time.monotonic()
-                    self._next_turn = self._turn_began + self._turn_interval
-                    return await loop.run_in_executor(self._executor, self.writer.process, piece)
+                    self._next_turn = self._turn_began + max(self._turn_interval, self._turns.space)
+                    return await asyncio.wrap_future(self._turns.take(self.writer, piece))
             finally:
                 self._turn_began = 0.0
 
@@ -337,20 +357,10 @@ class Partition:
 
     def _after(self, done: Done) -> None:
         effects = done.effects
+        self._size.took(done.records, effects)
         self._lane.offer(self, effects.offers + done.again, effects.later)
         self._lane.offer_refresh(self, effects.refreshes)
         note_turn(self._metrics, self.writer, done)
-        if effects.misrouted and (count := self._misrouted.add(effects.misrouted, time.monotonic())):
-            log.warning(
-                "partition %d: %d records since the last such line belong to users of other partitions and were sent "
-                "on there; let their producer partition by murmur2 (librdkafka: partitioner=murmur2_random)",
-                self.number, count,
-            )  # fmt: skip
-        if effects.forgotten_ids and (count := self._forgotten.add(effects.forgotten_ids, time.monotonic())):
-            log.warning(
-                "partition %d: %d ids of events were forgotten within a day since the last such line, because their "
-                "users have more than %d: such an event counts again if it is sent again (docs/events.md)",
-                self.number, count, MOST_IDS,
-            )  # fmt: skip
+        self._tellings.tell(effects, time.monotonic())
         if effects.changes:
             self._on_changes(effects.changes)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from streams.kafka.errors import PermanentError, TooMuchError
+from streams.kafka.errors import AbortedError, NoMemoryError, PermanentError, TooMuchError
 from streams.kafka.work import Done, Work
 from streams.steps.effects import Record
 from streams.wire.refused import Code, RefusedError, printable
@@ -68,13 +68,18 @@ class Pieces:
         return count > 1
 
     def too_much(self, error: TooMuchError) -> None:
-        """What ``next`` gave could not be written. Raises PermanentError when it can neither be less nor be refused."""
-        if not self.halve():
-            self._left[-1] = _without(self._left[-1], error)
+        """What ``next`` gave could not be written. When it cannot be less: raises AbortedError if memory is what lacks,
+        PermanentError if it cannot be refused either."""
+        if self.halve():
+            return
+        if isinstance(error, NoMemoryError):
+            raise AbortedError(str(error)) from error
+        self._left[-1] = _without(self._left[-1], error)
 
 
 def in_pieces(work: Work, size: Size, once: Callable[[Work], Done]) -> Iterator[Done]:
-    """Do the work by ``once``, in as many turns as it takes. Raises what ``once`` does, but for TooMuchError."""
+    """Do the work by ``once``, in as many turns as it takes. Raises what ``once`` and ``Pieces.too_much`` do, but for
+    TooMuchError."""
     pieces = Pieces(work, size)
     while (piece := pieces.next()) is not None:
         try:

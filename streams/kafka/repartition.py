@@ -2,7 +2,8 @@
 
 What makes that so, in this order:
 
-1. nobody is in the group, and all transactional ids are fenced: nobody else writes, or will without being noticed
+1. nobody is in the group, and all claims and writers of partitions are fenced (ADR 0043): nobody else writes, or will
+   without being noticed
 2. everything is read; what no worker has processed is worked off with the old number, by ordinary turns
 3. every old partition's position record is marked: from here on a worker that starts ends with a sentence
 4. topics grow, the changelog first, so that new partitions are marked before anybody can be given one
@@ -27,6 +28,8 @@ from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[att
 from state import layout
 from state.store import SharedMemory
 from streams.kafka.admin import AdminError, topic_partitions
+from streams.kafka.claiming import fence_all
+from streams.kafka.errors import PermanentError
 from streams.kafka.installation import members
 from streams.kafka.reading import is_unread
 from streams.kafka.shelves import Shelves, commit, transactional_producer
@@ -104,7 +107,7 @@ class Repartition:
         snapshots = Shelves(self._conf, self._topics.memberships, self._directory / "memberships", memory, b"m")
         try:
             return self._run(states, snapshots, dry)
-        except MovingError as error:
+        except (MovingError, PermanentError) as error:
             raise RepartitionError(str(error)) from error
         except KafkaException as error:
             if error.args[0].code() in _TAKEN_OVER:
@@ -127,6 +130,8 @@ class Repartition:
             self._mover = self._fence("repartition")
             for number in range(max(self._after, counts[states.topic])):
                 self._fence(number)
+            patience = self._settings.transaction_timeout_ms / 1e3
+            fence_all(self._conf, states.topic, counts[states.topic], patience, self._fence_writer)
             self._checkpoint("repartition.fenced")
         self._note("reading the state of all partitions")
         for shelves in (states, snapshots):
@@ -186,6 +191,9 @@ class Repartition:
         """The producer of a partition, or of this command. What an earlier one has begun is ended by that: committed if
         it was to be, else aborted."""
         return transactional_producer(self._conf, f"{self._topics.installation}-{number}")
+
+    def _fence_writer(self, writer: str) -> None:
+        transactional_producer(self._conf, writer)
 
     def _look(self, states: Shelves, counts: dict[str, int]) -> tuple[int, bool]:
         """(the present number of partitions, whether this move had begun); takes note of the position records."""

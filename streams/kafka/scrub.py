@@ -1,7 +1,8 @@
 """After erasures: take the erased bytes out of a partition's local files, beside its turns.
 
-Timer keys of the erased are purged between turns, a few at a time; the files are rewritten while turns go on (RocksDB
-allows that, and rocksdict lets other threads run meanwhile); only closing and opening needs a moment between turns.
+Whoever is newer in memory than in the store is written, since the store's record may still name the erased, and timer
+keys of the erased are purged: between turns, a few at a time. The files are rewritten while turns go on (RocksDB allows
+that, and rocksdict lets other threads run meanwhile); only closing and opening needs a moment between turns.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import TypeVar
 
+from state.behind import Behind
 from state.store_errors import StoreError
 from streams.kafka.share import FairShare
 from streams.kafka.writer import PartitionWriter
@@ -21,7 +23,7 @@ from streams.kafka.writer import PartitionWriter
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: timer keys looked at between two turns, at most
+#: timer keys or users looked at between two turns, at most
 PURGE_TIMERS = 2_000
 #: seconds that turns have between two such looks, at most
 _MOST_PAUSE = 1.0
@@ -59,15 +61,11 @@ class Scrubber:
         await asyncio.wait([self._task])
 
     async def _scrub(self) -> None:
-        store, began = self._writer.store, time.monotonic()
+        store, behind, began = self._writer.store, self._writer.behind, time.monotonic()
         erasures = store.erasures
         try:
-            start: bytes | None = b"t"
-            share = FairShare(PURGE_TIMERS)
-            while start is not None:
-                start, took = await self._between_turns(partial(_timed, partial(store.purge_timers, start, share.size)))
-                share.took(took, time.monotonic(), share.size)
-                await asyncio.sleep(min(share.pause(took), _MOST_PAUSE))
+            await self._in_pieces(partial(_catch_up, behind), behind.commits)
+            await self._in_pieces(behind.purge_timers, b"t")
             await asyncio.get_running_loop().run_in_executor(self._slow, store.compact)
             await self._between_turns(partial(self._writer.end_scrub, erasures))
         except _StoppedError:
@@ -81,6 +79,15 @@ class Scrubber:
             self._writer.place.partition, time.monotonic() - began,
         )  # fmt: skip
 
+    async def _in_pieces(self, piece: Callable[[T, int], T | None], start: T) -> None:
+        """``piece`` gets where to go on and how much to do, and gives where to go on; None at the end."""
+        at: T | None = start
+        share = FairShare(PURGE_TIMERS)
+        while at is not None:
+            at, took = await self._between_turns(partial(_timed, partial(piece, at, share.size)))
+            share.took(took, time.monotonic(), share.size)
+            await asyncio.sleep(min(share.pause(took), _MOST_PAUSE))
+
     async def _between_turns(self, do: Callable[[], T]) -> T:
         async with self._turn:
             if self._stopping:
@@ -91,6 +98,10 @@ class Scrubber:
 def _timed(do: Callable[[], T]) -> tuple[T, float]:
     began = time.monotonic()
     return do(), time.monotonic() - began
+
+
+def _catch_up(behind: Behind, commits: int, most: int) -> int | None:
+    return None if behind.go_on(commits, most) else commits
 
 
 class _StoppedError(Exception):

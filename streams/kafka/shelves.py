@@ -12,7 +12,6 @@ from typing import Any
 from confluent_kafka import KafkaException, Producer
 
 from state.families import LOCAL
-from state.loading import latest
 from state.store import SharedMemory, Store
 from streams.kafka.changelog import BULK_OFFSETS_EMPTY, ask_bounds, committed
 from streams.steps.moving import Put
@@ -60,7 +59,7 @@ class Shelves:
         ):
             for records, offset in parts:
                 if len(records):
-                    store.load({self._prefix + key: value for key, value in latest(records).items()}, offset)
+                    store.load(records, offset, prefix=self._prefix)
                     count += len(records)
         self._ends[partition] = offset
         return count
@@ -95,7 +94,7 @@ class Shelves:
             for put in batch:
                 by_partition.setdefault(put.partition, {})[put.key] = put.value
             for partition, records in by_partition.items():
-                self.stores[partition].load(records, 0)
+                self.stores[partition].write(records.items(), 0)
             deleted += sum(put.value is None for put in sent)
             written += sum(put.value is not None for put in sent)
         return written, deleted

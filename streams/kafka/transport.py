@@ -17,6 +17,7 @@ import aiokafka
 import uvloop
 from aiokafka.consumer import consumer as consumer_module
 from aiokafka.consumer import fetcher
+from aiokafka.consumer.fetcher import OffsetResetStrategy
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
@@ -33,6 +34,16 @@ FETCH_MAX_WAIT_MS = 100
 #: While data flows, a fetch collects for so long or so much: one costs worker and broker as much as dozens of events
 FETCH_PACE_MS = 5
 FETCH_PACE_BYTES = 65_536
+#: A broker looks into every partition that it is asked for, with each fetch, and again with each record that comes to
+#: one of them while the fetch waits there: of many it is asked once in so many seconds for each, and answers at once
+FETCH_MANY = 48
+FETCH_MANY_SECONDS = 0.0002
+
+
+def fetch_pause(asked: int) -> float:
+    """Seconds from one fetch to the next while data flows, of so many partitions of topics; 0: of few, for which the
+    broker may wait."""
+    return FETCH_MANY_SECONDS * asked if asked > FETCH_MANY else 0.0
 
 
 class _Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka is untyped
@@ -41,6 +52,7 @@ class _Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka is untyped
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.ends = Ends()
+        self._again_at: dict[int, float] = {}  # node -> when it may be asked again
 
     async def _proc_fetch_request(self, assignment: Any, node_id: int, request: Any) -> bool:
         asked = [
@@ -49,17 +61,29 @@ class _Fetcher(fetcher.Fetcher):  # type: ignore[misc]  # aiokafka is untyped
             for tp in (TP(topic, partition) for partition, *_ in partitions)
             if (state := assignment.state_value(tp)) is not None
         ]
+        try:
+            await asyncio.sleep(self._again_at.pop(node_id, 0.0) - time.monotonic())
+        except asyncio.CancelledError:  # as aiokafka does
+            return False
         for _, state in asked:
             state.lso = None  # so that an answer that is refused, or that says nothing of it, is not taken for one
-        sent = time.time()
+        sent, began = time.time(), time.monotonic()
         found: bool = await super()._proc_fetch_request(assignment, node_id, request)
-        self._fetch_min_bytes = FETCH_PACE_BYTES if found else 1
-        self._fetch_max_wait_ms = FETCH_PACE_MS if found else FETCH_MAX_WAIT_MS
+        pause = fetch_pause(len(asked))
+        self._fetch_min_bytes = FETCH_PACE_BYTES if found and not pause else 1
+        self._fetch_max_wait_ms = (0 if pause else FETCH_PACE_MS) if found else FETCH_MAX_WAIT_MS
+        if found and pause and self._brought(asked) < FETCH_PACE_BYTES:
+            self._again_at[node_id] = began + pause
         if assignment.active:
             for tp, state in asked:
                 if state.lso is not None:
                     self._answered(tp, state, sent)
         return found
+
+    def _brought(self, asked: Iterable[tuple[TP, Any]]) -> int:
+        """Bytes that wait for who takes them."""
+        found = (self._records.get(tp) for tp, _ in asked)
+        return sum(each.size for each in found if isinstance(each, fetched.FetchResult))
 
     async def fetched_records(self, *arguments: Any, **more: Any) -> Any:
         """What was fetched comes part by part; whoever has more comes behind the others then."""
@@ -115,6 +139,24 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         # asyncio's own loop would cost each fetch a third more
         super().__init__(*args, thread_loop=uvloop.new_event_loop(), **kwargs)
         self._close_thread_loop_on_stop = True  # mode takes a loop that it is given for somebody else's
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """To what the group has committed, or else the start: by one question for all. aiokafka has two for each
+        partition of each topic, one after the other."""
+        return cast(Mapping[TP, int], await self.call_thread(self._seek_to_committed))
+
+    async def _seek_to_committed(self) -> dict[TP, int | None]:
+        consumer = self._ensure_consumer()
+        assignment = consumer._subscription.subscription.assignment
+        committed = await consumer._coordinator.fetch_committed_offsets(list(assignment.tps))
+        found: dict[TP, int | None] = {}
+        for tp in assignment.tps if assignment.active else ():
+            found[tp] = committed[tp].offset if tp in committed else None
+            if found[tp]:
+                consumer._fetcher.seek_to(tp, found[tp])
+            elif not assignment.state_value(tp).has_valid_position:
+                assignment.state_value(tp).await_reset(OffsetResetStrategy.EARLIEST)
+        return found
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 
+from state.layout2 import MOST_IDS
+from state.user import MOST_LABELS
 from streams.kafka.work import Done
 from streams.kafka.writer import PartitionWriter
 from streams.ops.metrics import Metrics
+from streams.steps.effects import Effects
+
+log = logging.getLogger(__name__)
 
 
 class Occasionally:
@@ -27,6 +33,37 @@ class Occasionally:
         return count
 
 
+class Tellings:
+    """What the log says of a partition's turns, each of it once a minute at most."""
+
+    def __init__(self, partition: int) -> None:
+        self._partition = partition
+        self._misrouted = Occasionally()
+        self._forgotten = Occasionally()
+        self._dropped = Occasionally()
+
+    def tell(self, effects: Effects, now: float) -> None:
+        """``now``: of a clock that never goes back, in seconds."""
+        if effects.misrouted and (count := self._misrouted.add(effects.misrouted, now)):
+            log.warning(
+                "partition %d: %d records since the last such line belong to users of other partitions and were sent "
+                "on there; let their producer partition by murmur2 (librdkafka: partitioner=murmur2_random)",
+                self._partition, count,
+            )  # fmt: skip
+        if effects.forgotten_ids and (count := self._forgotten.add(effects.forgotten_ids, now)):
+            log.warning(
+                "partition %d: %d ids of events were forgotten within a day since the last such line, because their "
+                "users have more than %d: such an event counts again if it is sent again (docs/events.md)",
+                self._partition, count, MOST_IDS,
+            )  # fmt: skip
+        if effects.labels_dropped and (count := self._dropped.add(effects.labels_dropped, now)):
+            log.warning(
+                "partition %d: %d labels were dropped since the last such line, because more than %d of a user wait "
+                "for a vector: the user did nothing yet that is encoded, or the encode lane is behind",
+                self._partition, count, MOST_LABELS,
+            )  # fmt: skip
+
+
 def note_turn(metrics: Metrics, writer: PartitionWriter, done: Done) -> None:
     """Count what a turn did."""
     effects = done.effects
@@ -35,6 +72,7 @@ def note_turn(metrics: Metrics, writer: PartitionWriter, done: Done) -> None:
     metrics.commit_seconds.observe(done.commit_seconds)
     metrics.duplicates.inc(effects.duplicates)
     metrics.forgotten_ids.inc(effects.forgotten_ids)
+    metrics.dropped_labels.inc(effects.labels_dropped)
     metrics.expired.inc(effects.expired)
     metrics.late_events.inc(effects.late)
     metrics.misrouted.inc(effects.misrouted)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from streams.steps import encode
-from streams.steps.effects import Effects, Record
+from streams.steps.effects import Effects, Record, size_of
+from streams.steps.turn import Turn
 from streams.wire.refused import RefusedError
 from streams.wire.topics import Topics
 
@@ -70,6 +71,28 @@ class Work:
     def __bool__(self) -> bool:
         others = self.guards or self.idle or self.complete or self.training or self.sweep is not None
         return bool(self.sources or self.jobs or self.refreshed or self.timers or others)
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A turn between its fold and its end: not committed yet."""
+
+    work: Work
+    turn: Turn
+    effects: Effects
+    records: int
+    again: list[str]
+    """Users that need encoding again."""
+    lost: int
+    """Records that retention removed, as far as they were known when it began."""
+    lanes: list[str]
+    at: float
+    """When it was folded (``time.perf_counter``)."""
+
+    @property
+    def bytes(self) -> int:
+        """That it writes, changes and snapshots left out."""
+        return self.effects.size + size_of(self.effects.puts.values())
 
 
 @dataclass(frozen=True)

@@ -1,50 +1,53 @@
-"""The one writer of a partition: its store, its transactional producer, its position; and the commit protocol.
+"""The one writer of a partition: its store, its position; and the commit protocol.
 
 The steps, with the numbers that docs and crash tests use:
 
 1. decode and clean; skip every record at or below the stored position (``streams.steps``)
 2. read the batch's users once; fold; evaluate; collect effects (``streams.steps``)
 3. one Kafka transaction: changelog, changes, memberships, messages, dead letters, and last the position record
-4. one RocksDB batch: the same records, timers, and the changelog offset
+4. one RocksDB batch: timers, the same records but for users', which follow behind (``state.behind``), and the offset up
+   to which the changelog need not be read again
 5. ack to Faust, which commits the group's offset as a hint (``streams.kafka.partition``)
 
-All methods block and are called by one thread at a time. Between two steps ``checkpoint`` is called with a name:
-``2-3``, ``3.produced`` (all is handed to the producer), ``3-4``, ``4-5``; and once more for each lane that is in the
-turn (see ``Work.lanes``), as in ``timers.3-4``. Besides: ``open.fenced``, ``open.restoring`` (after each chunk of the
-changelog), ``open.restored`` and ``close``.
+All methods block and are called by one thread at a time; the steps of a turn by several one after another, so that
+what waits for Kafka keeps no thread from what folds (``streams.kafka.turns``). Between two steps ``checkpoint`` is
+called with a name: ``2-3``, ``3.produced`` (all is handed to the producer), ``3-4``, ``4-5``; and once more for each
+lane that is in the turn (see ``Work.lanes``; ``round``: others share its transaction), as in ``timers.3-4``. Besides:
+those of ``streams.kafka.opening``, and ``close``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from operator import attrgetter
-from pathlib import Path
 
 from state import layout
-from state.aliases import Alias, decode_alias
-from state.record import Record as State
-from state.store import SharedMemory, Store, wipe
-from state.store_errors import StoreDamagedError, StoreError
-from state.tables import Arena, new_arena, open_stored
-from state.waiting import waiting_of
-from streams.kafka.changelog import StaleStoreError, restore
+from state.behind import Behind
+from state.store import SharedMemory, Store
+from state.tables import Area, Arena, new_arena
+from streams.kafka.claiming import Claiming, Claims, claiming
 from streams.kafka.clock import TimerClock
 from streams.kafka.definitions import cannot_reach
 from streams.kafka.due import Due
+from streams.kafka.errors import in_bounds
 from streams.kafka.installation import Identity
 from streams.kafka.losses import Losses
+from streams.kafka.opening import Opening
 from streams.kafka.output import Output
+from streams.kafka.reader import PartitionReader
 from streams.kafka.refreshes import Refreshes
-from streams.kafka.work import Done, Work
+from streams.kafka.transactions import Transactions, new_writer_id
+from streams.kafka.work import Done, Folded, Work
 from streams.settings import Settings
 from streams.steps import definitions, encode, erasure, expiry, learned, sources
 from streams.steps.effects import DamagedBatch, Effects, Place, Record
-from streams.steps.in_force import InForce, differs, epoch_of
+from streams.steps.in_force import InForce, differs
 from streams.steps.training import Blocks
 from streams.steps.turn import Turn
 
@@ -53,7 +56,7 @@ log = logging.getLogger(__name__)
 _OFFSET = attrgetter("offset")
 
 
-class PartitionWriter:
+class PartitionWriter(PartitionReader):
     """Owns one partition's state. ``checkpoint`` is called between the steps (crash tests stop the process there)."""
 
     def __init__(
@@ -68,11 +71,14 @@ class PartitionWriter:
         reach: Callable[[int, Callable[[], bool]], None] = cannot_reach,
         identity: Identity | None = None,
         arena: Arena | None = None,
+        claim: Callable[[Callable[[], bool]], Claiming | None] | None = None,
     ) -> None:
         """``definitions`` gives the present ones, which a turn reads once; ``standby`` hands over the open store of a
         partition that was followed so far; ``reach`` waits until a version of the definitions is the present one.
         ``identity``: of the installation; what the state says of itself is compared with it, and completed. ``arena``:
-        the worker's; None: the partition is alone."""
+        the worker's; None: the partition is alone. ``claim`` begins to claim it for who commits its turns; None: it has
+        a producer of its own, and ``process`` takes whole turns."""
+        super().__init__((arena or new_arena(settings.cache_bytes)).table())
         self._identity = identity
         self.incomplete = False
         """The position record is to be written although nothing else is."""
@@ -80,19 +86,17 @@ class PartitionWriter:
         self.place = place
         self._settings = settings
         self._definitions = definitions
-        self._memory = memory
         self._clock = clock
         self._checkpoint = checkpoint
-        self._standby = standby
+        changelog = identity.changelog if identity else ""
+        self._opening = Opening(settings, place, memory, clock, checkpoint, standby, changelog)
         self._reach = reach
-        self._path: Path = settings.state_dir / str(place.partition)
-        self._table = (arena or new_arena(settings.cache_bytes)).table()
         self._heads: learned.Heads = {}
         self._blocks = Blocks(0)
         self._refreshes = Refreshes()
-        self._store: Store | None = None
-        self._output: Output | None = None
-        self.meta = layout.Meta()
+        self.output = Output(settings, place)
+        self._claim = claim or self._claim_alone
+        self._transactions: Transactions | None = None
         self.due = Due()
         self.clock = TimerClock([place.topics.events], place.topics.reroute)
         """How far the wall clock may let timers go."""
@@ -100,36 +104,19 @@ class PartitionWriter:
     # opening and closing
 
     def open(self, progress: Callable[[int], None], stopping: Callable[[], bool]) -> int:
-        """Fence other writers, open the store, restore; returns the number of changelog records read.
+        """Claim the partition, open the store, restore; returns the number of changelog records read.
 
-        A damaged or foreign local store is wiped and restored from the changelog alone.
+        After AbortedError and UnansweredError it may be opened again, when it is closed.
         """
-        self._output = Output(self._settings, self.place)
-        self._checkpoint("open.fenced")
-        try:
-            return self._open_store(progress, stopping)
-        except (StaleStoreError, StoreDamagedError, layout.FormatError) as error:
-            log.warning("%s; restoring the partition from its changelog alone", error)
-            self._close_store()
-            wipe(self._path)
-            return self._open_store(progress, stopping)
-
-    def _open_store(self, progress: Callable[[int], None], stopping: Callable[[], bool]) -> int:
-        self._store = self._standby(self.place.partition) or Store(self._path, self._memory)
-
-        def restoring(records: int) -> None:
-            progress(records)
-            self._checkpoint("open.restoring")
-
-        count = restore(
-            self._settings.librdkafka(), self.place.topics.changelog, self.place.partition, self._store,
-            self._clock(), restoring, stopping, self._identity.changelog if self._identity else "",
-        )  # fmt: skip
-        self._checkpoint("open.restored")
-        self._begin(self._store)
+        count = self._opening.open(self._claim, progress, stopping, self._begin)
         if self.meta.definitions > self._definitions().version:
             self._reach(self.meta.definitions, stopping)
+        self.incomplete &= not self._opening.claim(self.meta, self.store)
         return count
+
+    def _claim_alone(self, _stopping: Callable[[], bool]) -> Claiming | None:
+        self._transactions = Transactions(self._settings, new_writer_id(self.place.topics.installation))
+        return claiming(Claims(self._settings), self.place, self._transactions.identity)
 
     def _begin(self, store: Store) -> None:
         """Go on from what the store has."""
@@ -140,68 +127,23 @@ class PartitionWriter:
         if self._identity is not None:
             self._identity.admit(self.place.partition, self.meta)
             self.incomplete = self.meta != store.meta
+        self._behind = Behind(store, self._table, self._clock)
         self.due.begin(store, self.meta)
         self._blocks = Blocks(self.meta.positions.get(self.place.topics.examples, 0))
 
     def close(self) -> None:
         """Close the store and leave the producer without a transaction."""
         self._checkpoint("close")
-        self._close_store()
-        self._output = None
+        if self._store is not None:
+            if self._behind is not None:
+                self._behind.end()
+            self._store.close()
+            self._store = self._behind = None
+        self._transactions = None
         self._table.clear()
         self._heads.clear()
 
-    def _close_store(self) -> None:
-        if self._store is not None:
-            self._store.close()
-            self._store = None
-
     # reading
-
-    @property
-    def cached(self) -> int:
-        """Users in memory."""
-        return self._table.users
-
-    def tidy(self) -> None:
-        """To be called now and then while there are no turns: memory goes to other partitions, if they want it."""
-        self._table.tidy()
-
-    @property
-    def store(self) -> Store:
-        if self._store is None:
-            raise StoreError("the partition is not open")
-        return self._store
-
-    def waiting_refreshes(self, after: str, most: int) -> list[str]:
-        """Followed users whose local followers wait for a refresh, in key order after ``after``, at most ``most``."""
-        return self._names(b"r", after, most)
-
-    def queued_users(self, after: str, most: int) -> list[str]:
-        """Users that wait for the encode lane, in key order after ``after``, at most ``most``."""
-        return self._names(b"q", after, most)
-
-    def state_of(self, user: str) -> State | None:
-        """The committed state of a user, without the ids that lie in records of their own."""
-        value = self._table.get(user) or self.store.get(layout.user_key(user))
-        return self._opened(user, value) if value else None
-
-    def _opened(self, user: str, value: bytes) -> State:
-        return open_stored(user, value, partial(epoch_of, self.meta))
-
-    def alias_of(self, user: str) -> Alias | None:
-        """Whose this id is, if it was merged into another user."""
-        value = self.store.get(layout.alias_key(user)) if self.meta.aliases else None
-        return decode_alias(value) if value else None
-
-    def waiting_of(self, user: str) -> int:
-        """How many events of the user are ahead of the clock."""
-        return self.store.count(waiting_of(user)) if self.meta.waiting else 0
-
-    def make_jobs(self, users: list[str], refresh: bool) -> list[encode.Job]:
-        """Snapshots for the encode lane."""
-        states = [(user, self.state_of(user)) for user in users]
-        return encode.make_jobs(self.store, states, "neighbour" if refresh else "event")
 
     def followers(self, followee: str, after: str, most: int) -> tuple[list[str], str]:
         """(those who follow, of the next ``most`` records of edges after ``after``; where to go on, "" after the last).
@@ -232,34 +174,18 @@ class PartitionWriter:
         present = self._definitions()
         return self.meta.swept != self.meta.epoch or differs(self.meta, present.plan, present.version)
 
-    def some_users(self, after: str, most: int) -> list[str]:
-        """Users in key order after ``after``, at most ``most``."""
-        return self._names(b"u", after, most)
-
-    def _names(self, prefix: bytes, after: str, most: int) -> list[str]:
-        """What follows ``prefix`` in its keys, in order after ``after``, at most ``most``."""
-        keys = self._keys(prefix, prefix + after.encode() if after else b"", most)
-        return [key[len(prefix) :].decode() for key in keys]
-
     def idle_users(self, after: str, most: int) -> tuple[list[str], str]:
         """Of the next ``most`` users after ``after``, those whose state may have expired; and the last one of them."""
         users, now = self.some_users(after, most), self.timer_clock()
-        values = self.store.get_many([layout.user_key(user) for user in users])
+        values = {user: self._table.get(user) for user in users}
+        unread = [user for user, value in values.items() if value is None]
+        values |= zip(unread, self.store.get_many([layout.user_key(user) for user in unread]), strict=True)
         found = [
             user
-            for user, value in zip(users, values, strict=True)
+            for user, value in values.items()
             if value is not None and expiry.is_over(self._opened(user, value), self.place, now)
         ]
         return found, users[-1] if users else ""
-
-    def guards(self, after: bytes, most: int) -> list[bytes]:
-        """Keys of guards in order after ``after``, at most ``most``."""
-        return self._keys(b"e", after, most)
-
-    def _keys(self, prefix: bytes, after: bytes, most: int) -> list[bytes]:
-        """Keys with a prefix in order after ``after``, at most ``most``."""
-        found = islice(self.store.keys(prefix, after or None), most + 1)
-        return [key for key in found if key != after][:most]
 
     # removing the bytes of the erased from the local files
 
@@ -285,45 +211,76 @@ class PartitionWriter:
     # one turn
 
     def process(self, work: Work) -> Done:
-        """Steps 1 to 4. Raises an error of ``streams.kafka.errors``; then nothing has changed."""
+        """Steps 1 to 4, by a producer of its own. Raises an error of ``streams.kafka.errors``; then nothing has
+        changed."""
+        folded = self.fold(work)
+        with self._dropping(folded.turn.area):
+            assert self._transactions is not None
+            produced = partial(self.reached, folded, "3.produced")
+            offset = self._transactions.write(self.output, folded.effects, produced)
+        return self.finish(folded, offset)
+
+    def fold(self, work: Work) -> Folded:
+        """Steps 1 and 2: what a turn comes to. Nothing is written yet, and until ``finish`` or ``drop`` there is no
+        other turn.
+
+        Raises as ``process`` does; then nothing has changed.
+        """
         meta = layout.decode_meta(layout.encode_meta(self.meta))
         lost = self.losses.found
         meta.lost += lost - self.losses.counted
         lanes = work.lanes(self.place.topics)
-
-        def reached(step: str) -> None:
-            for name in (step, *(f"{lane}.{step}" for lane in lanes)):
-                self._checkpoint(name)
-
-        area = self._table.begin()
-        try:
+        with in_bounds():
+            area = self._table.begin()
+        with self._dropping(area):
             turn = Turn(self.store, area, self._definitions(), self.place, meta)
             turn.processed_at, turn.clock = self._clock(), self.timer_clock()
             turn.waiting.since = self.due.waiting
             if turn.changed_over:
                 lanes.append("definitions")
-            records, positions, again = self._steps(turn, work)
-            effects = turn.finish(positions)
-            reached("2-3")
-            before = time.perf_counter()
-            assert self._output is not None
-            offset = self._output.commit(effects, lambda: reached("3.produced"))
-            reached("3-4")
-            self.store.write(effects.puts.items(), offset, effects.fired, self._clock(), effects.timed)
-            area.commit()
-            commit_seconds = time.perf_counter() - before
-            reached("4-5")
-        except BaseException:
-            area.drop()
-            self._heads.clear()  # they were trained in place
-            raise
-        self.meta = meta
-        self.incomplete, self.losses.counted = False, lost
+            with in_bounds():
+                records, positions, again = self._steps(turn, work)
+                effects = turn.finish(positions)
+            folded = Folded(work, turn, effects, records, again, lost, lanes, time.perf_counter())
+            self.reached(folded, "2-3")
+        return folded
+
+    def finish(self, folded: Folded, offset: int) -> Done:
+        """Step 4, and what is known from now on. ``offset``: in the changelog, from which to continue.
+
+        Raises StoreError; then the partition must be opened anew, for the changelog is ahead of it.
+        """
+        effects, work, turn = folded.effects, folded.work, folded.turn
+        with self._dropping(turn.area):
+            self.reached(folded, "3-4")
+            self.behind.write(turn.area, effects.puts, offset, effects.fired, effects.timed, effects.forgot)
+            commit_seconds = time.perf_counter() - folded.at
+            self.reached(folded, "4-5")
+        self.meta = turn.meta
+        self.incomplete, self.losses.counted = False, folded.lost
         for topic, fetched in work.sources:
             if not isinstance(fetched[-1], DamagedBatch):  # when that arrived is not known
                 self.clock.processed(topic, sources.arrived(self.place.topics, topic, fetched[-1]), turn.processed_at)
         self._remember(turn, effects, work)
-        return Done(effects, records, again, commit_seconds)
+        return Done(effects, folded.records, folded.again, commit_seconds)
+
+    def drop(self, area: Area) -> None:
+        """The turn on this area is not committed, and nothing of it has happened."""
+        area.drop()
+        self._heads.clear()  # they were trained in place
+
+    @contextlib.contextmanager
+    def _dropping(self, area: Area) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.drop(area)
+            raise
+
+    def reached(self, folded: Folded, step: str) -> None:
+        """Tell tests where a turn is."""
+        for name in (step, *(f"{lane}.{step}" for lane in folded.lanes)):
+            self._checkpoint(name)
 
     def _steps(self, turn: Turn, work: Work) -> tuple[int, dict[str, int], list[str]]:
         topics = self.place.topics

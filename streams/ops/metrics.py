@@ -14,7 +14,8 @@ LANES: tuple[str, ...] = ("fold", "encode", "timer")
 
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 COMMIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-BATCH_BUCKETS = (1, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
+TURNS_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+BATCH_BUCKETS = (1, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000)
 
 #: Cumulative counts of a histogram: (upper bound, observations at or below it), bounds ascending, the last one +inf.
 Buckets = Sequence[tuple[float, float]]
@@ -53,6 +54,9 @@ class Metrics:
         self.forgotten_ids = self._counter(
             "segments_forgotten_ids_total", "Ids of events forgotten within a day: their user has too many."
         )
+        self.dropped_labels = self._counter(
+            "segments_dropped_labels_total", "Labels dropped: too many of their user wait for a vector."
+        )
         self.expired = self._counter("segments_expired_users_total", "Users whose state expired without events.")
         self.late_events = self._counter("segments_late_events_total", "Events that arrived late, by event time.")
         self.misrouted = self._counter("segments_misrouted_total", "Records met outside their user's partition.")
@@ -87,6 +91,9 @@ class Metrics:
         )
         self.commit_seconds = self._histogram(
             "segments_commit_seconds", "One commit: transaction and store write.", COMMIT_BUCKETS
+        )
+        self.transaction_turns = self._histogram(
+            "segments_transaction_turns", "Turns of partitions in one transaction.", TURNS_BUCKETS
         )
         self.batch_records = self._histogram("segments_batch_records", "Source records in one commit.", BATCH_BUCKETS)
         self.encode_queue_depth = self._gauge("segments_encode_queue_depth", "Users waiting to be encoded.")

@@ -102,6 +102,11 @@ class Rule:
         """How many seconds it looks back at most."""
         return max(term.span for term in self.terms)
 
+    @cached_property
+    def pattern(self) -> str:
+        """``told`` of a user of whom all is known, ``%`` a tuple of the values."""
+        return explain.pattern(self.written)
+
     def values(self, cells: Cells, now: float) -> dict[str, float]:
         return {written: term.value(cells, now) for written, term in zip(self.written, self.terms, strict=True)}
 

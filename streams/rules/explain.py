@@ -8,6 +8,11 @@ from streams.rules.program import MOST_NUMBER, Interval
 from streams.wire.times import to_iso
 
 
+def pattern(written: Iterable[str]) -> str:
+    """What ``told`` says where all is known, as a pattern: ``%`` puts the values in, a tuple of as many floats."""
+    return ", ".join(f"{each.replace('%', '%%')} is %g" for each in written)
+
+
 def told(terms: Iterable[tuple[str, Interval]], not_known_before: float) -> str:
     """Each term as it is written with its least and most; of what is not known, that and since when it is (event time
     in seconds; 0: all is known)."""

@@ -154,6 +154,8 @@ class Effects:
     most_bytes: int = sys.maxsize
     size: int = 0
     """Bytes of messages and rejects."""
+    written: int = 0
+    """Bytes of ``puts``, told at the end of the turn."""
     puts: dict[bytes, bytes | None] = field(default_factory=dict)
     changes: list[Emitted] = field(default_factory=list)
     snapshots: list[UserSegments] = field(default_factory=list)
@@ -162,6 +164,8 @@ class Effects:
     rejects: list[Reject] = field(default_factory=list)
     fired: list[bytes] = field(default_factory=list)
     """Timer keys to remove."""
+    forgot: bool = False
+    """Somebody was forgotten, and may have begun again: nothing of before may stay in the store."""
     timed: set[bytes] = field(default_factory=set)
     """Keys of user records in ``puts`` whose timer is as it was."""
     earliest: float = NEVER
@@ -187,6 +191,8 @@ class Effects:
     graph_received: int = 0
     labels_unused: int = 0
     """Labels of users of whom nothing is known."""
+    labels_dropped: int = 0
+    """Labels that waited for their user's vector until too many had come behind them."""
     drifts: list[str] = field(default_factory=list)
     """Groups whose head started anew, because the world changed."""
 
@@ -217,6 +223,7 @@ class Effects:
 
     def check(self, put: int) -> None:
         """All is there; ``put``: bytes of ``puts``."""
+        self.written = put
         self._bound(self.count, self.size + put)
 
     def _bound(self, count: int, size: int) -> None:

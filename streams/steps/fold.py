@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 import xxhash
 
-from state.native import Folded, Items
+from state.native import Entered, Folded, Items
 from state.record import Record as State
 from state.user import DUPLICATE, EDGES, LATE, REMOVED, SAME, TEXT, PendingText, fold, texts_waiting
 from state.windows import NEVER
@@ -16,7 +16,8 @@ from streams.steps.ahead import Gathered, Item
 from streams.steps.definitions import adopt, decide_anew, refresh
 from streams.steps.effects import Record, Rerouted
 from streams.steps.erasure import erase
-from streams.steps.membership import Cause, check_rule, next_due
+from streams.steps.membership import Cause, check_rule, next_due, tell_entered
+from streams.steps.newcomers import expect
 from streams.steps.timers import fire_timers
 from streams.steps.turn import Turn
 from streams.steps.waiting import MOST_AT_ONCE
@@ -72,22 +73,33 @@ def receive_events(turn: Turn, records: Sequence[Record], topic: str) -> None:
         until = 0.0 if rerouted or not records else records[-1].timestamp / 1000.0
         joined = ahead.join(turn, topic, by_user, early, until, take)
         by_user = {**by_user, **joined}
-    strangers = set(turn.load(by_user))
-    turn.load_aliases(strangers)
+    missing = turn.load(by_user)
+    turn.load_aliases(missing)
     if turn.meta.guards:  # somebody was erased: of strangers, and of those who are followed, it must be known
-        turn.load_guards((*strangers, *targets))
+        turn.load_guards((*missing, *targets))
+    newcomers, strangers = expect(turn, missing), set(missing)
     stale: list[tuple[str, State, Cause]] = []
     left: Mapping[str, Folded]
+    entered: Entered = {}
     if quiet is None:
         left = dict.fromkeys(by_user, (0, False))
     else:
-        counted, left = quiet.fold(turn.area, read, joined, turn.meta.epoch, heads, turn.plan.needs_vectors)
+        needs_vectors = turn.plan.needs_vectors
+        counted, begun, left = quiet.fold(
+            turn.area, read, joined, turn.meta.epoch, heads, needs_vectors, newcomers, entered
+        )
         if joined:
             left = {**left, **dict.fromkeys(joined, (0, False))}
         turn.meta.events += counted
+        turn.meta.users += begun
     for user, folded in left.items():
         items = by_user[user]
-        if user in strangers and not (items := _at_home(turn, user, items, topic)):
+        if user in entered:
+            is_all, began = entered[user]
+            tell_entered(turn, user, items, began)
+            if is_all:
+                continue
+        if user in strangers and not folded[0] and not (items := _at_home(turn, user, items, topic)):
             continue
         last = _fold_user(turn, user, items, rerouted, folded)
         if last is not None and len(stale) < MAX_RESCORED:

@@ -14,7 +14,7 @@ from encoders.base import FUSED, MODALITIES
 from encoders.heads import OnlineHead, PublishedHead, evidence_shares, head_from_bytes, make_head
 from state import layout
 from state.record import Record as State
-from state.user import PendingLabel
+from state.user import MOST_LABELS, PendingLabel
 from state.vectors import Vectors, is_packed, pack, unpack
 from streams.steps import exclusive, reroute
 from streams.steps.effects import DamagedBatch, Message, Record, Rerouted
@@ -157,7 +157,16 @@ def receive_labels(turn: Turn, records: Sequence[Record]) -> None:
             send_example(turn, label.user, segment, pending)
         else:
             state.labels = [*state.labels, pending]
+            bound_labels(turn, state)
             turn.want_encoding(label.user, state)
+
+
+def bound_labels(turn: Turn, state: State) -> None:
+    """The newest of the labels that wait are kept: whoever never gets a vector must not grow for ever."""
+    labels = state.labels
+    if (excess := len(labels) - MOST_LABELS) > 0:
+        state.labels = labels[excess:]
+        turn.effects.labels_dropped += excess
 
 
 def _learned_segment(turn: Turn, name: str) -> Segment:

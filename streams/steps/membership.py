@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
+from state.native import Began
 from state.record import Record as State
 from state.user import Membership
 from state.windows import NEVER
+from streams.steps.ahead import Gathered
 from streams.steps.segments import Plan, Segment
 from streams.steps.turn import Turn
 from streams.wire.emit import Change, Origin, Reason
+
+HOLDS: Final = "holds"
+HOLDS_NO_LONGER: Final = "holds no longer"
 
 
 class Cause(msgspec.Struct, frozen=True, gc=False):
@@ -118,9 +124,24 @@ def check_rule(turn: Turn, user: str, state: State, segment: Segment, now: float
 def _rule_reason(segment: Segment, state: State, now: float, score: float, cause: Cause) -> Reason:
     assert segment.rule is not None
     values = segment.rule.values(state.cells, now)
-    verb = "holds" if score > 0 else "holds no longer"
+    verb = HOLDS if score > 0 else HOLDS_NO_LONGER
     summary = f"the rule {verb}: {segment.rule.told(state.cells, now)}"
     return Reason(summary=summary, event=cause.event, rule=segment.text, values=values)
+
+
+def tell_entered(turn: Turn, user: str, items: Gathered, began: Sequence[Began]) -> None:
+    """Emit the changes of memberships that the compiled part began, as ``enter`` would with ``check_rule``'s words."""
+    told, processed_at = turn.plan.told, turn.processed_at
+    for number, rule, sequence, score, now, by_number in began:
+        segment, version, text, written, pattern, places = told[rule]
+        values = by_number if places is None else tuple([by_number[place] for place in places])
+        event, _, _, arrived = items[number]
+        verb = HOLDS if score > 0 else HOLDS_NO_LONGER
+        reason = Reason(f"the rule {verb}: {pattern % values}", event.id, text, dict(zip(written, values, strict=True)))
+        change = Change(
+            user, segment, "entered", round(score, 6), sequence, version, None, None, "event", reason, now, processed_at
+        )
+        turn.emit(change, "fold", arrived)
 
 
 def next_due(plan: Plan, state: State) -> float:

@@ -8,7 +8,7 @@ travel on the reroute topic, so whatever is forwarded later arrives after the st
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 import msgspec
@@ -22,7 +22,8 @@ from state.plain.record import PlainRecord, unpack
 from state.record import Record as State
 from state.user import PendingText, texts_waiting
 from state.vectors import Vectors, text_direction, text_sum
-from streams.steps import graph, person, reroute, words
+from state.windows import TallySpec
+from streams.steps import graph, learned, person, reroute, words
 from streams.steps.definitions import adopt, reconcile, refresh
 from streams.steps.effects import Hop, Message, Record
 from streams.steps.membership import Cause, check_rule, leave, next_due
@@ -89,7 +90,7 @@ def identified(turn: Turn, user: str, event: Event, arrived: float) -> None:
 def receive(turn: Turn, record: Record) -> None:
     """One message of a merge."""
     try:
-        message, moved = read_message(record.value, turn.models.encoders.text.dim)
+        message, moved = read_message(record.value, turn.models.encoders.text.dim, turn.plan.specs)
         home = message.user if isinstance(message, MoveOut) else message.into
         if partition_of(home, turn.place.partitions) != turn.place.partition:
             _refuse(turn, record, "it was sent to another's home")
@@ -110,15 +111,15 @@ class Moved(NamedTuple):
     vectors: Vectors
 
 
-def read_message(value: bytes | None, dim: int) -> tuple[MoveOut | MoveIn, Moved]:
+def read_message(value: bytes | None, dim: int, specs: Iterable[TallySpec]) -> tuple[MoveOut | MoveIn, Moved]:
     """A message and what it carries (a new state, new vectors if nothing). What would break later on is refused here:
-    one bad record must not stop its partition. Raises RefusedError."""
+    one bad record must not stop its partition. ``specs``: what is counted here. Raises RefusedError."""
     try:
         message: MoveOut | MoveIn = _decode(value or b"")
         moved = _carried(message)
-    except (*UNREADABLE, layout.FormatError, ValueError) as error:
+    except (*UNREADABLE, MemoryError, ValueError) as error:  # a length that is made up may ask for all memory
         raise RefusedError(Code.BROKEN_INTERNAL, f"not a part of a merge: {printable(error)}") from None
-    if wrong := _what_is_wrong(message, moved.state, moved.vectors, dim):
+    if wrong := _what_is_wrong(message, moved.state, moved.vectors, dim, specs):
         raise RefusedError(Code.BROKEN_INTERNAL, f"not a part of a merge: {wrong}")
     return message, moved
 
@@ -135,7 +136,9 @@ def _carried(message: MoveOut | MoveIn) -> Moved:
     return Moved(state, ids, vectors)
 
 
-def _what_is_wrong(message: MoveOut | MoveIn, state: State, vectors: Vectors, dim: int) -> str:
+def _what_is_wrong(
+    message: MoveOut | MoveIn, state: State, vectors: Vectors, dim: int, specs: Iterable[TallySpec]
+) -> str:
     ids = [message.user, message.into, *state.aliases]
     times = [message.time]
     if isinstance(message, MoveIn):
@@ -149,6 +152,9 @@ def _what_is_wrong(message: MoveOut | MoveIn, state: State, vectors: Vectors, di
         return "a time is out of range"
     if not 0 <= state.count < graph.MAX_NUMBER or not 0 <= state.texts < _MOST_TEXTS:
         return "its counts are out of range"
+    # a block says the numbers of buckets, and not what time that is
+    if any(bucket * spec.width > state.time for spec in specs for bucket, _ in state.cells.buckets(spec)[-1:]):
+        return "it counts what is later than its own time"
     if vectors.text_sum and len(vectors.text_sum) != 4 * dim:
         return f"its text vector has not {dim} numbers"
     return "" if np.isfinite(text_sum(vectors)).all() else "its text vector is not finite"
@@ -248,6 +254,7 @@ def _move_in(turn: Turn, message: MoveIn, moved: Moved) -> None:
     for key in turn.meta.terms.keys() - set(message.terms):
         other.cells.mark_unknown(key, other.time)
     touched = merge_states(state, other, ids, into, message.user, turn.plan.tallies, turn.plan.watch)
+    learned.bound_labels(turn, state)
     person.keep_aliases(turn, into, state, message.aliases)
     turn.load_guards(touched)
     for target in touched:
@@ -292,8 +299,7 @@ def _decide(turn: Turn, message: MoveIn, state: State, wrote: bool) -> None:
 
 def _encode_anew(turn: Turn, user: str, state: State) -> None:
     """Vectors under way were computed from one half of the user: they must find another life and be thrown away."""
-    turn.meta.lives += 1
-    state.life = turn.meta.lives
+    state.life = turn.lives.next()
     state.dirty = state.count
     if state.queued or texts_waiting(state) or state.labels or turn.plan.needs_vectors:
         turn.want_encoding(user, state)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from encoders.artifact import Encoders
 from encoders.base import E_H, E_S, E_T, MODALITIES
 from encoders.heads import HEADS, PublishedHead
+from encoders.river_parts import river
 from state.vectors import Vectors, unpack
 from streams.steps.segments import DefinitionError, Plan
 
@@ -61,6 +62,8 @@ def make_models(encoders: Encoders, plan: Plan) -> Models:
         if group.head not in HEADS:
             known = ", ".join(sorted(HEADS))
             raise DefinitionError(f"group {group.id!r}: the head {group.head!r} is not one of {known}")
+    if plan.groups:
+        river()  # not within a turn
     words: dict[str, Array] = {}
     if plan.words:
         encoded = encoders.text.encode([segment.text for segment in plan.words])

@@ -16,8 +16,9 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from state import layout
+from state.aliases import alias_numbers
 from state.families import FAMILIES, LOCAL, META
-from state.tables import open_stored
+from state.tables import ids_numbers, open_stored
 from state.vectors import Neighbour, Vectors
 from streams.steps.frames import Frames
 from streams.steps.graph import mark_sent
@@ -71,6 +72,8 @@ class Move:
         self._after = after
         self._frames = Frames(metas, after)
         self._census = [Census() for _ in range(after)]
+        self._let_go: set[bytes] = set()
+        """Records of ids that go with what their users were read from."""
         self.users = 0
         """Users who live in another partition than before, once they are counted."""
 
@@ -129,7 +132,7 @@ class Move:
                         continue
                     if family == b"u":
                         yield from self._user(number, home, key, value)
-                    else:
+                    elif family != b"d" or self._speaks_of(number, home, rule.owner(key), key):
                         yield Put(home, key, value)
 
     def _user(self, number: int, home: int, key: bytes, value: bytes) -> Puts:
@@ -139,7 +142,22 @@ class Move:
             return [shelf.get(each) for each in layout.seen_keys(user, numbers)]
 
         for each, moved in self._frames.translated(number, home, user, value, chunks).items():
-            yield Put(home, each, moved)
+            if moved is None:
+                self._let_go.add(each)
+            else:
+                yield Put(home, each, moved)
+
+    def _speaks_of(self, number: int, home: int, user: str, key: bytes) -> bool:
+        """Whether somebody at the new home reads a record of ids: the oldest may have gone when the user was
+        translated, be it before a crash."""
+        if key in self._let_go:
+            return False
+        new, old = self._shelves[home], self._shelves[number]
+        if (value := new.get(layout.user_key(user))) is None:
+            return True  # on its way, or somebody's whose id was merged
+        alias = new.get(layout.alias_key(user)) or old.get(layout.alias_key(user))
+        which = int.from_bytes(key[-8:], "big")
+        return which in ids_numbers(value) or (alias is not None and which in alias_numbers(alias))
 
     def _guards(self) -> Puts:
         """All partitions know of all erased users: the home may be any of them, and only a hash says whose it is."""

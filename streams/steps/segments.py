@@ -10,7 +10,7 @@ from functools import cached_property, reduce
 from importlib.resources import files
 from operator import or_
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import xxhash
@@ -18,13 +18,13 @@ import xxhash
 from state.absence import Absence, Watch
 from state.layout2 import mark_of
 from state.native import Calls, QuietFold, quiet_fold
-from state.plan_image import Described, Route, Ruled
+from state.plan_image import MOST, MOST_TERMS, Described, Native, Route, Ruled, term_numbers
 from state.unknown import NO_TERMS, Terms
 from state.user import PLAIN_KINDS
 from state.windows import TallyPlan
 from streams.rules.compile import Rule, RuleError, parse_rule
 from streams.rules.durations import duration
-from streams.rules.program import write
+from streams.rules.program import MOST_NUMBER, write
 from streams.wire import segment_spec
 from streams.wire.events import KINDS, Event
 
@@ -75,6 +75,8 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     group: list[GroupDef] = []
 
 
+#: what every reader of JSON can say exactly, and a membership in a record
+MOST_VERSION: Final = 2**53
 #: instead of a file: the definitions of the demo (a file of that name is ``./demo``)
 DEMO = Path("demo")
 
@@ -98,6 +100,20 @@ class Segment:
     title: str
     rule: Rule | None = None
     group: str = ""
+
+
+class ToldRule(NamedTuple):
+    """A rule segment, and how it is told that its rule begins to hold."""
+
+    segment: str
+    version: int
+    text: str
+    written: tuple[str, ...]
+    pattern: str
+    """``Rule.pattern``."""
+    places: tuple[int, ...] | None
+    """Where each of ``written`` has its value among those of the rule's different terms by their numbers; None: in
+    order."""
 
 
 class Plan:
@@ -186,6 +202,12 @@ class Plan:
             return None  # what the compiled part does not know, it can neither count nor wait for
         return quiet_fold(Event, CALLS, self.described)
 
+    @cached_property
+    def told(self) -> tuple[ToldRule, ...]:
+        """How each rule's memberships are told that the compiled part began, by its number there."""
+        numbers = term_numbers(self.described)
+        return tuple(_told_rule(segment, segment.rule, numbers) for segment in self.rules if segment.rule)
+
     @property
     def described(self) -> Described:
         """All of it, for the compiled part."""
@@ -218,7 +240,16 @@ def _ruled(segment: Segment, rule: Rule) -> Ruled:
         write(rule.program),
         tuple(term.native for term in rule.terms if term.native is not None),
         tuple(term in rule.begins_by for term in rule.terms),
+        segment.version,
     )
+
+
+def _told_rule(segment: Segment, rule: Rule, numbers: Mapping[Native, int]) -> ToldRule:
+    mine = [numbers[term.native] for term in rule.terms if term.native is not None]
+    order = {number: place for place, number in enumerate(sorted(set(mine)))}
+    places = tuple(order[number] for number in mine)
+    in_order = places == tuple(range(len(places)))
+    return ToldRule(segment.id, segment.version, segment.text, rule.written, rule.pattern, None if in_order else places)
 
 
 def load_plan(path: Path) -> Plan:
@@ -270,7 +301,26 @@ def make_plan(
             segments.append(_check(definition))
         except (RuleError, ValueError) as error:
             raise DefinitionError(f"{name}: segment {definition.id!r}: {error}") from None
+    _check_size(segments, kept, name)
     return Plan(segments, groups, definitions, kept)
+
+
+def _check_size(segments: list[Segment], kept: Terms, name: str) -> None:
+    """What the compiled part has room for is what there may be, compiled or not. Raises DefinitionError."""
+    rules = [segment.rule for segment in segments if segment.rule]
+    terms = {term for rule in rules for term in rule.terms}
+    keys = {key for rule in rules for key in rule.asks.keys}
+    also = " (with what earlier versions asked for: that is counted for some days yet)" if kept.keys - keys else ""
+    keys |= kept.keys
+    for count, most, what, less in (
+        (len(segments), MOST, "segments", "use fewer, or a second installation"),
+        (len(terms), MOST_TERMS, "different terms", "let rules share windows and waits"),
+        (len(keys), MOST, f"different counts and times{also}", "let rules share kinds, categories and windows"),
+    ):
+        if count > most:
+            raise DefinitionError(f"{name}: {count:,} {what} are more than the {most:,} that are possible; {less}")
+    if len(set(map(mark_of, keys))) < len(keys):
+        raise DefinitionError(f"{name}: two terms have the same mark: write one of them with another window")
 
 
 def _check(definition: SegmentDef) -> Segment:
@@ -289,6 +339,10 @@ def _check(definition: SegmentDef) -> Segment:
         leave = definition.exit
     if not (math.isfinite(enter) and math.isfinite(leave)):
         raise ValueError(f"enter ({enter:g}) and exit ({leave:g}) must be numbers")
+    if max(abs(enter), abs(leave)) > MOST_NUMBER:
+        raise ValueError(f"enter ({enter:g}) and exit ({leave:g}) must be within {-MOST_NUMBER:g} and {MOST_NUMBER:g}")
+    if not 0 <= definition.version <= MOST_VERSION:
+        raise ValueError(f"version must be from 0 to {MOST_VERSION}")
     if leave > enter:
         raise ValueError(f"exit ({leave:g}) is above enter ({enter:g}): users would flap")
     rule = parse_rule(text, KINDS) if kind == "rule" else None

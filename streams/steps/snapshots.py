@@ -11,7 +11,7 @@ def snapshot(user: str, state: State) -> UserSegments:
     return UserSegments(
         user=user,
         segments={
-            segment: MembershipNow(since=member.since, score=member.score, version=member.version)
+            segment: MembershipNow(member.since, member.score, member.version)
             for segment, member in state.members.items()
         },
         sequence=state.sequence,

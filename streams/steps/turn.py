@@ -21,6 +21,7 @@ from state.vectors import Neighbour, Vectors
 from state.windows import NEVER
 from streams.steps.effects import Effects, Emitted, Place, Reader, Record, Reject, Rerouted, TooMuchError, size_of
 from streams.steps.in_force import InForce, change_over, epoch_of
+from streams.steps.newcomers import Lives
 from streams.steps.snapshots import snapshot
 from streams.steps.waiting import Waiting
 from streams.wire.emit import Change
@@ -47,8 +48,8 @@ class Turn:
         """The time by which all that is over is over (seconds): event time, or where the wall clock counts, that."""
         self.effects = Effects(place.most_messages, place.most_bytes)
         self.waiting = Waiting(reader, meta, self.effects.puts)
-        self._absent: set[str] = set()
-        """Looked for and not there."""
+        self._absent: set[str] = set()  # looked for and not there
+        self.lives = Lives(meta)
         self._vectors: dict[str, Vectors] = {}
         self._neighbours: dict[str, Neighbour] = {}
         self._aliases: dict[str, Alias | None] = {}
@@ -70,12 +71,13 @@ class Turn:
         missing = self.area.find(users)
         # what the store still has of somebody erased in this turn is no longer true
         unread = [user for user in missing if user not in self._absent and user not in self._gone]
-        if unread:
-            values = self.reader.get_many([layout.user_key(user) for user in unread])
-            found = {user: value for user, value in zip(unread, values, strict=True) if value}
-            self._read(found)
-            self._absent.update(user for user in unread if user not in found)
-        return [user for user in missing if user not in self.area]
+        if not unread:
+            return missing
+        values = self.reader.get_many([layout.user_key(user) for user in unread])
+        found = {user: value for user, value in zip(unread, values, strict=True) if value}
+        self._read(found)
+        self._absent.update(unread if not found else [user for user in unread if user not in found])
+        return missing if not found else [user for user in missing if user not in found]
 
     def load_due(self, users: Iterable[str], now: float) -> list[str]:
         """Read those of ``users`` whose timer is due at ``now``, and return them in order, each once.
@@ -98,9 +100,10 @@ class Turn:
 
     def _read(self, values: dict[str, bytes]) -> None:
         """Take these records into the turn, with all ids that they have seen."""
-        chunks = self._read_ids({user: ids_numbers(value) for user, value in values.items()})
-        for user, value in values.items():
-            if format1.is_format_1(value):
+        left = self.area.admit_whole(values)
+        chunks = self._read_ids({user: ids_numbers(values[user]) for user in left})
+        for user in left:
+            if format1.is_format_1(value := values[user]):
                 record, texts = format1.read(user, value, chunks[user], partial(epoch_of, self.meta))
                 state = self.area.take(record, record.due)
                 for text in texts:
@@ -126,15 +129,13 @@ class Turn:
         """The user's state, to be changed; a new one for somebody never seen."""
         state = self.known(user)
         if state is None:
-            self.meta.lives += 1
-            state = self.area.begin(user, self.meta.epoch, self.meta.lives)
+            state = self.area.begin(user, self.meta.epoch, self.lives.begin(user))
             self._begin(user, state)
         return state
 
     def begin_with(self, user: str, alias: Alias) -> None:
         """Somebody of whom nothing is known here, but for the ids of the events that were forwarded."""
-        self.meta.lives += 1
-        record = PlainRecord(user, self.meta.epoch, self.meta.lives)
+        record = PlainRecord(user, self.meta.epoch, self.lives.next())
         record.ids = alias.seen
         state = self.area.take(record, NEVER)
         self._begin(user, state)
@@ -354,7 +355,9 @@ class Turn:
             self.meta.users -= 1
         if (timer := self.area.forget(user, erased)) != NEVER:
             self.effects.fired.append(layout.timer_key(timer, user.encode()))
+        self.effects.forgot = True
         self._gone.add(user)
+        self.lives.end(user)
         self._changed.discard(user)
         self.drop_vectors(user)
         self.put(layout.user_key(user), None)

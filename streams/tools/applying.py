@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import socket
+import time
 from collections.abc import Mapping
 
 from rich.table import Table
@@ -13,7 +14,7 @@ from streams.kafka.definitions import publish, read_ledger
 from streams.ops.view import moment
 from streams.settings import Settings
 from streams.steps.expiry import too_long
-from streams.steps.segments import DefinitionError, Plan
+from streams.steps.segments import DefinitionError, Plan, make_plan
 from streams.steps.versions import Ledger, difference
 from streams.tools.terminal import CommandError, print_warning, printable
 
@@ -26,13 +27,16 @@ def apply_definitions(
     comment: str,
     *,
     empty: bool = False,
+    keep_seconds: float = 0.0,
 ) -> str:
-    """Make the plan's definitions the next version; returns what was done, in words. Raises CommandError.
+    """Make the plan's definitions the next version; returns what was done, in words. Raises CommandError, and
+    DefinitionError where workers could not use it beside what they still count of earlier ones.
 
-    ``empty``: a set without any segment is meant.
+    ``empty``: a set without any segment is meant. ``keep_seconds``: how long workers count what is no longer asked for.
     """
     author, comment = _readable(author), _readable(comment)
-    newest = read_ledger(conf, topic).newest
+    ledger = read_ledger(conf, topic)
+    newest = ledger.newest
     before = None
     if newest is not None:
         try:
@@ -43,6 +47,7 @@ def apply_definitions(
             return f"the definitions are those of {newest} already; nothing was published"
     if newest is not None and not plan.segments and not empty:
         raise CommandError("the file defines no segment, so every membership would end; say --empty if that is meant")
+    _check_beside(ledger, plan, keep_seconds)
     after = newest.number if newest is not None else 0
     ledger = publish(conf, topic, plan, after, author, comment)
     mine = next((version for version in ledger.versions if version.number == after + 1), None)
@@ -54,6 +59,13 @@ def apply_definitions(
     if before is None:
         return f"version {mine.number}: {len(plan.segments)} segments"
     return f"version {mine.number}: {difference(before.definitions, plan.definitions)}"
+
+
+def _check_beside(ledger: Ledger, plan: Plan, keep_seconds: float) -> None:
+    """Workers count what was asked for until now for some time yet. Raises DefinitionError."""
+    if ledger.newest is not None and keep_seconds > 0:
+        kept, _ = ledger.kept(time.time(), keep_seconds)
+        make_plan(plan.definitions, [*plan.groups.values()], "the definitions", kept | ledger.newest.asks())
 
 
 def warn_of_forgetting(plan: Plan, settings: Settings) -> None:

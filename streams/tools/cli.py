@@ -313,7 +313,8 @@ def apply_file(
     topic = Topics(settings.app, settings.topic_prefix).definitions
     with kafka_at(settings):
         by = author or default_author()
-        done = apply_definitions(connection(settings), topic, plan, by, comment, empty=empty)
+        kept = settings.keep_unused_days * 86_400.0
+        done = apply_definitions(connection(settings), topic, plan, by, comment, empty=empty, keep_seconds=kept)
     Console().print(Text(printable(done)), soft_wrap=True)
     warn_of_forgetting(plan, settings)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
@@ -15,6 +16,9 @@ from streams.settings import Settings
 from streams.steps.segments import Plan
 from streams.tools.logs import MASK
 from streams.tools.terminal import printable, setting_name
+
+#: settings whose default is another for each machine → what it is
+_MADE: Final = {"worker_name": "(the host's name)", "cache_mb": "(by this machine's memory)"}
 
 
 def plan_table(plan: Plan) -> RenderableType:
@@ -45,7 +49,7 @@ def settings_lines(settings: Settings) -> Iterator[Text]:
         if field.default is not PydanticUndefined:
             default = _shown(field.default)
         else:
-            default = "(the host's name)" if name == "worker_name" else "(made at start)"
+            default = _MADE.get(name, "(made at start)")
         value = masked(settings, name)
         line = Text(setting_name((name,)), style="cyan").append(" = ", style="dim")
         line.append(printable(value), style="" if value == default else "bold yellow")

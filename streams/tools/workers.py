@@ -40,9 +40,13 @@ def serve(settings: Settings, *, stop_with_stdin: bool) -> NoReturn:
         threading.Thread(target=_stop_when_orphaned, name="parent", daemon=True).start()
     try:
         _wait_for_kafka(settings)
-        from streams.app import run_worker  # noqa: PLC0415 - Faust and river take seconds
+        from streams.loading import encoding_process  # noqa: PLC0415 - as below
 
-        run_worker(settings, life)
+        # it loads its libraries while this process loads its own
+        models = encoding_process(life) if settings.encode_process else None
+        from streams.app import run_worker  # noqa: PLC0415 - Faust takes a second
+
+        run_worker(settings, life, models)
     except Exception as error:
         if explain(error).startswith("unexpected"):
             log.exception("the worker ended")

@@ -13,6 +13,9 @@ Headers = list[tuple[str, str | bytes | None]]
 """As confluent-kafka types them."""
 
 _encode = msgspec.json.Encoder().encode
+_VERSION = ("ce_specversion", b"1.0")
+_CONTENT = ("content-type", b"application/json")
+_TYPES = {change: ("ce_type", b"live-segments.segment." + change.encode()) for change in ("entered", "exited")}
 
 
 class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -103,19 +106,27 @@ def event_source(installation: str, partition: int) -> bytes:
 def event_headers(identity: str, source: bytes, kind: str, subject: str, time: float) -> Headers:
     """CloudEvents 1.0 attributes in Kafka headers (binary content mode); ``time`` in seconds since the epoch."""
     return [
-        ("ce_specversion", b"1.0"),
+        _VERSION,
         ("ce_id", identity.encode()),
         ("ce_source", source),
         ("ce_type", b"live-segments." + kind.encode()),
         ("ce_subject", subject.encode()),
         ("ce_time", to_iso(time).encode()),
-        ("content-type", b"application/json"),
+        _CONTENT,
     ]
 
 
 def change_headers(change: Change, source: bytes) -> Headers:
-    """The change as a CloudEvent."""
-    return event_headers(change_id(change), source, f"segment.{change.change}", change.user, change.event_time)
+    """The change as a CloudEvent: ``event_headers``, for which there are many of these to be made at once."""
+    return [
+        _VERSION,
+        ("ce_id", change_id(change).encode()),
+        ("ce_source", source),
+        _TYPES[change.change],
+        ("ce_subject", change.user.encode()),
+        ("ce_time", to_iso(change.event_time).encode()),
+        _CONTENT,
+    ]
 
 
 def membership_value(snapshot: UserSegments) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from streams.wire.refused import Code, RefusedError
 
@@ -49,8 +51,21 @@ def wire_seconds(value: float | str) -> float:
 
 
 def to_iso(seconds: float) -> str:
-    """Seconds since the epoch to ISO 8601 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Seconds since the epoch to ISO 8601 in UTC, to the millisecond: rounded to microseconds, then cut off.
+
+    Raises ValueError, OverflowError or OSError for what has no date.
+    """
+    fraction, whole = math.modf(seconds)
+    micros = round(fraction * 1e6)
+    if not 0 <= micros < 1_000_000:  # of another second; or before 1970
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{_second_told(int(whole))}.{micros // 1000:03}Z"
+
+
+@lru_cache(4096)
+def _second_told(second: int) -> str:
+    """Of records that are written at once many are of the same seconds."""
+    return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()
 
 
 def check_time(seconds: float, earliest: float, latest: float) -> None:

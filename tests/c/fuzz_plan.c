@@ -53,7 +53,19 @@ static void load(const PlanImage *plan, Load *load)
     }
 }
 
-/* Folds them into a block of nobody yet, which is to be freed. ``harsh``: memory and room are missing again and again. */
+/* The bytes, moved to more room. */
+static uint8_t *grow(UserBlock *block, uint8_t *bytes, size_t *room, size_t wanted)
+{
+    *room += any(2) ? 8 : wanted;
+    must(*room <= ROOM, "the block grows without end");
+    bytes = realloc(bytes, *room);
+    must(bytes != NULL, "no memory");
+    block_move(block, bytes, *room);
+    return bytes;
+}
+
+/* Folds them into a block of nobody yet, which is to be freed, and begins the memberships of rules that surely hold.
+ * ``harsh``: memory and room are missing again and again. */
 static uint8_t *fold_all(const PlanImage *plan, const Load *load, size_t *size, int harsh)
 {
     FoldScratch *scratch = fold_scratch_new(plan);
@@ -70,12 +82,11 @@ static uint8_t *fold_all(const PlanImage *plan, const Load *load, size_t *size, 
         enum FoldEnd end = fold_user(&ids, plan, load->events, load->order, EVENTS, &at, (double)INFINITY, 0.0, scratch);
         must(harsh || (end != FOLD_NO_MEMORY && end != FOLD_NO_ROOM), "it has both");
         at += end == FOLD_LEFT;
-        if (end == FOLD_NO_ROOM) {
-            room += any(2) ? 8 : fold_wanted(scratch);
-            must(room <= ROOM, "the block grows without end");
-            bytes = realloc(bytes, room);
-            must(bytes != NULL, "no memory");
-            block_move(&block, bytes, room);
+        if (end == FOLD_NO_ROOM)
+            bytes = grow(&block, bytes, &room, fold_wanted(scratch));
+        while (end == FOLD_OPENED && fold_enter(plan, &block, scratch) == FOLD_NO_ROOM) {
+            must(harsh, "it has room");
+            bytes = grow(&block, bytes, &room, fold_wanted(scratch));
         }
     }
     memory_fails_in = 0;

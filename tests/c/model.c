@@ -99,7 +99,7 @@ static void model_end_turn(Model *model, int commit)
         model->number[at] = TURN_MISSING;
     }
     if (commit) {
-        turn_commit(model->cache);
+        turn_commit(model->cache, 0);
         model->commits++;
     } else {
         turn_drop(model->cache);

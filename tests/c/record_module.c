@@ -35,7 +35,7 @@ static int widen(UserRecord *record, size_t more, Opened *opened)
 {
     size_t room = record->room + more;
     if (record->room == BLOCK_MOST)
-        return record_is_too_large();
+        return record_is_too_large(record);
     record->size = opened->block.size;
     room = room < BLOCK_MOST ? room : BLOCK_MOST;
     if (move(record, room) < 0)
@@ -82,13 +82,23 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "tests.record_module", .m_size = -1,
-                                        .m_methods = methods};
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, record_ready},
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "tests.record_module",
+    .m_size = sizeof(Module),
+    .m_methods = methods,
+    .m_slots = slots,
+    .m_traverse = module_visit,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
 
 PyMODINIT_FUNC PyInit_record_module(void)
 {
-    PyObject *module = PyModule_Create(&definition);
-    if (module != NULL && record_ready(module) < 0)
-        Py_CLEAR(module);
-    return module;
+    return PyModuleDef_Init(&definition);
 }

@@ -127,7 +127,7 @@ static void no_byte_of_who_was_erased_is_left(void)
         if (round % 5 == 4)
             turn_drop(cache);
         else
-            turn_commit(cache);
+            turn_commit(cache, 0);
         if (round == 20)
             cache_tidy(cache);
     }
@@ -137,7 +137,7 @@ static void no_byte_of_who_was_erased_is_left(void)
         turn_entry(cache, number).prefix->size = BLOCK_HEADER; /* it has become smaller in this turn */
         turn_forget(cache, number, 1);
         EXPECT(!comes_back || turn_new(cache, &emma, 0, &number) == 0); /* in the same slot */
-        turn_commit(cache);
+        turn_commit(cache, 0);
         EXPECT(!is_in_memory(arena, secret, sizeof(secret) - 1));
     }
     EXPECT(!is_in_memory(arena, emma.name, emma.size));
@@ -216,7 +216,7 @@ static void a_turn_is_full_at_a_quarter_of_the_bound(void)
         user_begins(cache, &user, 700);
     }
     EXPECT(count > 256 * KIB / 800 && count < 256 * KIB / 700);
-    turn_commit(cache);
+    turn_commit(cache, 0);
     for (uint32_t at = 0; at < 400; at++)
         users[at] = user_of(at, names[at], sizeof(names[at]), 0);
     EXPECT(turn_begin(cache, 400) == 0 && turn_find(cache, users, 400, numbers, &done) == 0);
@@ -237,7 +237,7 @@ static void come(Cache *cache, uint32_t from, uint32_t count)
         User user = user_of(from + at, name, sizeof(name), 0);
         user_begins(cache, &user, 700);
         if (at % 50 == 49) {
-            turn_commit(cache);
+            turn_commit(cache, 0);
             cache_tidy(cache);
         }
     }

@@ -37,7 +37,7 @@ static void come(Cache *cache, uint32_t from, uint32_t count, uint32_t size, uin
         User who = user_of(user, name, sizeof(name), 0);
         user_begins(cache, &who, size != 0 ? size : size_in(draw(seed, SIZES)));
     }
-    turn_commit(cache);
+    turn_commit(cache, 0);
 }
 
 static void many_partitions_and_classes_keep_to_the_bound(size_t bound)
@@ -91,7 +91,7 @@ static void leave(Cache *cache, uint32_t users, uint32_t stay)
             if (user % stay != 0)
                 turn_forget(cache, number, 0);
         }
-        turn_commit(cache);
+        turn_commit(cache, 0);
         cache_tidy(cache);
     }
 }

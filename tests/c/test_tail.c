@@ -28,7 +28,7 @@ static void no_id_is_left_of_who_goes(void)
     User emma = {.hash = mixed(77), .name = "emma@example.org", .size = 16};
     EXPECT(turn_begin(cache, 1) == 0);
     begins_with_ids(cache, &emma, 1000);
-    turn_commit(cache);
+    turn_commit(cache, 0);
     size_t bytes = cache->tails, before = arena_held(arena);
     EXPECT(bytes > 15 * IDS_RECORD_BYTES && bytes < 40 * IDS_RECORD_BYTES);
     EXPECT(turn_begin(cache, 1) == 0 && turn_find(cache, &emma, 1, &number, &done) == 0);
@@ -47,7 +47,7 @@ static void no_id_is_left_of_who_goes(void)
     memory_put(MEMORY_HEAP, memset(memory_get(MEMORY_HEAP, 8), 1, 8), 8);
     EXPECT(memory_left == 8);
     Tail *tail = prefix_at(&cache->slabs, turn_copy(cache, number)->was)->tail;
-    turn_commit(cache);
+    turn_commit(cache, 0);
     EXPECT(tail != NULL && cache->tails == 0);
     uint8_t record[IDS_RECORD_BYTES];
     memset(record, 7, sizeof record);
@@ -71,7 +71,7 @@ static void ids_count_in_the_bound(void)
             User user = user_of(20 * round + at, name, sizeof(name), 0);
             begins_with_ids(cache, &user, 30 * at);
         }
-        turn_commit(cache);
+        turn_commit(cache, 0);
         cache_tidy(cache);
         EXPECT(arena_held(arena) <= bound + 4 * RUN_BYTES && arena_held(arena) == cache_bytes(cache));
     }

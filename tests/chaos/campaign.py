@@ -30,7 +30,7 @@ LANES = ("fold", "encode", "timers", "graph", "labels", "training", "refresh", "
 STEPS = ("2-3", "3.produced", "3-4", "4-5")
 #: where a worker may be told to die; n is drawn up to the number
 CHECKPOINTS: dict[str, int] = (
-    {"open.fenced": 5, "open.restoring": 4, "open.restored": 4, "close": 3}
+    {"open.fenced": 5, "open.restoring": 4, "open.restored": 4, "open.claimed": 4, "close": 3}
     | {f"fold.{step}": 40 for step in STEPS}
     | {f"{lane}.{step}": 3 for lane in LANES[1:] for step in STEPS}
 )

@@ -28,6 +28,7 @@ def test_after_a_turn_all_of_it_is_over(users: Table, ends: str) -> None:
         lambda: area.get("emma"),
         lambda: area.begin("noah", 1, 1),
         lambda: area.admit("noah", *stored(3, "noah")),
+        lambda: area.admit_whole({"noah": stored(3, "noah")[0]}),
         lambda: area.forget("emma", erased=True),
         lambda: area.due("emma"),
         area.users,

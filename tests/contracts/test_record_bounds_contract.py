@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from state.layout2 import CHUNK, MOST_CHUNKS
+from state.record import TooLargeError
 from tests.records import Implementation
 
 
@@ -40,5 +41,5 @@ def test_a_record_of_more_than_8_mib_is_refused(kind: Implementation) -> None:
         record.aliases = [*record.aliases, "y" * 60_000]
         record.pack()
 
-    with pytest.raises(ValueError, match="too large"):
+    with pytest.raises(TooLargeError, match="too large"):
         grow()

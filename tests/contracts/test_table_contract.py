@@ -262,6 +262,38 @@ def test_what_is_no_record_is_refused_and_nobody_comes(users: Table) -> None:
     area.admit("emma", block, chunks)
 
 
+def test_those_whose_ids_lie_in_their_blocks_come_together_and_who_is_left_is_told(users: Table) -> None:
+    few, many = stored(63, "emma"), stored(64, "noah")
+    blocks = {"emma": few[0], "noah": many[0], "old": b"\x01" + few[0][1:], "none": b"", "mia": stored(0, "mia")[0]}
+    area = users.begin()
+    assert area.admit_whole(blocks) == ["noah", "old", "none"]
+    assert area.users() == ["emma", "mia"]
+    record = area.get("emma")
+    assert record is not None
+    assert record.pack() == few[0]
+    assert [number for number in range(70) if hash_of(number) in record.ids] == list(range(63))
+    assert area.due("emma") == T0 + 5
+    puts, timed, _ = settle(area)
+    assert puts.keys() == timed == {b"uemma", b"umia"}
+    area.commit()
+    assert users.users == 2
+
+
+def test_together_nobody_comes_who_is_there_or_is_no_record(users: Table) -> None:
+    block, _ = stored(3)
+    area = users.begin()
+    with pytest.raises(layout.FormatError):
+        area.admit_whole({"emma": block[:-8]})
+    assert area.users() == []
+    area.admit_whole({"emma": block})
+    with pytest.raises(RuntimeError):
+        area.admit_whole({"emma": block})
+    settle(area)
+    area.admit_whole({"noah": block})
+    with pytest.raises(RuntimeError):  # who came behind is not settled
+        area.commit()
+
+
 def test_who_is_there_comes_no_second_time(users: Table) -> None:
     block, chunks = stored(10)
     area = users.begin()

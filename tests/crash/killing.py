@@ -85,9 +85,10 @@ class Killing:
             self._producer.produce(topic, record.value, record.key)
         assert self._producer.flush(30.0) == 0
 
-    def start(self, name: str = "one", kill_at: str = "") -> ForkedWorker:
+    def start(self, name: str = "one", kill_at: str = "", **settings: str) -> ForkedWorker:
         """A worker that dies at ``kill_at``, if that is given (``step:n``)."""
-        settings = {"test_kill_at": kill_at} if kill_at else {}
+        if kill_at:
+            settings["test_kill_at"] = kill_at
         worker = ForkedWorker(
             self._server,
             self._port(),

@@ -1,4 +1,4 @@
-"""kill -9 while a partition is opened: when it has fenced others, in mid-restore, when it is restored."""
+"""kill -9 while a partition is opened: others are fenced, in mid-restore, it is restored, the claim is committed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ def test_a_kill_while_opening_loses_and_doubles_nothing(killing: Killing, wiped:
     killing.send(600)
     where = "fold.3-4:1"
     killing.dies(killing.start(kill_at=where), where)  # what is committed is not in the local store
-    for where in ("open.fenced:1", "open.restoring:1", "open.restored:1", "open.fenced:2", "open.restored:2"):
+    steps = ("fenced:1", "restoring:1", "restored:1", "claimed:1", "fenced:2", "restored:2", "claimed:2")
+    for where in (f"open.{step}" for step in steps):
         if wiped or where.startswith("open.restoring"):
             killing.wipe()
         killing.dies(killing.start(kill_at=where), where)

@@ -43,7 +43,7 @@ class InternalOutcome:
         return self.records == self.taken.total() + self.refused.total()
 
 
-class _Partition(SmallPartition):
+class Partition(SmallPartition):
     """Takes records of internal topics as they are."""
 
     def deliver(self, step: Step, values: list[bytes | None]) -> Effects:
@@ -68,7 +68,7 @@ def fuzz_internal(seed: int, records: int, batch: int = 500) -> InternalOutcome:
     Raises what a worker would have met.
     """
     mutator, found = Mutator(seed), InternalOutcome()
-    partition = _Partition(DEFINITIONS)
+    partition = Partition(DEFINITIONS)
     time = 1_690_000_000.0
     partition.events(
         *({"user": f"f-{n}", "kind": "follow", "target": f"u-{n % USERS}", "time": time + n} for n in range(200)),

@@ -13,6 +13,7 @@ from encoders.base import FUSED, NODE_DIM
 from encoders.heads import make_head
 from streams.wire.events import KINDS
 from streams.wire.segment_spec import CALLS, TRACK
+from tests.records import golden_blocks
 
 GOOD_TIME: Final = 1_690_000_000.0
 #: few enough to meet again, so that duplicates and edges between them happen
@@ -93,6 +94,7 @@ class Mutator:
         self._count = 0
         self._last: list[bytes] = []
         self._vector = b"\0\x3c" * NODE_DIM
+        self._blocks = [block for name, block in golden_blocks().items() if name != "ids-record"]
         self._head = make_head("rls", ["taste-food"], FUSED).published()
 
     # records of the public topics
@@ -120,7 +122,7 @@ class Mutator:
         elif roll < 0.752:
             return None
         else:
-            value = self._damage_bytes(self._dump(fields))
+            value = self.damage_bytes(self._dump(fields))
         if len(value) < 4_096:
             self._last.append(value)
             if len(self._last) > 200:
@@ -198,7 +200,7 @@ class Mutator:
 
     # damage to bytes
 
-    def _damage_bytes(self, good: bytes) -> bytes:
+    def damage_bytes(self, good: bytes) -> bytes:
         draw = self._random
         value = bytearray(good)
         for _ in range(draw.choice((1, 1, 1, 2, 3, 8))):
@@ -243,13 +245,39 @@ class Mutator:
         vector = b"".join(draw.choice((b"\0\x3c", b"\0\xb4", b"\0\0")) for _ in range(FUSED))
         return self._internal(["taste", "taste-food", draw.random() < 0.5, 1.0, vector])
 
+    def move(self) -> bytes | None:
+        """A part of a merge on the reroute topic, good or damaged: mostly its block."""
+        draw = self._random
+        block = draw.choice(self._blocks)
+        if draw.random() < 0.6:
+            block = self.damage_bytes(block)
+        texts, hops = [["e", GOOD_TIME, "x"]] * draw.randrange(2), [["u-1", "u-2", GOOD_TIME]] * draw.randrange(2)
+        user, into = f"a-{draw.randrange(USERS)}", f"u-{draw.randrange(USERS)}"
+        return self._internal(
+            [
+                "move-in",
+                user,
+                into,
+                GOOD_TIME,
+                "e",
+                GOOD_TIME,
+                block,
+                b"",
+                texts,
+                hops,
+                ["view|count|3600|"],
+                ["a"],
+                b"",
+            ]
+        )
+
     def head(self) -> bytes:
         """A value of the heads topic that is no good head: damaged, or of another shape."""
         draw = self._random
         if draw.random() < 0.6:
-            return self._damage_bytes(self._head)
+            return self.damage_bytes(self._head)
         fields = msgspec.msgpack.decode(self._head)
-        fields[draw.choice(list(fields))] = self._packable()
+        fields[draw.choice(list(fields))] = self.packable()
         return msgspec.msgpack.encode(fields)
 
     def _internal(self, fields: list[Any]) -> bytes | None:
@@ -260,15 +288,15 @@ class Mutator:
         if roll < 0.7:
             for _ in range(draw.choice((1, 1, 2))):
                 place = draw.randrange(1, len(fields))
-                fields[place] = self._packable()
+                fields[place] = self.packable()
             if draw.random() < 0.2:
                 fields = fields[: draw.randrange(len(fields))]
             return msgspec.msgpack.encode(fields)
         if roll < 0.71:
             return None
-        return self._damage_bytes(msgspec.msgpack.encode(fields))
+        return self.damage_bytes(msgspec.msgpack.encode(fields))
 
-    def _packable(self) -> Any:
+    def packable(self) -> Any:
         """A value that msgpack can hold."""
         draw = self._random
         roll = draw.random()

@@ -107,6 +107,7 @@ META_5 = msgspec.structs.replace(
 META_6 = msgspec.structs.replace(META_5, waiting=2)
 WAITING = waiting.WaitingEvent(b'{"user":"u"}', "user-events", 3, 17, 1_700_000_000_123)
 META_7 = msgspec.structs.replace(META_6, sequence_floor=12)
+META_9 = msgspec.structs.replace(META_7, writer="shop-segments-w-0123456789abcdef")
 
 
 def alias(*ids: tuple[int, float]) -> Alias:
@@ -142,6 +143,7 @@ OLD = (
     "user-new-6",
     "seen",
     "meta-7",
+    "meta-8",
     "alias-2",
 )
 #: name → bytes of now
@@ -150,7 +152,7 @@ RECORDS = {
     "vectors": layout.encode_vectors(VECTORS),
     "vectors-new": layout.encode_vectors(Vectors()),
     "neighbour": layout.encode_neighbour(Neighbour(2, 7, b"\x04<", b"\x05<")),
-    "meta-8": layout.encode_meta(META_7),
+    "meta-9": layout.encode_meta(META_9),
     "waiting": waiting.encode_waiting(WAITING),
     "alias-3": encode_alias(ALIAS),
     "guard": layout.encode_guard(GUARD),
@@ -294,7 +296,7 @@ def test_the_other_records_of_all_releases_are_read_as_they_were_meant() -> None
     assert waiting.decode_waiting(old["waiting"]) == WAITING
     assert layout.decode_offset(old["offset"]) == (1_234_567_890_123, 0.0)
     assert layout.timer_parts(old["key-timer"]) == (1_700_003_720.063, b"u")
-    metas = (META, META_2, META_3, META_4, META_5, META_6, META_7, META_7)
+    metas = (META, META_2, META_3, META_4, META_5, META_6, META_7, META_7, META_9)
     for number, meta in enumerate(metas, 1):
         assert layout.decode_meta(old["meta" if number == 1 else f"meta-{number}"]) == meta
 

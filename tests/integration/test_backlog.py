@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from streams.wire.topics import Topics
 from tests.conftest import starting
 from tests.forked import ForkServer
 from tests.helpers import APP, Start, changes_of
+from tests.pausing import paused
 
 PARTITIONS = 8
 USERS = 400
@@ -87,12 +86,8 @@ def test_who_bought_before_the_wait_was_over_never_enters_however_long_kafka_kee
 
     second = start_here()
     second.wait(lambda status: status["events_total"] > USERS, 120.0, "at work")
-    assert own_broker.pid is not None
-    os.kill(own_broker.pid, signal.SIGSTOP)
-    try:
+    with paused(own_broker.pid):
         time.sleep(3.0)  # the silence itself
-    finally:
-        os.kill(own_broker.pid, signal.SIGCONT)
     second.wait_idle(2 * USERS + RECORDS)
     second.stop()
     assert changes_of(own_broker, topics) == []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ from streams.tools.child import ChildWorker, free_port
 from streams.wire.events import Event
 from streams.wire.topics import Topics
 from tests.helpers import APP, Start, send_events, wait_for
+from tests.pausing import paused
 from tests.verifier import read_all, verify
 
 RULES = '[[segment]]\nid = "clickers"\nrule = \'count("click", within="7d") >= 1\'\n'
@@ -63,15 +62,11 @@ def test_a_broker_that_stops_answering_under_load_only_delays(
         first, second = clicks(60_000, 500, "a"), clicks(2_000, 500, "b")  # seconds of work in batches of 50
         send_events(own_broker, topics, *first, deadline_s=60.0)
         worker.wait(lambda status: status["events_total"] > 1_000 and _behind(status) > 10_000, 60.0, "under load")
-        assert own_broker.pid is not None
         before = psutil.Process(worker.pid).memory_info().rss
-        os.kill(own_broker.pid, signal.SIGSTOP)
-        try:
+        with paused(own_broker.pid):
             silent = worker.wait(lambda status: not status["ready"], 60.0, "not ready")
             assert _behind(silent) > 0  # the last known end stays: a Kafka that hangs does not look like no lag
             assert psutil.Process(worker.pid).memory_info().rss < before + 200 * 2**20
-        finally:
-            os.kill(own_broker.pid, signal.SIGCONT)
         send_events(own_broker, topics, *second, deadline_s=60.0)
         if not _gets_through(worker, len(first) + len(second)):
             assert "partition" in worker.tail() or "Kafka" in worker.tail()

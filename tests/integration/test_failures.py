@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import resource
-import signal
 import time
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from streams.tools.town import Town
 from streams.wire.events import Event
 from streams.wire.topics import Topics
 from tests.helpers import APP, Start, wait_for
+from tests.pausing import paused
 from tests.verifier import verify
 
 
@@ -113,11 +112,10 @@ def test_a_worker_that_sleeps_past_its_session_writes_nothing_when_it_wakes(
         worker.wait(lambda status: status["ready"] and len(status["partitions"]) == 1, 90.0, "one partition each")
     load.send(0.4)
     first.wait(lambda status: status["events_total"] > 100, 120.0, "in mid-load")
-    os.kill(first.pid, signal.SIGSTOP)
-    load.send(0.7)
-    second.wait_idle(load.sent)  # it owns both, and has done what the sleeper had begun
-    assignments = log_of(first).count("assigned partitions")
-    os.kill(first.pid, signal.SIGCONT)
+    with paused(first.pid):
+        load.send(0.7)
+        second.wait_idle(load.sent)  # it owns both, and has done what the sleeper had begun
+        assignments = log_of(first).count("assigned partitions")
     load.send(1.0)
     # a turn under way is fenced, which ends it; with nothing under way it joins again
     wait_for(
@@ -148,10 +146,9 @@ def test_a_short_sleep_changes_nothing(broker: EmbeddedBroker, topics: Topics, s
     worker.wait_ready()
     load.send(0.5)
     worker.wait(lambda status: status["events_total"] > 100, 120.0, "in mid-load")
-    os.kill(worker.pid, signal.SIGSTOP)
-    load.send(1.0)
-    time.sleep(3.5)  # longer than what the watchdog allows, shorter than the session
-    os.kill(worker.pid, signal.SIGCONT)
+    with paused(worker.pid):
+        load.send(1.0)
+        time.sleep(3.5)  # longer than what the watchdog allows, shorter than the session
     worker.wait_idle(load.sent)
     assert log_of(worker).count("assigned partitions: 0, 1") == 1
     worker.stop()

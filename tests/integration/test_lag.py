@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from streams.kafka.broker import EmbeddedBroker
 from streams.ops.lag import EndSamples, LagMonitor, PartitionLag
 from streams.ops.metrics import Metrics
 from tests.helpers import wait_for
+from tests.pausing import paused
 
 GROUP = "lag-test"
 
@@ -200,13 +199,11 @@ def test_a_broker_that_hangs_does_not_look_healthy_and_is_seen_again_when_it_ans
         bench = Bench(own.bootstrap, f"{unique_prefix}lag", timeout=1.0)
         bench.produce(7)
         assert bench.look(0, time.time()).records == 7
-        assert own.pid is not None
-        os.kill(own.pid, signal.SIGSTOP)
-        until = time.monotonic() + 5.0  # longer than the broker's session with its controller
-        while time.monotonic() < until:
-            lag = bench.look(0, time.time())
-            assert (lag.records, lag.fresh) == (7, False)
-        os.kill(own.pid, signal.SIGCONT)
+        with paused(own.pid):
+            until = time.monotonic() + 5.0  # longer than the broker's session with its controller
+            while time.monotonic() < until:
+                lag = bench.look(0, time.time())
+                assert (lag.records, lag.fresh) == (7, False)
         wait_for(lambda: bench.look(0, time.time()).fresh, 20.0, "the end is known again")
         bench.produce(1)
         wait_for(lambda: bench.look(0, time.time()).records == 8, 20.0, "and fresh")

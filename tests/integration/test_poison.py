@@ -14,6 +14,7 @@ from state import layout
 from streams.kafka.broker import EmbeddedBroker
 from streams.kafka.errors import PermanentError
 from streams.kafka.output import Output
+from streams.kafka.transactions import Transactions, own_id
 from streams.settings import Settings
 from streams.steps.effects import Effects
 from streams.steps.partitioner import partition_of
@@ -85,8 +86,8 @@ def test_an_output_topic_that_loses_a_partition_is_told_in_a_sentence_and_not_re
     for each in admin.create_topics([NewTopic(topics.memberships, 1, 1)]).values():
         each.result(30.0)
     settings = Settings(app=topics.app, bootstrap=broker.bootstrap, topic_prefix=topics.prefix)
-    output = Output(settings, replace(PLACE, topics=topics, partition=1, partitions=2))
+    place = replace(PLACE, topics=topics, partition=1, partitions=2)
     effects = Effects(puts={layout.POSITION_KEY: b"p"}, snapshots=[UserSegments("u", {}, 1, 0.0)])
     told = f"{topics.memberships} has 1 partitions and the events have 2; give these topics as many"
     with pytest.raises(PermanentError, match=told):
-        output.commit(effects, lambda: None)
+        Transactions(settings, own_id(place)).write(Output(settings, place), effects)

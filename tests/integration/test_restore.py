@@ -27,6 +27,7 @@ from streams.kafka.changelog import (
 )
 from streams.kafka.reading import take
 from streams.wire.topics import Topics, TopicSpec
+from tests.raw_batches import as_fetched
 from tests.records import block_of
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
@@ -79,8 +80,10 @@ def by_records(conf: Conf, topic: str, store: Store, bulk: bool, now: float) -> 
     while offset < high:
         records, read, reached = gather(take(consumer, CHUNK, 0.5))
         offset, count = max(offset, reached), count + read
-        if records:
-            (store.load if bulk else store.follow)(records, offset, now)
+        if records and bulk:
+            store.load(as_fetched(records), offset, now)
+        elif records:
+            store.follow(records, offset, now)
     store.write((), high, complete_at=now)
     consumer.close()
     return count

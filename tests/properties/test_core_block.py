@@ -33,7 +33,7 @@ def bits(value: float) -> bytes:
 
 
 def test_both_have_the_same_layout() -> None:
-    assert CORE.core_abi() == layout2.abi()
+    assert CORE.layout_abi() == layout2.abi()
 
 
 @given(st.floats() | st.floats(-60.0, 31.0))

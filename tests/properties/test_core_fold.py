@@ -205,7 +205,7 @@ def test_the_next_timer_is_the_same_at_any_time(
     assert core.next_due(PLAN.core) == plain_next_due(PLAN.plan, plain)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=6 if core.SANITIZED else 20)
 @given(st.integers(1, 3_000), st.integers(1, 900), st.sampled_from([0.0, 60.0, 4_000.0]))
 @example(1_200, 1_200, 0.0)
 def test_many_events_fill_records_of_ids_and_wide_values_alike(count: int, size: int, apart: float) -> None:

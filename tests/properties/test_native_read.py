@@ -320,7 +320,7 @@ def test_a_field_that_the_reader_does_not_know_is_told_and_not_passed_over() -> 
 def test_a_module_that_is_there_but_cannot_be_loaded_is_told(tmp_path: Path) -> None:
     package = tmp_path / "state"
     package.mkdir()
-    for name in ("__init__.py", "compiled.py"):
+    for name in ("__init__.py", "compiled.py", "layout2.py"):
         shutil.copy(Path(compiled.__file__).with_name(name), package)
     (package / f"_fold{EXTENSION_SUFFIXES[0]}").write_bytes(b"not a library")
     without = {key: value for key, value in os.environ.items() if key not in (OFF, "PYTHONPATH")}

@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from state.compiled import COMPILED
-from state.native import Folded, QuietFold
+from state.native import Folded, Newcomers, QuietFold
 from state.plain.record import PlainRecord
 from state.record import Record
 from state.tables import Area, Table
 from state.user import Membership, fold
 from state.windows import NEVER
 from streams.steps.membership import plain_next_due
+from streams.steps.partitioner import partition_of
 from streams.steps.segments import Plan, parse_plan
 from streams.wire.decode import Limits, decode_unchecked
 from streams.wire.events import Event
@@ -97,13 +98,18 @@ def check(
     area: Area,
     batch: Mapping[str, Any],
     twins: Mapping[str, PlainRecord],
-    found: tuple[int, dict[str, Folded]],
+    found: tuple[int, int, dict[str, Folded]],
 ) -> None:
     """That the twins come to the same records."""
-    counted, left = found
+    counted, _, left = found
     assert counted == sum(len(items) for user, items in batch.items() if user not in left)
     for user, items in batch.items():
-        record, twin = area.get(user), twins[user]
+        record = area.get(user)
+        if user not in twins:
+            assert record is None
+            assert left[user] == (0, False)
+            continue
+        twin = twins[user]
         assert record is not None
         folded, opened = left.get(user, (len(items), False))
         assert folded > 0 or not opened
@@ -154,7 +160,7 @@ def test_records_become_what_python_makes_of_them(
             for record in (area.begin(user, 1, 5), twins[user]):
                 for segment, member in members.items():
                     record.members.put(segment, member)
-        check(plan, area, batch, twins, quiet_of(plan).fold(area, batch, (), 1, 0, False))
+        check(plan, area, batch, twins, quiet_of(plan).fold(area, batch, (), 1, 0, False, None))
         for user in area.users():
             twin = twins[user]
             twin.cells.trim(plan.specs, twin.time)
@@ -164,6 +170,54 @@ def test_records_become_what_python_makes_of_them(
         area.settle(plan.specs, puts, set())
         area.commit()
         assert all(puts[b"u" + user.encode()] == twins[user].pack() for user in batch)
+
+
+NAMES: Final = ["u", "v", "w", "x", "y", "z", "用户"]
+FIRST: Final = st.fixed_dictionaries(
+    {"user": st.sampled_from(NAMES), "kind": st.sampled_from(["view", "click", "comment", "delete"])}
+)
+
+
+@given(
+    st.lists(FIRST, max_size=30), st.sets(st.sampled_from(NAMES)), st.integers(0, 2), st.integers(1, 3), st.booleans()
+)
+def test_who_has_no_record_is_begun_where_python_would_do_no_more(
+    events: list[dict[str, Any]], apart: set[str], partition: int, partitions: int, known: bool
+) -> None:
+    batch = read(PLAN, [event | {"time": T0 + at, "id": f"e{at}"} for at, event in enumerate(events)])
+    area = new_table().begin()
+    twins: dict[str, PlainRecord] = {}
+    if known:
+        twins["u"] = PlainRecord("u", 1, 1)
+        area.begin("u", 1, 1)
+    strangers = [user for user in batch if user in area.find(batch)]
+    for life, user in enumerate(strangers, 8):  # each has one, begun or not
+        at_home = partition_of(user, partitions) == partition
+        if at_home and user not in apart and batch[user].plain(0) is not None:
+            twins[user] = PlainRecord(user, 1, life)
+            twins[user].sequence = 3
+    newcomers = Newcomers(7, 3, partition, partitions, apart)
+    counted, begun, left = quiet_of(PLAN).fold(area, batch, (), 1, 0, False, newcomers)
+    assert begun == len(twins) - known
+    check(PLAN, area, batch, {user: twin for user, twin in twins.items() if user in batch}, (counted, begun, left))
+
+
+def test_who_is_left_out_is_not_begun_but_has_a_life() -> None:
+    batch = read(PLAN, [{"user": user, "kind": "view", "time": T0, "id": user} for user in "abc"])
+    area = new_table().begin()
+    area.find(batch)
+    counted, begun, left = quiet_of(PLAN).fold(area, batch, {"b"}, 1, 0, False, Newcomers(0, 0, 0, 1, ()))
+    assert (counted, begun, left) == (2, 2, {})
+    assert {user: record.life for user in area.users() if (record := area.get(user))} == {"a": 1, "c": 3}
+
+
+def test_who_was_begun_by_a_fold_is_to_be_settled() -> None:
+    batch, area = read(PLAN, in_order(1)), new_table().begin()
+    area.find(batch)
+    area.settle((), {}, set())
+    quiet_of(PLAN).fold(area, batch, (), 1, 0, False, Newcomers(0, 0, 0, 1, ()))
+    with pytest.raises(RuntimeError, match="not settled"):
+        area.commit()
 
 
 def in_order(count: int, user: str = "u", begin: int = 0) -> list[dict[str, Any]]:
@@ -180,7 +234,7 @@ def test_a_record_grows_as_its_events_come_and_its_ids_with_it() -> None:
         area = table.begin()
         if area.find(batch):
             area.begin("u", 1, 1)
-        check(FAR, area, batch, {"u": twin}, quiet_of(FAR).fold(area, batch, (), 1, 0, False))
+        check(FAR, area, batch, {"u": twin}, quiet_of(FAR).fold(area, batch, (), 1, 0, False, None))
         twin.version += 1
         puts: dict[bytes, bytes | None] = {}
         area.settle(FAR.specs, puts, set())
@@ -198,7 +252,7 @@ def test_one_user_after_the_other_comes_to_the_same_as_all_at_once() -> None:
         for user in area.find(batch):
             area.begin(user, 1, 1)
     quiet = quiet_of(FAR)
-    assert quiet.fold(areas[0], batch, (), 1, 0, False) == (140, {})
+    assert quiet.fold(areas[0], batch, (), 1, 0, False, None) == (140, 0, {})
     for user, items in batch.items():
         record = areas[1].get(user)
         assert record is not None
@@ -231,8 +285,8 @@ def test_of_whom_more_is_to_be_done_is_told_and_how_far_it_went() -> None:
     late = area.get("late")
     assert late is not None
     late.enter(T0 + 0.2)
-    counted, left = quiet_of(FAR).fold(area, batch, {"without": 1}, 1, 4, True)
-    assert counted == 6
+    counted, begun, left = quiet_of(FAR).fold(area, batch, {"without": 1}, 1, 4, True, None)
+    assert (counted, begun) == (6, 0)
     assert left == {
         "epoch": (0, False), "heads": (3, False), "encoded": (3, False), "late": (0, False), "away": (0, False),
     }  # fmt: skip
@@ -251,12 +305,12 @@ def test_who_comes_after_the_batch_was_looked_for_is_folded_and_who_is_forgotten
     area.forget("goes", erased=False)
     area.forget("again", erased=True)
     area.begin("again", 1, 3)
-    assert quiet_of(FAR).fold(area, batch, (), 1, 0, False) == (6, {"goes": (0, False)})
+    assert quiet_of(FAR).fold(area, batch, (), 1, 0, False, None) == (6, 0, {"goes": (0, False)})
     # another area, which nobody looked into by this batch
     other = new_table().begin()
     other.begin("goes", 1, 1)
-    found = quiet_of(FAR).fold(other, batch, (), 1, 0, False)
-    assert found == (2, dict.fromkeys(("here", "comes", "again"), (0, False)))
+    found = quiet_of(FAR).fold(other, batch, (), 1, 0, False, None)
+    assert found == (2, 0, dict.fromkeys(("here", "comes", "again"), (0, False)))
 
 
 def test_it_stops_behind_an_event_that_may_open_a_segment() -> None:
@@ -264,7 +318,7 @@ def test_it_stops_behind_an_event_that_may_open_a_segment() -> None:
     batch = read(PLAN, events)
     area = new_table().begin()
     area.begin("u", 1, 1)
-    counted, left = quiet_of(PLAN).fold(area, batch, (), 1, 0, False)
+    counted, _, left = quiet_of(PLAN).fold(area, batch, (), 1, 0, False, None)
     assert (counted, left) == (0, {"u": (2, True)})  # steady: two views
     record = area.get("u")
     assert record is not None
@@ -283,16 +337,18 @@ def test_what_does_not_belong_together_is_refused() -> None:
     quiet = quiet_of(PLAN)
     wrong: Any = None
     calls: tuple[tuple[Any, ...], ...] = (
-        (area, others, (), 1, 0, False), (area, {"u": []}, (), 1, 0, False), (wrong, batch, (), 1, 0, False),
-        (area, batch, wrong, 1, 0, False), (area, batch, [1], 1, 0, False), (area, batch, (), "1", 0, False),
-        (table, batch, (), 1, 0, False),
+        (area, others, (), 1, 0, False, None), (area, {"u": []}, (), 1, 0, False, None),
+        (wrong, batch, (), 1, 0, False, None), (area, batch, wrong, 1, 0, False, None),
+        (area, batch, [1], 1, 0, False, None), (area, batch, (), "1", 0, False, None),
+        (table, batch, (), 1, 0, False, None), (area, batch, (), 1, 0, False, [0, 0, 0, 1, ()]),
+        (area, batch, (), 1, 0, False, (0, 0, 0, 1, [1])), (area, batch, (), 1, 0, False, (0, 0, 0, 1)),
     )  # fmt: skip
     for arguments in calls:
         with pytest.raises(TypeError):
             quiet.fold(*arguments)
     for epoch in (-1, 2**32, 2**64):
         with pytest.raises((ValueError, OverflowError)):
-            quiet.fold(area, batch, (), epoch, 0, False)
+            quiet.fold(area, batch, (), epoch, 0, False, None)
     for one, items in ((record, others["u"]), (wrong, batch["u"]), (record, wrong), (PlainRecord("u"), batch["u"])):
         with pytest.raises(TypeError):
             quiet.fold_on(one, items, 0, NEVER, 0.0)
@@ -304,7 +360,7 @@ def test_what_does_not_belong_together_is_refused() -> None:
     assert record.count == 0
     area.drop()
     for verb in (
-        lambda: quiet.fold(area, batch, (), 1, 0, False),
+        lambda: quiet.fold(area, batch, (), 1, 0, False, None),
         lambda: quiet.fold_on(record, batch["u"], 0, NEVER, 0.0),
         lambda: quiet.next_due(record),
         lambda: area.find(batch),
@@ -315,12 +371,13 @@ def test_what_does_not_belong_together_is_refused() -> None:
 
 def test_an_image_that_is_none_is_refused() -> None:
     assert COMPILED is not None
-    for image in (b"", b"PLN1", bytes(56), bytes(1_000)):
-        with pytest.raises(ValueError, match="image"):
-            COMPILED.Plan(image, ())
-    for routes in ((("view", "", 0),), (("dance", "", 0),)):
+    wire = COMPILED.Wire(Event, ("view",), (), {}, {}, (), (), (), ())
+    images: list[tuple[bytes, Any]] = [(image, ()) for image in (b"", b"PLN1", bytes(56), bytes(1_000))]
+    for image, routes in [*images, (bytes(56), (("view", "", 0),)), (bytes(56), (("dance", "", 0),))]:
         with pytest.raises(ValueError, match=r"image|route"):
-            COMPILED.Plan(bytes(56), routes)
+            COMPILED.Plan(wire, image, routes)
+    with pytest.raises(TypeError):
+        COMPILED.Plan(None, bytes(56), ())
 
 
 def test_a_batch_is_a_mapping_in_order_of_appearance() -> None:

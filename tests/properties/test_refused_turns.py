@@ -17,6 +17,7 @@ from streams.kafka.clock import Told
 from streams.kafka.errors import AbortedError, TooMuchError
 from streams.kafka.output import Output
 from streams.kafka.pieces import Size, in_pieces, units
+from streams.kafka.transactions import Transactions
 from streams.kafka.work import Done, Work
 from streams.kafka.writer import PartitionWriter
 from streams.settings import Settings
@@ -83,16 +84,20 @@ class Bench:
         writer = PartitionWriter(
             Settings(data_dir=self._path), lambda: self.definitions, SOON, self._memory, clock=lambda: self.now
         )
-        writer._output = cast(Output, self)
+        writer._transactions = cast(Transactions, self)
         writer._begin(Store(self._path / "store", self._memory))
         return writer
 
-    def commit(self, effects: Effects, produced: Callable[[], None]) -> int:
-        if self._trouble is not None and self._trouble.random() < 0.35:
-            raise (TooMuchError if self._many and self._trouble.random() < 0.7 else AbortedError)("refused")
+    def write(self, _output: Output, effects: Effects, produced: Callable[[], None]) -> int:
+        self._refuse(0.2)
         produced()
+        self._refuse(0.2)
         self._offset += effects.count + 1
         return self._offset
+
+    def _refuse(self, share: float) -> None:
+        if self._trouble is not None and self._trouble.random() < share:
+            raise (TooMuchError if self._many and self._trouble.random() < 0.7 else AbortedError)("refused")
 
     def do(self, work: Work) -> None:
         if self._trouble is not None and self._trouble.random() < 0.2:
@@ -130,6 +135,7 @@ class Bench:
     def kept(self) -> dict[bytes, Any]:
         """All records. In what order users of one turn begin is no promise: the number of a life."""
         store = self.writer.store
+        self.writer.behind.end()
         found: dict[bytes, Any] = {
             key: value for first in (b"w", b"d", b"q", b"y", b"z") for key, value in store.items(first)
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 import pytest
@@ -43,7 +44,8 @@ ACTS: Final[st.SearchStrategy[Act]] = (
 TURNS: Final = st.lists(
     st.tuples(
         st.lists(st.tuples(st.sampled_from(USERS), ACTS), max_size=12),
-        st.sampled_from(["commit", "commit", "commit", "drop", "unsettled", "clear"]),
+        st.sampled_from(["commit", "behind", "behind", "drop", "unsettled", "clear"]),
+        st.sampled_from([(), (), (0.0, 1.0), (0.0, 0.3, 0.31, 0.31, 1.0), "new"]),
     ),
     min_size=1, max_size=8,
 )  # fmt: skip
@@ -51,7 +53,7 @@ TURNS: Final = st.lists(
 
 @dataclass
 class Side:
-    """A partition: its table, and its store."""
+    """A partition: its table, its store, and what its changelog says of users."""
 
     arena: Arena
     store: dict[bytes, bytes] = field(default_factory=dict)
@@ -59,9 +61,10 @@ class Side:
     def __post_init__(self) -> None:
         self.table = self.arena.table()
         self.lives = 0
+        self.truth: dict[bytes, bytes] = {}
 
-    def turn(self, acts: Sequence[tuple[str, Act]], ends: str) -> list[Any]:
-        """What it tells."""
+    def turn(self, acts: Sequence[tuple[str, Act]], ends: str, parts: tuple[float, ...] | str) -> list[Any]:
+        """What it tells. ``parts``: of a round after it."""
         area = self.table.begin()
         told: list[Any] = []
         gone: Puts = {}
@@ -71,23 +74,41 @@ class Side:
         told.append([area.due(user) for user in USERS])
         puts: Puts = dict(gone)
         timed: set[bytes] = set()
-        if ends in ("commit", "drop"):
+        if ends in ("commit", "behind", "drop"):
             told += [area.settle(SPECS, puts, timed), puts, timed]
-        if ends == "commit":
-            area.commit()
+        if ends in ("commit", "behind"):
+            area.commit(ends == "behind")
             for key, value in puts.items():
                 if value is None:
                     self.store.pop(key, None)
+                    self.truth.pop(key, None)
+                elif key[:1] == b"u":
+                    self.truth[key] = value
+                    if ends == "commit":
+                        self.store[key] = value
                 else:
                     self.store[key] = value
         elif ends == "clear":
             self.table.clear()
+            self.store |= self.truth  # restored
         else:
             area.drop()
-        for user in USERS:
-            block = self.table.get(user)
-            assert block is None or block == self.store[layout.user_key(user)]
+        told += [self._written_behind(parts), self.table.dirty]
+        for user in USERS:  # nobody who is newer than the store has gone
+            block, key = self.table.get(user), layout.user_key(user)
+            assert (block or self.store.get(key)) == self.truth.get(key)
         return told
+
+    def _written_behind(self, parts: tuple[float, ...] | str) -> int:
+        if parts == "new":
+            count = self.table.put_new(self.store)
+            assert self.store.keys() >= self.truth.keys()
+            return count
+        assert isinstance(parts, tuple)
+        count = sum(self.table.put_dirty(self.store, start, end) for start, end in pairwise(parts))
+        if parts:
+            assert self.truth.items() <= self.store.items()
+        return count
 
     def _act(self, area: Area, user: str, act: Act, gone: Puts) -> object:
         if user in area.find([user]):
@@ -118,17 +139,20 @@ class Side:
         if block is None:
             self.lives += 1
             area.begin(user, 1, self.lives)
-        else:
+        elif area.admit_whole({user: block}):
             numbers = ids_numbers(block)
             area.admit(user, block, [self.store.get(key) for key in layout.seen_keys(user, numbers)])
 
 
-def compare(turns: Sequence[tuple[Sequence[tuple[str, Act]], str]], most_bytes: int, tidy: bool) -> None:
+Turns = list[tuple[list[tuple[str, Act]], str, tuple[float, ...] | str]]
+
+
+def compare(turns: Turns, most_bytes: int, tidy: bool) -> None:
     assert COMPILED is not None
     arenas: tuple[Callable[[int], Arena], ...] = (PlainArena, COMPILED.Arena)
     one, other = (Side(arena(most_bytes)) for arena in arenas)
-    for acts, ends in turns:
-        assert one.turn(acts, ends) == other.turn(acts, ends)
+    for acts, ends, parts in turns:
+        assert one.turn(acts, ends, parts) == other.turn(acts, ends, parts)
         assert one.store == other.store
         for side in (one, other):
             if tidy:
@@ -140,11 +164,11 @@ def compare(turns: Sequence[tuple[Sequence[tuple[str, Act]], str]], most_bytes: 
 
 @settings(deadline=None)
 @given(TURNS)
-def test_turns_write_the_same(turns: list[tuple[list[tuple[str, Act]], str]]) -> None:
+def test_turns_write_the_same(turns: Turns) -> None:
     compare(turns, 1 << 26, tidy=False)
 
 
 @settings(deadline=None)
 @given(TURNS)
-def test_turns_write_the_same_whoever_is_let_go(turns: list[tuple[list[tuple[str, Act]], str]]) -> None:
+def test_turns_write_the_same_whoever_is_let_go(turns: Turns) -> None:
     compare(turns, 1, tidy=True)

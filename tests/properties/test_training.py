@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,8 +53,7 @@ class Output:
         self.rejects = 0
         self.head_puts = 0
 
-    def commit(self, effects: Effects, produced: Callable[[], None]) -> int:
-        produced()
+    def write(self, _output: object, effects: Effects, _produced: object) -> int:
         if self.abort:
             self.abort = False
             raise AbortedError("as the test wants it")
@@ -84,7 +82,7 @@ class Trainer:
         self.writer = PartitionWriter(settings, lambda: definitions, PLACE, MEMORY, lambda: self.now)
         inner: Any = self.writer
         inner._begin(self.store)
-        inner._output = cast(Any, self.output)
+        inner._transactions = cast(Any, self.output)
         self.fetched = self.writer.meta.positions.get(PLACE.topics.examples, 0)
 
     def turn(self, most: int) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from streams.kafka.attempts import Attempts
-from streams.kafka.errors import AbortedError, PermanentError, TooMuchError
+from streams.kafka.errors import AbortedError, NoMemoryError, PermanentError, TooMuchError
 from streams.kafka.pieces import Pieces, Size, split, units
 from streams.kafka.work import Done, Work
 from streams.ops.metrics import Metrics
@@ -115,6 +115,24 @@ def test_a_record_that_cannot_be_taken_alone_is_refused_and_all_others_are_taken
     assert [offsets(piece) for piece in refused] == [[17], [400]]
     assert str(refused[0].refused) == "what follows from it cannot be written: too much"
     assert [piece.cut for piece in refused] == [0, 0]
+
+
+def test_what_finds_no_memory_is_taken_in_pieces_and_alone_it_is_waited_for_as_for_a_kafka_that_is_away() -> None:
+    def none_for_a_while(work: Work) -> None:
+        if units(work) > 3 or (bench.now < 2.0 and 5 in offsets(work)):
+            raise NoMemoryError("there is no memory")
+
+    bench = Bench(none_for_a_while)
+    bench.commit(events(*range(8)))
+    assert [offset for piece in bench.taken for offset in offsets(piece)] == list(range(8))
+    assert not any(piece.refused for piece in bench.taken)
+    assert bench.pauses == [0.1, 0.5, 2.0]
+
+    def never(_work: Work) -> None:
+        raise NoMemoryError("there is no memory")
+
+    with pytest.raises(PermanentError, match="is given up: there is no memory"):
+        Bench(never).commit(events(1))
 
 
 def test_a_dead_letter_that_cannot_be_written_is_cut_and_then_the_worker_ends() -> None:

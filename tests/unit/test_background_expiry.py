@@ -72,8 +72,7 @@ def test_a_writer_finds_them_without_a_write(tmp_path: Path) -> None:
     definitions = SmallPartition("").definitions
     place = replace(PLACE, anonymous_ttl=90 * DAY)
     writer = PartitionWriter(Settings(data_dir=tmp_path), lambda: definitions, place, memory)
-    inner: Any = writer
-    inner._store = store
+    writer._begin(store)
     writer.meta.watermark = T0 + 100 * DAY
     assert writer.idle_users("", 15) == (["u00", "u10"], "u14")
     assert writer.idle_users("u14", 15) == ([], "u19")

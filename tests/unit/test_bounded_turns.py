@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 import weakref
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -13,10 +12,12 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from state import layout
+from state.layout2 import MOST_BYTES
 from state.store import SharedMemory, Store
-from streams.kafka.errors import TooMuchError
-from streams.kafka.output import Output
+from streams.kafka.errors import AbortedError, NoMemoryError, TooMuchError
 from streams.kafka.pieces import Size, in_pieces
+from streams.kafka.transactions import Transactions
 from streams.kafka.work import Done, Work
 from streams.kafka.writer import PartitionWriter
 from streams.settings import Settings
@@ -24,7 +25,9 @@ from streams.steps.effects import Effects, Place
 from streams.steps.in_force import InForce
 from streams.steps.partitioner import partition_of
 from streams.steps.segments import parse_plan
+from streams.steps.turn import Turn
 from streams.wire.refused import Code
+from tests.records import block_of
 from tests.small_partition import PLACE, T0, Sent, models_of
 
 RULE = '[[segment]]\nid = "s"\nrule = \'count("click", within="7d") >= 1\'\n'
@@ -39,22 +42,21 @@ class Kafka:
         self._most = most
         self._offset = 0
 
-    def commit(self, effects: Effects, produced: Callable[[], None]) -> int:
+    def write(self, _output: object, effects: Effects, _produced: object) -> int:
         for message in effects.messages:
             if len(message.value or b"") > self._most:
                 raise TooMuchError("Broker: Message size too large")
-        produced()
         self.written.append(effects)
         self._offset += effects.count + 1
         return self._offset
 
 
-def writer(path: Path, place: Place, kafka: Kafka) -> PartitionWriter:
+def writer(path: Path, place: Place, kafka: Kafka, cache_mb: int = 256) -> PartitionWriter:
     definitions = InForce(0, parse_plan(RULE), models_of(RULE))
     memory = SharedMemory(8)
-    found = PartitionWriter(Settings(data_dir=path), lambda: definitions, place, memory)
-    found._store = Store(path / "store", memory)
-    found._output = cast(Output, kafka)
+    found = PartitionWriter(Settings(data_dir=path, cache_mb=cache_mb), lambda: definitions, place, memory)
+    found._begin(Store(path / "store", memory))
+    found._transactions = cast(Transactions, kafka)
     return found
 
 
@@ -146,4 +148,87 @@ def test_what_a_turn_refused_is_freed_with_it_and_does_not_wait_for_the_collecto
         assert record() is None
     finally:
         gc.enable()
+    partition.close()
+
+
+def large_block(size: int) -> bytes:
+    """Of so many bytes, all but a few of them names."""
+    names: list[str] = []
+    left = size - len(block_of(aliases=["x"]))
+    while left:
+        names.append("x" * min(left + 6 if not names else left - 2, 60_000))
+        left = size - len(block_of(aliases=names))
+    return block_of(aliases=names)
+
+
+def test_the_event_that_makes_a_record_too_large_stands_alone_and_is_a_dead_letter(tmp_path: Path) -> None:
+    partition = writer(tmp_path, PLACE, kafka := Kafka())
+    block = large_block(MOST_BYTES)
+    partition.store.write([(layout.user_key(user), block) for user in ("full", "full too")], 0)
+    partition.meta.users = 2
+    culprits: dict[int, dict[str, Any]] = {
+        3: {"user": "full", "time": T0},
+        7: {"user": "full too", "kind": "follow", "target": "idol"},
+    }
+    commit(partition, records(*(culprits.get(at, {"user": f"u{at % 3}"}) for at in range(10))))
+    rejects = [reject for effects in kafka.written for reject in effects.rejects]
+    assert [(reject.record.offset, reject.error.code) for reject in rejects] == [
+        (3, Code.UNWRITABLE),
+        (7, Code.UNWRITABLE),
+    ]
+    assert all("is too large" in str(reject.error) for reject in rejects)
+    assert partition.meta.events == 8
+    assert partition.store.get(layout.user_key("full")) == block
+    partition.close()
+
+
+class Shelf(Store):
+    """Everybody has the same record there; what is written is forgotten."""
+
+    block: bytes
+
+    def get(self, key: bytes) -> bytes | None:
+        return self.block if key[:1] == b"u" else super().get(key)
+
+    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
+        return [self.get(key) for key in keys]
+
+    def batch(self, *_: Any, **__: Any) -> Any:
+        return {}
+
+    def put(self, *_: Any, **__: Any) -> None: ...
+
+
+@pytest.mark.compiled
+def test_a_turn_whose_users_do_not_fit_into_memory_is_taken_in_several_and_nothing_is_refused(tmp_path: Path) -> None:
+    kafka, users = Kafka(), 1_150  # of 240 KiB: more than twice the bound and 256 MiB
+    partition = writer(tmp_path, dataclasses.replace(PLACE, most_bytes=1 << 40), kafka, cache_mb=1)
+    partition.store.close()
+    shelf = Shelf(tmp_path / "shelf", SharedMemory(8))
+    shelf.block = large_block(240 << 10)
+    partition._begin(shelf)
+    work = records(*({"user": f"u{number}"} for number in range(users)))
+    with pytest.raises(NoMemoryError, match="raise SEGMENTS_CACHE_MB"):
+        partition.process(work)
+    assert len(commit(partition, work)) == 2
+    assert partition.meta.events == users
+    assert [effects.rejects for effects in kafka.written] == [[], []]
+    partition.close()
+
+
+def test_where_there_is_no_memory_for_one_event_it_is_tried_again_and_never_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(_turn: Turn, _positions: dict[str, int]) -> Effects:
+        raise MemoryError
+
+    partition = writer(tmp_path, PLACE, kafka := Kafka())
+    work = records({"user": "a"}, {"user": "b"})
+    with monkeypatch.context() as patched:
+        patched.setattr(Turn, "finish", nothing)
+        with pytest.raises(AbortedError, match="no memory for all the users of a turn"):
+            commit(partition, work)
+    assert kafka.written == []
+    commit(partition, work)
+    assert partition.meta.events == 2
     partition.close()

@@ -10,7 +10,7 @@ import pytest
 from tests import core
 
 pytestmark = pytest.mark.compiled
-CACHE = ("memory", "arena", "slab", "table", "cache", "turn", "tail", "ids", "block")
+CACHE = ("memory", "arena", "slab", "table", "cache", "behind", "turn", "fetch", "tail", "ids", "block")
 #: every access by two threads that no lock orders
 THREADS = "-O1 -g -fsanitize=thread"
 
@@ -35,6 +35,10 @@ def test_the_cache_is_as_plain_arrays_are_and_every_call_for_memory_may_fail() -
 
 def test_ids_beyond_the_block_count_in_the_bound_and_leave_nothing_behind() -> None:
     run("test_tail", f"{core.SANITIZE} -DMEMORY_FAULTS")
+
+
+def test_what_is_dirty_when_a_round_begins_is_in_the_store_at_its_end_and_stays_in_memory_until_then() -> None:
+    run("test_behind", core.SANITIZE)
 
 
 def test_two_partitions_on_two_threads_share_nothing_but_the_arena() -> None:

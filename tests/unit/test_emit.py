@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import Literal
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from state.windows import NEVER
 from streams.wire.emit import (
     Change,
     MembershipNow,
@@ -17,6 +21,7 @@ from streams.wire.emit import (
     change_headers,
     change_id,
     change_value,
+    event_headers,
     membership_value,
 )
 from streams.wire.refused import Code, RefusedError, dead_letter_headers
@@ -122,3 +127,25 @@ def test_a_dead_letter_says_why_and_where_it_came_from() -> None:
         ("origin-offset", b"41"),
         ("origin-timestamp", b"-1"),
     ]
+
+
+@given(
+    st.floats(-1e9, 2.0**36) | st.integers(0, 2**32).map(lambda at: at / 1024) | st.sampled_from([2e9 - 4e-7, 0.5e-6])
+)
+def test_times_are_written_as_the_date_of_the_whole_number_of_microseconds_that_is_nearest(seconds: float) -> None:
+    date = datetime.fromtimestamp(seconds, UTC)
+    assert to_iso(seconds) == date.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@pytest.mark.parametrize("seconds", [NEVER, -NEVER, float("nan"), 1e12])
+def test_what_has_no_date_is_not_written(seconds: float) -> None:
+    with pytest.raises((ValueError, OverflowError, OSError)):
+        to_iso(seconds)
+
+
+@pytest.mark.parametrize("change", ["entered", "exited"])
+def test_the_headers_of_a_change_are_those_of_any_event(change: Literal["entered", "exited"]) -> None:
+    told = msgspec.structs.replace(CHANGE, change=change, user="用户", event_time=1_690_000_000.125)
+    assert change_headers(told, b"/here/1") == event_headers(
+        change_id(told), b"/here/1", f"segment.{change}", "用户", 1_690_000_000.125
+    )

@@ -41,7 +41,7 @@ class Fetching:
             self.assignment.state_value(tp).seek(0)
         self.answer: Callable[[], Any] = lambda: None
         self.fetcher.__dict__.update(
-            ends=Ends(), _records={}, _client_rack="", _key_deserializer=None, _value_deserializer=None,
+            ends=Ends(), _again_at={}, _records={}, _client_rack="", _key_deserializer=None, _value_deserializer=None,
             _check_crcs=True, _isolation_level=1, _prefetch_backoff=0.1, _retry_backoff=0.0,
             _preferred_read_replica={}, _client=SimpleNamespace(send=self._send, force_metadata_update=lambda: None),
         )  # fmt: skip
@@ -79,6 +79,21 @@ class Fetching:
     def told(self, tp: TP) -> Told | None:
         found: Told | None = self.fetcher.ends.told(tp)
         return found
+
+    def fetched_again(self, brought: bytes) -> float:
+        """Seconds after a fetch that brought these bytes of A until the next one is sent."""
+        sent: list[float] = []
+
+        async def send(_node: int, _request: Any) -> Any:
+            sent.append(time.monotonic())
+            return self.answer()
+
+        self.fetcher._client.send = send
+        for raw in (brought, b""):
+            self.fetch((A, 5, 5, raw))
+            self.fetcher._records.clear()
+            self.assignment.state_value(A).seek(0)
+        return sent[1] - sent[0]
 
 
 @pytest.fixture
@@ -193,3 +208,28 @@ def test_after_a_seek_nothing_of_before_is_of_account(fetching: Fetching) -> Non
     told = fetching.told(A)
     assert told is not None
     assert told.upto == 0
+
+
+@pytest.mark.parametrize(("many", "count", "waits"), [(1, 5, True), (1, 10_000, False), (2, 5, False), (1, 0, False)])
+def test_a_broker_is_asked_for_many_partitions_only_now_and_then_while_little_comes(
+    fetching: Fetching, monkeypatch: pytest.MonkeyPatch, many: int, count: int, waits: bool
+) -> None:
+    monkeypatch.setattr(transport, "FETCH_MANY", many)
+    monkeypatch.setattr(transport, "FETCH_MANY_SECONDS", 0.1)
+    raw = batch(0, count) if count else b""
+    assert (fetching.fetched_again(raw) >= 0.2) == waits
+
+
+def test_who_waits_for_records_of_many_partitions_is_answered_at_once_while_they_come(
+    fetching: Fetching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = []
+    for many in (1, 2):
+        monkeypatch.setattr(transport, "FETCH_MANY", many)
+        fetching.fetch((A, 5, 5, batch(0, 5)))
+        waits.append((fetching.fetcher._fetch_max_wait_ms, fetching.fetcher._fetch_min_bytes))
+        fetching.fetcher._records.clear()
+        fetching.fetch((A, 5, 5, b""))
+        waits.append((fetching.fetcher._fetch_max_wait_ms, fetching.fetcher._fetch_min_bytes))
+    few = (transport.FETCH_PACE_MS, transport.FETCH_PACE_BYTES)
+    assert waits == [(0, 1), (transport.FETCH_MAX_WAIT_MS, 1), few, (transport.FETCH_MAX_WAIT_MS, 1)]

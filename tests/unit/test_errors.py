@@ -24,6 +24,8 @@ CASES = [
     (KafkaError.INVALID_TRANSACTION_TIMEOUT, PermanentError),
     (KafkaError._FENCED, FencedError),
     (KafkaError.PRODUCER_FENCED, FencedError),
+    (KafkaError.INVALID_PRODUCER_ID_MAPPING, FencedError),
+    (KafkaError.UNKNOWN_PRODUCER_ID, FencedError),
     (KafkaError._TIMED_OUT, AbortedError),
     (KafkaError.NOT_ENOUGH_REPLICAS, AbortedError),
     (KafkaError._TRANSPORT, AbortedError),

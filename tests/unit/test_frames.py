@@ -6,11 +6,16 @@ import pytest
 
 from state import layout
 from state.absence import Sort
+from state.format1 import pack_ids
+from state.layout2 import CHUNK, LAST_CHUNKS
 from state.plain.record import PlainRecord, unpack
 from state.record import Record
 from state.user import PendingText
 from streams.steps.frames import Frames
+from streams.steps.moving import Move
+from streams.steps.partitioner import partition_of
 from tests import format1
+from tests.small_partition import Memory
 
 TIME = 1_700_000_000.0
 
@@ -126,3 +131,40 @@ def test_a_long_tail_of_format_1_becomes_records_where_it_is_translated() -> Non
     moved.ids.restore(puts[key] for key in layout.seen_keys("u", moved.ids.numbers))
     assert puts.keys() == set(layout.seen_keys("u", range(2)))
     assert [id_hash for id_hash, _ in moved.ids.items()] == list(range(150))
+
+
+@pytest.mark.parametrize("puts", [None, 1, 2, 3, 4, 5, 20])
+def test_no_record_of_ids_is_left_that_nobody_speaks_of_wherever_the_move_was_killed(puts: int | None) -> None:
+    """What was a user's own in format 1 may fill a record, by which the oldest go."""
+    mover = next(user for user in map(str, range(99)) if (partition_of(user, 2), partition_of(user, 3)) == (0, 1))
+    packed, chunks = format1.ids_of((number, int(TIME) - 90_000) for number in range(LAST_CHUNKS * CHUNK))
+    own = pack_ids((10_000 + number, int(TIME)) for number in range(2 * CHUNK + 5))
+    old = format1.User(time=TIME, count=9, plan=4, ids=(*packed[:2], own))
+    shelves = [Memory(), Memory(), Memory()]
+    shelves[0].data = {layout.user_key(mover): format1.encode_user(old)}
+    shelves[0].data |= dict(zip(layout.seen_keys(mover, range(len(chunks))), chunks, strict=True))
+    metas = [meta(4, 4, {"a": 1}), meta(2, 2, {"a": 1, "b": 1})]
+    metas[0].installation = metas[1].installation = layout.Installation(partitions=2)
+    if puts is not None:
+        move(shelves, metas, puts)
+    move(shelves, metas, None)
+    home = shelves[1].data
+    record = unpack(mover, home[layout.user_key(mover)])
+    assert record.ids.numbers == range(2, LAST_CHUNKS + 2)
+    assert {key for key in home if key[:1] == b"d"} == set(layout.seen_keys(mover, record.ids.numbers))
+    assert shelves[0].data == {}
+
+
+def move(shelves: list[Memory], metas: list[layout.Meta], most: int | None) -> None:
+    """As many puts as that, applied as they come; None: all."""
+    left = most
+    for _, step in Move(shelves, metas, 3).steps:
+        for put in step():
+            if left == 0:
+                return
+            left = None if left is None else left - 1
+            data = shelves[put.partition].data
+            if put.value is None:
+                data.pop(put.key, None)
+            else:
+                data[put.key] = put.value

@@ -6,11 +6,13 @@ import asyncio
 import time
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from faust.types import TP
 from msgspec import structs
 
@@ -24,6 +26,7 @@ from streams.kafka.admin import TopicDescription, least_in_sync
 from streams.kafka.agents import Host
 from streams.kafka.changelog import StaleStoreError, claim
 from streams.kafka.directory import take_over
+from streams.kafka.errors import AbortedError
 from streams.kafka.installation import InstallationError, warn_of_unsafe_topics
 from streams.kafka.losses import Gap, Losses, lost_in
 from streams.ops.metrics import Metrics
@@ -225,9 +228,8 @@ def test_where_to_go_on_in_a_topic_that_lost_its_end_is_asked() -> None:
         new_position(Meta(positions={TOPICS.events: 260}), TOPICS.events, "same", 40, None)
 
 
-def test_partitions_that_the_state_does_not_have_are_not_opened() -> None:
-    opened: list[int] = []
-    told: list[str] = []
+def host_that_opens(opened: list[int], told: list[str]) -> Host:
+    """Of a state with four partitions; what it opens and what it is told are noted."""
     signal = SimpleNamespace(connect=lambda _handler: None)
     faust: Any = SimpleNamespace(
         on_partitions_assigned=signal,
@@ -238,11 +240,21 @@ def test_partitions_that_the_state_does_not_have_are_not_opened() -> None:
 
     def make(number: int, _host: Host) -> Any:
         opened.append(number)
-        return SimpleNamespace(start=lambda: None)
+        return SimpleNamespace(start=lambda: None, stop=partial(asyncio.sleep, 0))
+
+    return Host(faust, TOPICS, Metrics(), make, lambda _numbers: None, 4, told.append)
+
+
+async def assign(host: Host, count: int) -> None:
+    await host._assigned(None, {TP(TOPICS.events, number) for number in range(count)})
+
+
+def test_partitions_that_the_state_does_not_have_are_not_opened() -> None:
+    opened: list[int] = []
+    told: list[str] = []
 
     def assigned(count: int) -> None:
-        host = Host(faust, TOPICS, Metrics(), make, lambda _numbers: None, 4, told.append)
-        asyncio.run(host._assigned(faust, {TP(TOPICS.events, number) for number in range(count)}))
+        asyncio.run(assign(host_that_opens(opened, told), count))
 
     assigned(8)
     assert opened == []
@@ -250,6 +262,19 @@ def test_partitions_that_the_state_does_not_have_are_not_opened() -> None:
     assert "eu-user-events has 8 partitions, but the state of this installation was made with 4" in told[0]
     assigned(4)
     assert opened == [0, 1, 2, 3]
+
+
+def test_a_worker_that_ends_opens_nothing_that_it_is_still_given() -> None:
+    opened: list[int] = []
+
+    async def ends() -> None:
+        host = host_that_opens(opened, [])
+        await assign(host, 2)
+        await asyncio.gather(assign(host, 4), host.stop())  # the group is faster than the end
+        await assign(host, 4)
+
+    asyncio.run(ends())
+    assert opened == [0, 1]
 
 
 def test_a_worker_ends_when_a_topic_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +303,7 @@ def test_a_worker_ends_when_a_topic_stays_away(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_only_of_a_topic_that_is_not_there_it_is_said_that_it_was_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Brokers that do not answer are no reason to accept another topic."""
+    """Brokers that do not answer are no reason to accept another topic: they are asked again."""
     identity = module.Identity({"bootstrap.servers": "127.0.0.1:1"}, TOPICS)
     identity.present = PRESENT
     monkeypatch.setattr(module, "_PATIENCE", -1.0)
@@ -289,8 +314,13 @@ def test_only_of_a_topic_that_is_not_there_it_is_said_that_it_was_deleted(monkey
 
     monkeypatch.setattr(module, "offsets", fails)
     monkeypatch.setattr(module, "describe", fails)
-    for error, words in ((admin.AdminError("no answer"), ""), (module.MissingTopicError("no topic"), "accept-topic")):
+    refused = admin.AdminError("not allowed")
+    refused.__cause__ = KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+    told: dict[str, type[Exception]] = {}
+    for error in (admin.AdminError("no answer"), refused, module.MissingTopicError("no topic")):
         raised.append(error)
-        with pytest.raises(InstallationError, match=str(error)) as told:
+        with pytest.raises((InstallationError, AbortedError), match=str(error)) as caught:
             identity.admit(0, Meta())
-        assert ("accept-topic" in str(told.value)) == bool(words)
+        told[str(caught.value).split(".")[0]] = caught.type
+        assert ("accept-topic" in str(caught.value)) == (str(error) == "no topic")
+    assert told == {"no answer": AbortedError, "not allowed": InstallationError, "no topic": InstallationError}

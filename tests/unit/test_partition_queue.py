@@ -15,6 +15,7 @@ from streams.kafka.arrivals import Room
 from streams.kafka.clock import Told
 from streams.kafka.lane import EncodeLane
 from streams.kafka.partition import Partition
+from streams.kafka.turns import Turns
 from streams.kafka.writer import PartitionWriter
 from streams.ops.metrics import Metrics
 from streams.settings import Settings
@@ -22,6 +23,7 @@ from streams.steps.effects import Place
 from streams.steps.in_force import InForce
 from streams.steps.segments import parse_plan
 from tests.small_partition import PLACE, Sent, models_of
+from tests.small_turns import Kafka, slot_on
 
 RULE = '[[segment]]\nid = "s"\nrule = \'count("click", within="7d") >= 1\'\n'
 BATCH = 100
@@ -35,6 +37,8 @@ class Bench:
         definitions = InForce(0, parse_plan(RULE), models_of(RULE))
         executor = ThreadPoolExecutor(1)
         metrics = Metrics()
+        turns = Turns(1, lambda folding: slot_on(Kafka(), folding), 1)
+        turns.assign([place.partition])
         self.held: list[bool] = []
         self.pressed: list[tuple[tuple[str, ...], bool]] = []
         self.acked: list[int] = []
@@ -44,7 +48,7 @@ class Bench:
             writer=PartitionWriter(settings, lambda: definitions, place, SharedMemory(8)),
             lane=EncodeLane(lambda: definitions, 32, metrics, executor),
             metrics=metrics,
-            executor=executor,
+            turns=turns,
             opening=executor,
             room=Room(BATCH, BYTES, BYTES),
             on_restored=self._restored,
@@ -186,3 +190,25 @@ def test_what_follows_from_refreshes_is_nothing_fresh(tmp_path: Path) -> None:
     before = time.monotonic()
     partition.arrive(PLACE.topics.events, [Sent(0, b"{}")], lambda: None)
     assert partition.fresh_at >= before
+
+
+def test_a_turn_waits_for_its_time_unless_a_whole_batch_is_there_or_somebody_who_was_encoded(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    partition = bench.partition
+
+    async def paced(seconds: float) -> bool:
+        """Whether it waited for so long; no longer than a minute."""
+        partition._next_turn = time.monotonic() + seconds
+        await asyncio.wait_for(partition._pace(), 60.0)
+        return time.monotonic() >= partition._next_turn
+
+    async def tried() -> list[bool]:
+        bench.fetch(0, 3)
+        found = [await paced(0.05)]
+        partition._encoded.append(([], [], asyncio.get_running_loop().create_future()))
+        found.append(await paced(3_600.0))
+        partition._encoded.clear()
+        bench.fetch(3, BATCH)
+        return [*found, await paced(3_600.0)]
+
+    assert asyncio.run(tried()) == [True, False, False]

@@ -15,26 +15,29 @@ import pytest
 
 from state.layout import Meta
 from streams.kafka import background
+from streams.kafka import partition as partition_module
 from streams.kafka.arrivals import Room
 from streams.kafka.clock import TimerClock
 from streams.kafka.due import Due
 from streams.kafka.errors import AbortedError
 from streams.kafka.lane import EncodeLane, PartitionGoneError
 from streams.kafka.partition import Partition, State
-from streams.kafka.work import Done, Work
+from streams.kafka.work import Done, Folded, Work
 from streams.kafka.writer import PartitionWriter
 from streams.ops.metrics import Metrics
-from streams.steps.effects import Effects, Record
+from streams.steps.effects import Record
 from tests.small_partition import PLACE, Sent, SmallPartition
+from tests.small_turns import SmallWriter, small_turns
 
 USERS = 3_000
 
 
-class Writer:
+class Writer(SmallWriter):
     """What a partition needs of its writer. Opening waits for ``opened``; a turn takes a millisecond."""
 
     def __init__(self, number: int, opened: threading.Event) -> None:
-        self.place = replace(PLACE, partition=number, wall_clock=True)
+        super().__init__(number)
+        self.place = replace(self.place, wall_clock=True)
         self.meta = Meta(queued=0)
         self.clock = TimerClock([PLACE.topics.events], PLACE.topics.reroute)
         self.due = Due()
@@ -66,13 +69,18 @@ class Writer:
     def waiting_refreshes(self, _after: str, _most: int) -> list[str]:
         return []
 
-    def process(self, work: Work) -> Done:
+    def fold(self, work: Work) -> Folded:
         time.sleep(0.001)
         self.turns.append(work)
+        return super().fold(work)
+
+    def finish(self, folded: Folded, offset: int) -> Done:
+        work = folded.work
         if work.sweep is not None:
             self.swept += work.sweep
             self.definitions_changed = bool(work.sweep)
-        return Done(Effects(), sum(len(records) for _, records in work.sources), [], 0.0)
+        done = super().finish(folded, offset)
+        return replace(done, records=sum(len(records) for _, records in work.sources))
 
 
 @asynccontextmanager
@@ -83,8 +91,12 @@ async def partitions(*opened: threading.Event) -> AsyncIterator[list[tuple[Parti
 
     async def restored(_partition: Partition) -> None: ...
 
-    with ThreadPoolExecutor(1) as turns, ThreadPoolExecutor(max(1, len(opened) - 1)) as opening:
-        lane = EncodeLane(lambda: definitions, 8, metrics, turns)
+    with (
+        ThreadPoolExecutor(1) as encoding,
+        ThreadPoolExecutor(max(1, len(opened) - 1)) as opening,
+        small_turns(len(opened)) as turns,
+    ):
+        lane = EncodeLane(lambda: definitions, 8, metrics, encoding)
         writers = [Writer(number, event) for number, event in enumerate(opened)]
         made = [
             Partition(
@@ -133,7 +145,7 @@ def test_a_partition_that_stops_while_its_turns_are_refused_ends_at_once_and_nob
         ready.set()
         refused: list[Work] = []
 
-        def refuse(work: Work) -> Done:
+        def refuse(work: Work) -> Folded:
             refused.append(work)
             raise AbortedError("not enough replicas")
 
@@ -141,7 +153,7 @@ def test_a_partition_that_stops_while_its_turns_are_refused_ends_at_once_and_nob
             partition, writer = made[0]
             writer.definitions_changed = False
             await until(lambda: partition.state is State.RUNNING)
-            writer.process = refuse  # type: ignore[method-assign]
+            writer.fold = refuse  # type: ignore[method-assign]
             waits = asyncio.create_task(partition.submit([], ["followed"]))
             await until(lambda: len(refused) == 3)  # the next pause takes seconds
             began = time.monotonic()
@@ -149,6 +161,47 @@ def test_a_partition_that_stops_while_its_turns_are_refused_ends_at_once_and_nob
             assert time.monotonic() - began < 1.5
             with pytest.raises(PartitionGoneError):
                 await asyncio.wait_for(waits, 10.0)
+            assert partition.state is State.STOPPED
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("sweeps", [True, False], ids=["sweep", "tidy"])
+def test_a_partition_that_is_stopped_while_it_waits_to_look_at_its_state_has_not_failed(
+    monkeypatch: pytest.MonkeyPatch, sweeps: bool
+) -> None:
+    monkeypatch.setattr(partition_module, "TIDY_INTERVAL", 0.0)
+
+    async def run() -> None:
+        ready, looked, done = threading.Event(), threading.Event(), threading.Event()
+        ready.set()
+
+        def look(_writer: PartitionWriter) -> None:
+            looked.set()
+            done.wait(30.0)
+
+        async with partitions(ready) as made:
+            partition, writer = made[0]
+            writer.definitions_changed = sweeps
+            await until(lambda: partition.state is State.RUNNING)
+            reads = asyncio.create_task(partition.read(look))
+            await until(looked.is_set)
+            await until(lambda: bool(partition._turn._waiters))  # what comes next waits for it
+            stops = asyncio.create_task(partition.stop())
+            await until(lambda: partition._stopping)
+            done.set()
+            await asyncio.gather(reads, stops)
+            assert partition.state is State.STOPPED
+
+    asyncio.run(run())
+
+
+def test_a_partition_that_is_stopped_while_it_waits_for_its_restore_has_not_failed() -> None:
+    async def run() -> None:
+        never = threading.Event()
+        async with partitions(never, never, never) as made:
+            await asyncio.gather(*(partition.stop() for partition, _ in made))
+            assert [partition.state for partition, _ in made] == [State.STOPPED] * 3
 
     asyncio.run(run())
 

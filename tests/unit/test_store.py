@@ -13,6 +13,8 @@ from state import layout
 from state.store import SharedMemory, Store, wipe
 from state.store_errors import StoreError
 from state.windows import NEVER
+from streams.kafka.changelog import StaleStoreError, check_offset
+from tests.raw_batches import as_fetched
 from tests.records import block_of
 
 
@@ -136,6 +138,24 @@ def test_an_iterator_that_was_left_open_does_not_keep_the_store_from_closing(
     Store(tmp_path / "store", memory).close()
 
 
+def test_records_newer_than_the_offset_are_told_whatever_is_written_and_a_shorter_changelog_is_another_one(
+    tmp_path: Path, memory: SharedMemory
+) -> None:
+    first = Store(tmp_path / "store", memory)
+    first.put(first.batch({b"qa": b""}), 10, 5.0, newest=90)
+    put_users(first, offset=20)
+    first.load(as_fetched({b"qb": b""}), 30)
+    first.close()
+    again = Store(tmp_path / "store", memory)
+    assert (again.changelog_offset, again.newest) == (30, 90)
+    assert check_offset(again, "changelog-0", 0, 90, 0.0) == 30
+    with pytest.raises(StaleStoreError, match="goes up to offset 90 of changelog-0, which ends at 89"):
+        check_offset(again, "changelog-0", 0, 89, 0.0)
+    put_users(again, offset=100)
+    assert (again.changelog_offset, again.newest) == (100, 100)
+    again.close()
+
+
 HOLD = """
 import sys
 from pathlib import Path
@@ -193,9 +213,12 @@ def test_whoever_opens_it_again_opens_it_as_it_was_made(tmp_path: Path) -> None:
     assert_as_made()
     with store.bulk():
         assert_as_made()
-        assert "id=VectorRepFactory" in options_of()
+        assert "write_buffer_size=8388608" in options_of()
+        assert "level0_file_num_compaction_trigger=24" in options_of()
     assert_as_made()
-    assert "memtable_factory=SkipListFactory" in options_of()
+    assert "write_buffer_size=67108864" in options_of()
+    assert "level0_file_num_compaction_trigger=8" in options_of()
+    assert "max_write_buffer_number=2" in options_of()
     store.reopen()
     assert_as_made()
     store.close()

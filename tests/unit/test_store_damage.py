@@ -17,6 +17,7 @@ import pytest
 from state import layout
 from state.store import SharedMemory, Store, wipe
 from state.store_errors import StoreDamagedError, StoreFullError, StoreLockedError, store_error
+from tests.raw_batches import as_fetched
 from tests.records import block_of
 
 USERS = 3_000
@@ -29,7 +30,8 @@ def make(path: Path) -> SharedMemory:
     filler = random.Random(1)
     for start in range(0, USERS, 1_000):
         users = range(start, start + 1_000)
-        store.load({layout.user_key(f"{user:06d}"): record(filler.randbytes(300)) for user in users}, start + 1_000)
+        said = {layout.user_key(f"{user:06d}"): record(filler.randbytes(300)) for user in users}
+        store.load(as_fetched(said), start + 1_000)
         store.close()
         store = Store(path, memory)
     store.close()
@@ -200,7 +202,7 @@ def test_what_is_loaded_in_bulk_is_as_if_it_were_written(tmp_path: Path) -> None
     with loaded.bulk():
         for number, batch in enumerate(batches):
             written.write(batch.items(), number + 1, complete_at=9.0)
-            loaded.load(batch, number + 1, 9.0)
+            loaded.load(as_fetched(batch), number + 1, 9.0)
     assert list(loaded.items(b"")) == list(written.items(b""))
     assert (loaded.changelog_offset, loaded.complete_at) == (3, 9.0)
     written.close()
@@ -211,10 +213,11 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from state.store import SharedMemory, Store
+from tests.raw_batches import as_fetched
 store = Store(Path(sys.argv[1]), SharedMemory(8))
 with store.bulk():
     for batch in range(1, 301):
-        store.load({b"q%d" % batch: os.urandom(200_000)}, batch)
+        store.load(as_fetched({b"q%d" % batch: os.urandom(200_000)}), batch)
     os.kill(os.getpid(), 9)
 """
 

@@ -45,6 +45,13 @@ def test_a_jvm_peer_is_measured_between_two_commits_well_inside_the_load() -> No
     assert (found["commits"], found["changes"], found["gc_seconds"]) == (5, 7, 0.5)
 
 
+def test_what_a_jvm_peer_did_before_the_users_were_known_is_left_out() -> None:
+    commits = [[0.0, 1.0, 500], [1.0, 2.0, 1_000], [2.0, 4.0, 1_100], [3.0, 7.0, 1_900], [4.0, 8.0, 2_000]]
+    found = jvm.figures({"commits": commits, "changes": 7, "gc_seconds": 0.5}, before=1_000)
+    assert found["events"] == 800
+    assert found["cpu_microseconds_per_event"] == pytest.approx(3e6 / 800)
+
+
 @pytest.mark.parametrize("commits", [[], [[1.0, 1.0, 1_000]], [[1.0, 1.0, 500], [2.0, 2.0, 1_000]]])
 def test_too_few_commits_of_a_jvm_peer_are_no_figure(commits: list[list[float]]) -> None:
     with pytest.raises(BenchmarkError, match="give more events"):

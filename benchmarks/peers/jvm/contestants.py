@@ -144,22 +144,24 @@ def command(peer: JavaPeer, bootstrap: str, topic: str, out: str, count: int, di
     ]
 
 
-def run(peer: JavaPeer, bootstrap: str, topic: str, out: str, count: int, directory: Path) -> dict[str, Any]:
-    """Let the peer work off ``count`` events of ``topic``; returns its figures."""
+def run(
+    peer: JavaPeer, bootstrap: str, topic: str, out: str, count: int, directory: Path, before: int = 0
+) -> dict[str, Any]:
+    """Let the peer work off ``count`` events of ``topic``; returns its figures for those after the first ``before``."""
     called = command(peer, bootstrap, topic, out, count, directory)
     try:
-        return figures(contestant(peer.name, called, _PATIENCE)) | {"load_1m": os.getloadavg()[0]}
+        return figures(contestant(peer.name, called, _PATIENCE), before) | {"load_1m": os.getloadavg()[0]}
     except BenchmarkError as error:
         raise BenchmarkError(f"{peer.name}: {error}") from error
 
 
-def figures(printed: dict[str, Any]) -> dict[str, Any]:
-    """What its commits come to: ``[seconds, processor seconds, events so far]`` each.
+def figures(printed: dict[str, Any], before: int = 0) -> dict[str, Any]:
+    """What its commits come to: ``[seconds, processor seconds, events so far]`` each; ``before``: events left out.
 
     Raises BenchmarkError when there are too few to be trusted.
     """
     looks = [Look(time, events, cpu, 0.0) for time, cpu, events in printed["commits"]]
-    return rates(*between(looks, least=_COMMITS)) | {
+    return rates(*between(looks, before, least=_COMMITS)) | {
         "commits": len(looks),
         "changes": printed["changes"],
         "gc_seconds": printed["gc_seconds"],

@@ -7,6 +7,7 @@
 #define AHEAD 8  /* slots that the hand looks ahead, so that it waits for no entry */
 #define SLACK 8  /* an eighth of the slots may be free before entries are moved */
 #define MOST_ROUNDS (CACHE_MOST_AGE + 2)
+#define PRESSED_TURNS 8
 
 Cache *cache_new(Arena *arena)
 {
@@ -79,9 +80,10 @@ size_t cache_let_go(Cache *cache, size_t bytes, uint32_t visits)
 {
     Table *table = &cache->table;
     size_t freed = 0;
-    uint32_t in_turn = 0; /* one after the other: once around there is nobody else */
+    uint32_t kept = 0; /* one after the other: once around there is nobody else */
     table_finish(table);
-    while (freed < bytes && visits > 0 && in_turn < table->used) {
+    cache->pressed = PRESSED_TURNS;
+    while (freed < bytes && visits > 0 && kept < table->used) {
         uint32_t mask = ((uint32_t)1 << table->bits) - 1;
         TableSlot slot = table->slots[cache->hand & mask], ahead = table->slots[(cache->hand + AHEAD) & mask];
         if (ahead.handle != 0)
@@ -92,8 +94,9 @@ size_t cache_let_go(Cache *cache, size_t bytes, uint32_t visits)
         }
         visits--;
         Prefix *prefix = prefix_at(&cache->slabs, slot.handle);
-        in_turn = prefix->turn != 0 ? in_turn + 1 : 0;
-        if (prefix->turn == 0 && prefix->age-- == 0) {
+        int stays = prefix->turn != 0 || prefix->flags & ENTRY_DIRTY;
+        kept = stays ? kept + 1 : 0;
+        if (!stays && prefix->age-- == 0) {
             freed += slab_room(&cache->slabs, slot.handle) + cache_free_tail(cache, prefix);
             table_remove(table, slot.hash, slot.handle);
             slab_put(&cache->slabs, slot.handle);

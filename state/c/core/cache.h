@@ -20,6 +20,12 @@
  * its own must go, and turns are cut short. */
 #define CACHE_EXCESS(bound) ((bound) / 32)
 
+/* Of Prefix.flags. An entry is dirty when it is committed and newer than the store: it is written there behind its turn
+ * (behind.h), and stays in memory until then. New: the store has nothing of the user; of whom a turn began, or of whom
+ * is dirty. A copy has the flags of what it was copied from. */
+#define ENTRY_DIRTY 1u
+#define ENTRY_NEW 2u
+
 /* One user of a turn. */
 typedef struct {
     Handle was; /* what is committed; 0: nothing is in memory */
@@ -46,6 +52,9 @@ typedef struct {
     size_t tails;  /* bytes of committed entries' tails */
     Turn turn;
     int turned; /* there was a turn since it was last tidied */
+    uint32_t dirty;   /* entries */
+    uint32_t pressed; /* turns that are still to be written with their users, since somebody was to be let go */
+    int fresh; /* some who are dirty may be new */
 } Cache;
 
 /* An entry, until the next call for this cache that may change or move it. */
@@ -71,7 +80,7 @@ size_t cache_bytes(const Cache *cache);
 size_t cache_free_tail(Cache *cache, Prefix *prefix);
 
 /* The clock hand goes over at most so many entries until slots and tails of so many bytes are free: whose age is 0 is let go,
- * others' age becomes one less, users of the turn are passed by. Gives the bytes that were freed. */
+ * others' age becomes one less, users of the turn and dirty ones are passed by. Gives the bytes that were freed. */
 size_t cache_let_go(Cache *cache, size_t bytes, uint32_t visits);
 
 /* Between turns: keeps to the bound, fills runs from those that are nearly empty, and makes a table smaller that has

@@ -5,6 +5,7 @@
 #include "counters.h"
 #include "due.h"
 #include "fold_cells.h"
+#include "members.h"
 #include "memory.h"
 #include "terms.h"
 
@@ -23,6 +24,8 @@ struct FoldScratch {
     uint32_t *places;         /* of each cell of the plan */
     uint8_t *inside;          /* of each rule */
     double stays;             /* plan_members */
+    FoldEntry *entries;       /* of rules that opened, as far as that is all that the last event changed */
+    uint32_t entering;
     uint8_t *room;            /* for a tally that is written anew */
 };
 
@@ -31,7 +34,8 @@ FoldScratch *fold_scratch_new(const PlanImage *plan)
     const PlanHead *head = plan->head;
     size_t sizes[] = {
         padded(sizeof(FoldScratch)), head->terms * sizeof(uint64_t), head->terms * sizeof(Interval),
-        plan->touched * sizeof(CellStep), padded(head->cells * sizeof(uint32_t)), padded(head->rules), STEP_ROOM,
+        plan->touched * sizeof(CellStep), padded(head->cells * sizeof(uint32_t)), padded(head->rules), padded(STEP_ROOM),
+        head->rules * sizeof(FoldEntry),
     };
     enum { PARTS = sizeof sizes / sizeof *sizes };
     size_t starts[PARTS], bytes = 0;
@@ -50,6 +54,7 @@ FoldScratch *fold_scratch_new(const PlanImage *plan)
     scratch->places = (uint32_t *)(void *)(at + starts[4]);
     scratch->inside = at + starts[5];
     scratch->room = at + starts[6];
+    scratch->entries = (FoldEntry *)(void *)(at + starts[7]);
     return scratch;
 }
 
@@ -71,13 +76,17 @@ size_t fold_wanted(const FoldScratch *scratch)
 
 /* rules */
 
-/* 1: what the rule gives now may change the membership */
-static int may_change(const PlanImage *plan, const UserBlock *block, FoldScratch *scratch, uint32_t number, double now)
+enum Turned { STAYS, ENTERS, MAY_CHANGE }; /* ENTERS: surely, by what is known */
+
+/* What the rule says now of the membership; ``score``: what it gives, where somebody enters. */
+static enum Turned turned(const PlanImage *plan, const UserBlock *block, FoldScratch *scratch, uint32_t number, double now,
+                          double *score)
 {
+    int is_known = 1;
     const PlanRule *rule = &plan->rules[number];
     uint8_t inside = scratch->inside[number];
     if (inside == LEAVING)
-        return 1;
+        return MAY_CHANGE;
     for (uint32_t i = 0; i < rule->terms; i++) {
         uint32_t term = plan->links[rule->first + i] >> 1;
         if (scratch->looked[term] != scratch->looks) {
@@ -85,30 +94,96 @@ static int may_change(const PlanImage *plan, const UserBlock *block, FoldScratch
             scratch->looked[term] = scratch->looks;
         }
         if (isnan(scratch->bounds[term].low))
-            return 1;
+            return MAY_CHANGE;
+        is_known &= scratch->bounds[term].low == scratch->bounds[term].high;
     }
     Interval given = program_run(plan->steps + rule->step, scratch->bounds);
-    return inside ? given.high < rule->exit : given.low >= rule->enter;
+    if (inside)
+        return given.high < rule->exit ? MAY_CHANGE : STAYS;
+    if (given.low < rule->enter)
+        return STAYS;
+    *score = given.low;
+    return is_known && given.low == given.high ? ENTERS : MAY_CHANGE;
+}
+
+/* 1: no more of the rules need be looked at, for Python has to */
+static int note_turned(const PlanImage *plan, const UserBlock *block, FoldScratch *scratch, uint32_t rule, double now,
+                       int *opened)
+{
+    double score = 0.0;
+    enum Turned found = turned(plan, block, scratch, rule, now, &score);
+    if (found == STAYS)
+        return 0;
+    *opened = 1;
+    if (found == ENTERS) {
+        scratch->entries[scratch->entering++] = (FoldEntry){.score = score, .rule = rule};
+        return 0;
+    }
+    scratch->entering = 0;
+    return 1;
 }
 
 /* 1: after the event that was just folded a rule may hold or end */
 static int opens(const PlanImage *plan, const UserBlock *block, FoldScratch *scratch, const PlanRoute *route, double now)
 {
+    int opened = 0;
     scratch->looks++;
+    scratch->entering = 0;
     if (block_count(block) == 1) {
         for (uint32_t i = 0; i < plan->head->rules; i++)
-            if (may_change(plan, block, scratch, i, now))
-                return 1;
-        return 0;
+            if (note_turned(plan, block, scratch, i, now, &opened))
+                break;
+        return opened;
     }
     const uint32_t *gates = plan->links + route->gate;
     for (uint32_t i = 0; i < route->gates; i++) {
         uint32_t rule = gates[i] >> 1;
         int can_end = gates[i] & 1;
-        if ((can_end || !scratch->inside[rule]) && may_change(plan, block, scratch, rule, now))
-            return 1;
+        if ((can_end || !scratch->inside[rule]) && note_turned(plan, block, scratch, rule, now, &opened))
+            break;
     }
-    return 0;
+    return opened;
+}
+
+static size_t entries_growth(const PlanImage *plan, const UserBlock *block, const FoldScratch *scratch)
+{
+    size_t more = 0;
+    for (uint32_t i = 0; i < scratch->entering; i++)
+        more += padded(MEMBER_HEAD + plan->segments[plan->rules[scratch->entries[i].rule].segment].size);
+    return section_size(block, MEMBERS) + more >= (size_t)8 * SECTION_LARGE ? more + SECTION_LEAD : more;
+}
+
+enum FoldEnd fold_enter(const PlanImage *plan, UserBlock *block, FoldScratch *scratch)
+{
+    uint64_t sequence = block_sequence(block);
+    if (scratch->entering == 0 || sequence > UINT64_MAX - scratch->entering)
+        return FOLD_LEFT;
+    size_t more = entries_growth(plan, block, scratch), free = block->room - block->size;
+    scratch->wanted = more > free ? more - free : 0;
+    if (more > free)
+        return FOLD_NO_ROOM;
+    for (uint32_t i = 0; i < scratch->entering; i++) {
+        const FoldEntry *entry = &scratch->entries[i];
+        const PlanRule *rule = &plan->rules[entry->rule];
+        const PlanSegment *segment = &plan->segments[rule->segment];
+        Member member = {.since = block_time(block), .score = entry->score, .sequence = ++sequence, .version = rule->version};
+        members_put(block, (const char *)plan->letters + segment->at, segment->size, &member);
+        scratch->inside[entry->rule] = INSIDE;
+    }
+    block_put_sequence(block, sequence);
+    block_put_due(block, fold_next_due(plan, block, scratch));
+    return FOLD_ALL;
+}
+
+const FoldEntry *fold_entries(const FoldScratch *scratch, uint32_t *count)
+{
+    *count = scratch->entering;
+    return scratch->entries;
+}
+
+double fold_term(const FoldScratch *scratch, uint32_t term)
+{
+    return scratch->bounds[term].low;
 }
 
 /* events */

@@ -1,6 +1,6 @@
 /* Folding events that change no membership, into a user's block: what state.user.fold does, for events of the plain kinds
  * that come in order. It stops before the first event that needs more than that, and behind one after which a rule may
- * hold or end: Python decides that.
+ * hold or end: where rules surely hold that is all for fold_enter, else Python decides it.
  *
  * An event is quiet where each rule that it concerns is run over what its terms may be at the event's time, and gives
  * what changes nothing (streams.steps.membership.check_rule): of somebody who is not in the segment the least that it may
@@ -50,6 +50,21 @@ size_t fold_wanted(const FoldScratch *scratch);
  * before. The caller sets the due when all is folded. ``scratch`` must be of the same plan. */
 enum FoldEnd fold_user(IdsAt *ids, const PlanImage *plan, const FoldEvent *events, const uint32_t *order, uint32_t count,
                        uint32_t *at, double limit, double erased, FoldScratch *scratch);
+
+/* A rule that surely holds, of somebody who is not in its segment yet. */
+typedef struct {
+    double score; /* what it gives */
+    uint32_t rule, zero;
+} FoldEntry;
+
+/* After FOLD_OPENED, where all that has changed is that some rules surely hold by what is known: begins those memberships
+ * at the block's time, and sets its due. FOLD_ALL; FOLD_NO_ROOM, with nothing done: when the block has grown, it goes on;
+ * FOLD_LEFT, with nothing done: something else has changed, or may have. */
+enum FoldEnd fold_enter(const PlanImage *plan, UserBlock *block, FoldScratch *scratch);
+/* Those that it began, in the order of the rules: the first got the block's sequence less ``count`` - 1, … */
+const FoldEntry *fold_entries(const FoldScratch *scratch, uint32_t *count);
+/* What a term of one of these rules was then. */
+double fold_term(const FoldScratch *scratch, uint32_t term);
 
 /* plan_next_due of a block that fold_user has just left, and nobody changed since: what the fold knows of it is used
  * again. */

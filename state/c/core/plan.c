@@ -3,6 +3,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "text.h"
+#include "xxh3.h"
+
 #define LONGEST (INT64_C(1) << 40) /* seconds: no product of a bucket's number and a width overflows */
 #define WIDEST (INT64_C(1) << 24)
 
@@ -88,13 +91,20 @@ static int terms_are_right(const PlanImage *plan)
     return 1;
 }
 
+/* what a membership can have as its name */
+static int is_name(const uint8_t *name, const PlanSegment *segment)
+{
+    return segment->size > 0 && segment->size <= UINT16_MAX && text_is_utf8(name, segment->size)
+           && (uint32_t)xxh3(name, segment->size) == segment->mark;
+}
+
 static int segments_are_right(const PlanImage *plan)
 {
     for (uint32_t i = 0; i < plan->head->segments; i++) {
         const PlanSegment *segment = &plan->segments[i];
         if (!is_in(segment->at, segment->size, plan->head->letters) || !is_length(segment->min_stay)
             || (segment->rule != PLAN_NONE && segment->rule >= plan->head->rules)
-            || (i > 0 && segment->mark < plan->segments[i - 1].mark))
+            || (i > 0 && segment->mark < plan->segments[i - 1].mark) || !is_name(plan->letters + segment->at, segment))
             return 0;
     }
     return 1;

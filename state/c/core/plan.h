@@ -62,6 +62,7 @@ typedef struct {
     uint32_t step, steps;  /* its program */
     uint32_t first, terms; /* links */
     uint32_t rising;       /* how many of these have the 1 */
+    uint64_t version;      /* of the segment, as a membership has it */
 } PlanRule;
 
 typedef struct {
@@ -73,7 +74,7 @@ typedef struct {
 } PlanRoute;
 
 _Static_assert(sizeof(PlanHead) == 56 && sizeof(PlanCell) == 40 && sizeof(PlanTerm) == 32, "as state/plan_image.py");
-_Static_assert(sizeof(PlanSegment) == 24 && sizeof(PlanRule) == 40 && sizeof(PlanRoute) == 32, "as state/plan_image.py");
+_Static_assert(sizeof(PlanSegment) == 24 && sizeof(PlanRule) == 48 && sizeof(PlanRoute) == 32, "as state/plan_image.py");
 
 /* One that was checked; all point into its bytes. */
 typedef struct {

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "fetch.h"
+
 static int by_mark(const void *one, const void *other)
 {
     uint64_t a = ((const TallySpec *)one)->mark, b = ((const TallySpec *)other)->mark;
@@ -28,6 +30,8 @@ uint32_t turn_settle(Cache *cache, const TallySpec *specs, size_t count, Settled
     uint32_t found = 0;
     *all = (SettledAll){.earliest = (double)INFINITY};
     for (uint32_t number = 0; number < cache->turn.count; number++) {
+        fetch_copy(cache, number + FETCH_AHEAD);
+        fetch_copy_rest(cache, number + FETCH_AHEAD_REST);
         if (turn_is_gone(cache, number))
             continue;
         UserBlock block;

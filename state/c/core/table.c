@@ -4,6 +4,7 @@
 
 #define LEAST_BITS 6
 #define MOST_BITS 31
+#define AHEAD 8 /* entries that table_each asks memory for before it comes to them */
 #define MOVED ((Handle)UINT32_MAX) /* of an old slot: it was taken, so go on; no block has this handle */
 
 static size_t bytes_of(uint32_t bits)
@@ -181,6 +182,42 @@ void table_tidy(Table *table)
 size_t table_bytes(const Table *table)
 {
     return (table->slots == NULL ? 0 : bytes_of(table->bits)) + (table->old == NULL ? 0 : bytes_of(table->old_bits));
+}
+
+/* all entries */
+
+static int each_in(const TableSlot *slots, uint32_t bits, const Slabs *slabs, uint64_t from, uint64_t until,
+                   int (*each)(void *of, Prefix *prefix), void *of)
+{
+    uint32_t mask = slots_for(bits) - 1, at = home_of((uint32_t)from, bits);
+    uint32_t homes = home_of((uint32_t)(until - 1), bits) - at + 1;
+    /* who stands behind the last home may belong there: up to the first free slot, which may be beyond the end */
+    for (uint32_t left = slots_for(bits); left > 0 && (homes > 0 || slots[at].handle != 0); left--) {
+        TableSlot slot = slots[at], ahead = slots[(at + AHEAD) & mask];
+        if (ahead.handle != 0 && ahead.handle != MOVED)
+            __builtin_prefetch(slab_at(slabs, ahead.handle), 1);
+        if (slot.handle != 0 && slot.handle != MOVED && slot.hash >= from && slot.hash < until) {
+            int done = each(of, prefix_at(slabs, slot.handle));
+            if (done < 0)
+                return done;
+        }
+        homes -= homes > 0;
+        at = (at + 1) & mask;
+    }
+    return 0;
+}
+
+int table_each(const Table *table, const Slabs *slabs, uint64_t from, uint64_t until,
+               int (*each)(void *of, Prefix *prefix), void *of)
+{
+    int done = 0;
+    if (from >= until)
+        return 0;
+    if (table->slots != NULL)
+        done = each_in(table->slots, table->bits, slabs, from, until, each, of);
+    if (done >= 0 && table->old != NULL)
+        done = each_in(table->old, table->old_bits, slabs, from, until, each, of);
+    return done;
 }
 
 /* single entries */

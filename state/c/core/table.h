@@ -19,7 +19,7 @@ typedef struct {
     uint32_t turn; /* its copy in the turn under way, counted from 1; 0: none. See turn.h */
     uint16_t name; /* bytes of the name, which is padded to eight */
     uint8_t age;   /* how often the clock hand still passes by */
-    uint8_t flags; /* the caller's */
+    uint8_t flags; /* the caller's: see cache.h */
     struct Tail *tail; /* the user's ids beyond the block; NULL: there are none. See tail.h */
 } Prefix;
 
@@ -64,6 +64,10 @@ void table_remove(Table *table, uint32_t hash, Handle handle);
 void table_tidy(Table *table);
 /* Moves all that is left in the old slots. */
 void table_finish(Table *table);
+/* Calls ``each`` for all entries whose hash is ``from`` to ``until`` - 1 (at most 1 << 32), in any order, until it gives
+ * something below 0, which is given back; 0 at the end. ``each`` changes neither the table nor where entries are. */
+int table_each(const Table *table, const Slabs *slabs, uint64_t from, uint64_t until,
+               int (*each)(void *of, Prefix *prefix), void *of);
 /* What it holds. */
 size_t table_bytes(const Table *table);
 

@@ -2,16 +2,14 @@
 
 #include <math.h>
 
+#include "fetch.h"
+
 #define GONE 1u    /* forgotten, and not begun again */
 #define ERASED 2u  /* forgotten for good at least once */
 #define TAILED 4u  /* what is committed has a tail */
 
+#define SLACK 24 /* bytes that a copy has more room than it needs: most visits make a block no larger than that */
 #define VISITS 2048 /* entries that the hand looks at for one run at most: a fraction of a millisecond */
-/* how many users before its turn comes a user's slot, prefix and block are asked for */
-#define SLOT_AHEAD 24
-#define PREFIX_AHEAD 16
-#define BLOCK_AHEAD 8
-#define MOST_LINES 32
 
 static int room_for_copies(Cache *cache, uint32_t count)
 {
@@ -104,7 +102,7 @@ static int copy(Cache *cache, Handle was, uint32_t *number)
         return -1;
     from->turn = turn->count + 1; /* so that the hand passes it by */
     size_t bytes = prefix_bytes(from->name) + from->size;
-    Handle now = take(cache, bytes, from, bytes);
+    Handle now = take(cache, bytes + SLACK, from, bytes);
     if (now == 0) {
         from->turn = 0;
         return -1;
@@ -119,31 +117,10 @@ static int copy(Cache *cache, Handle was, uint32_t *number)
     return 0;
 }
 
-/* asks for memory before it is needed: the slot, then the entry's first line, then the others */
-static void fetch(const Cache *cache, const User *users, uint32_t count, uint32_t at)
-{
-    if (count - at > SLOT_AHEAD)
-        table_prefetch(&cache->table, users[at + SLOT_AHEAD].hash);
-    if (count - at > PREFIX_AHEAD) {
-        Handle handle = table_peek(&cache->table, users[at + PREFIX_AHEAD].hash);
-        if (handle != 0)
-            __builtin_prefetch(slab_at(&cache->slabs, handle));
-    }
-    if (count - at > BLOCK_AHEAD) {
-        Handle handle = table_peek(&cache->table, users[at + BLOCK_AHEAD].hash);
-        if (handle == 0)
-            return;
-        const Prefix *prefix = prefix_at(&cache->slabs, handle);
-        size_t lines = (prefix_bytes(prefix->name) + prefix->size + 63) / 64;
-        for (size_t line = 1; line < lines && line < MOST_LINES; line++)
-            __builtin_prefetch((const uint8_t *)prefix + line * 64);
-    }
-}
-
 int turn_find(Cache *cache, const User *users, uint32_t count, uint32_t *numbers, uint32_t *done)
 {
     for (*done = 0; *done < count && (*done == 0 || !turn_is_full(cache)); *done += 1) {
-        fetch(cache, users, count, *done);
+        fetch_user(cache, users, count, *done);
         const Handle *found = table_find(&cache->table, &cache->slabs, &users[*done]);
         if (found == NULL)
             numbers[*done] = TURN_MISSING;
@@ -216,6 +193,7 @@ int turn_new(Cache *cache, const User *user, size_t room, uint32_t *number)
         Entry entry = turn_entry(cache, *number);
         block_begin(&block, entry.block, entry.room);
         entry.prefix->size = block.size;
+        entry.prefix->flags |= ENTRY_NEW;
     }
     return brought;
 }
@@ -329,22 +307,32 @@ void turn_forget(Cache *cache, uint32_t number, int erased)
     memset(entry.block, 0, entry.room); /* it may have been larger; whoever begins again has the same slot */
     entry.prefix->tail = NULL;
     entry.prefix->size = 0;
-    entry.prefix->flags = 0;
+    entry.prefix->flags &= ENTRY_DIRTY; /* what is committed may be it */
     own->timer = (double)INFINITY;
     own->first = own->stored = own->cut = 0;
     own->flags |= erased ? GONE | ERASED : GONE;
 }
 
-void turn_commit(Cache *cache)
+/* What the store will have of this copy, which has the flags of what was committed before. */
+static void mark(Cache *cache, const Copy *own, Prefix *now, int behind)
+{
+    int dirty = behind && !(own->flags & GONE);
+    cache->dirty -= now->flags & ENTRY_DIRTY;
+    now->flags = dirty ? (uint8_t)((now->flags & ENTRY_NEW) | ENTRY_DIRTY) : 0;
+    cache->dirty += now->flags & ENTRY_DIRTY;
+    cache->fresh |= (now->flags & ENTRY_NEW) != 0;
+}
+
+void turn_commit(Cache *cache, int behind)
 {
     Turn *turn = &cache->turn;
     uint32_t flags = 0;
     for (uint32_t at = 0; at < turn->count; at++) {
-        if (turn->count - at > BLOCK_AHEAD)
-            table_prefetch(&cache->table, (uint64_t)turn->copies[at + BLOCK_AHEAD].hash << 32);
+        fetch_committed(cache, at);
         const Copy *own = &turn->copies[at];
         Prefix *now = prefix_at(&cache->slabs, own->now);
         flags |= own->flags;
+        mark(cache, own, now, behind);
         Tail *kept = kept_tail(cache, own);
         if (now->tail != kept) {
             cache->tails += tail_bytes(now->tail);
@@ -362,6 +350,7 @@ void turn_commit(Cache *cache)
         if (own->was != 0)
             slab_put(&cache->slabs, own->was);
     }
+    cache->pressed -= cache->pressed > 0;
     end(cache);
     if (flags & ERASED)
         slabs_scrub(&cache->slabs);

@@ -66,8 +66,8 @@ void turn_forget(Cache *cache, uint32_t number, int erased);
  * too much. Nothing is refused to a full turn, so that a single event always comes through. */
 int turn_is_full(const Cache *cache);
 
-/* All copies are the users' entries now. */
-void turn_commit(Cache *cache);
+/* All copies are the users' entries now; ``behind``: and dirty, else the store gets them with the turn. */
+void turn_commit(Cache *cache, int behind);
 /* All is as before the turn. */
 void turn_drop(Cache *cache);
 
