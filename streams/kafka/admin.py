@@ -49,9 +49,8 @@ _BETWEEN_LEADERS = (
     KafkaError.OFFSET_NOT_AVAILABLE,
     KafkaError._TIMED_OUT,  # it waited for a leader to be found
 )
-#: seconds of a question of those that it takes, and for learning who leads a topic at least
+#: seconds for which a question waits before it is asked again
 _ATTEMPT_SECONDS = 5.0
-_LEARN_SECONDS = 1.0
 
 
 class AdminError(RuntimeError):
@@ -205,14 +204,12 @@ def offsets(
                 for part, future in answers.items()
             }
         except AdminError as error:
-            if _code(error.__cause__ or error) not in _BETWEEN_LEADERS:
-                raise
-            # also for whoever asks next: the client would not by itself
-            for name in {part.topic for part in asked}:
-                learn_leaders(admin, name, max(_LEARN_SECONDS, _left(deadline)))
-            if time.monotonic() >= deadline:
+            # leaders may still be moving just after a topic was made
+            if _code(error.__cause__ or error) not in _BETWEEN_LEADERS or time.monotonic() >= deadline:
                 raise
             time.sleep(_POLL_SECONDS)
+            for name in {part.topic for part in asked}:
+                learn_leaders(admin, name, _left(deadline))
             continue
         # librdkafka gives -1001, and no error, of a partition that its broker has just been given
         unknown = [f"{topic}[{partition}]" for (topic, partition), offset in found.items() if offset < 0]

@@ -16,7 +16,6 @@ from streams.kafka.admin import MIN_IN_SYNC, WHY_IN_SYNC, AdminError, Connection
 from streams.kafka.errors import AbortedError
 from streams.kafka.losses import Losses, lost_in
 from streams.kafka.positions import read_positions
-from streams.ops.outage import CLIENTS
 from streams.steps import installation as steps
 from streams.steps.installation import Present
 from streams.wire.topics import Topics
@@ -120,7 +119,7 @@ class Identity:
         on_lost: Callable[[str, int], None] = lambda _topic, _count: None,
     ) -> None:
         self._conf = dict(conf)
-        self._admin = AdminClient(self._conf, logger=CLIENTS)
+        self._admin = client(self._conf)
         self._topics = topics
         self._on_lost = on_lost
         self.present = Present(topics, {}, {})

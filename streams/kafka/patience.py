@@ -15,7 +15,7 @@ _PAUSES: Final = (0.1, 0.5, 2.0, 5.0, 10.0, 30.0)
 
 
 class Patience:
-    """``what``: is tried, in words that end a sentence well which begins with it."""
+    """``what``: that which is tried, in words with which a sentence can begin."""
 
     def __init__(
         self, what: str, give_up_seconds: float = GIVE_UP_SECONDS, clock: Callable[[], float] = time.monotonic
