@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 from aiokafka.client import AIOKafkaClient, CoordinationType
@@ -28,8 +28,15 @@ log = logging.getLogger(__name__)
 _AGAIN: Final = 0.01
 _PATIENCE: Final = 5.0
 _CLOSE_SECONDS: Final = 1.0
-_MOVED: Final = frozenset({KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR})
-_BUSY: Final = frozenset({KafkaError.CONCURRENT_TRANSACTIONS, KafkaError.COORDINATOR_LOAD_IN_PROGRESS})
+#: the coordinator moves, or completes the transaction before
+COORDINATOR_BUSY: Final = frozenset(
+    {
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.CONCURRENT_TRANSACTIONS,
+    }
+)
 
 
 def end_transaction(
@@ -56,6 +63,13 @@ async def bootstrap(client: AIOKafkaClient) -> None:
         raise NodeNotReadyError("the broker has only just started")
 
 
+async def of_coordinator(client: AIOKafkaClient, transactional_id: str, asked: Any) -> Any:
+    """What the coordinator of this transactional id answers. Raises ClientError: BrokerResponseError with Kafka's code
+    when it is not to be found."""
+    node = await client.coordinator_lookup(CoordinationType.TRANSACTION, transactional_id)
+    return await client.send(node, asked)
+
+
 async def _end(
     conf: Mapping[str, str | int | float | bool], transactional_id: str, timeout_ms: int, patience: float
 ) -> bool:
@@ -64,7 +78,7 @@ async def _end(
         async with asyncio.timeout(patience):
             await bootstrap(client)
             code = await _ask(client, transactional_id, timeout_ms)
-            while code in _BUSY or code in _MOVED:
+            while code in COORDINATOR_BUSY:
                 await asyncio.sleep(_AGAIN)
                 code = await _ask(client, transactional_id, timeout_ms)
     except (ClientError, OSError, TimeoutError) as error:
@@ -79,8 +93,7 @@ async def _end(
 async def _ask(client: AIOKafkaClient, transactional_id: str, timeout_ms: int) -> int:
     """Kafka's code for the answer."""
     try:
-        node = await client.coordinator_lookup(CoordinationType.TRANSACTION, transactional_id)
+        response = await of_coordinator(client, transactional_id, InitProducerIdRequest(transactional_id, timeout_ms))
     except BrokerResponseError as error:
         return int(error.errno)
-    response = await client.send(node, InitProducerIdRequest(transactional_id, timeout_ms))
     return int(response.error_code)

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import uvloop
-from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import BrokerResponseError
 from aiokafka.errors import KafkaError as ClientError
 from aiokafka.protocol.produce import ProduceRequest
@@ -23,7 +23,7 @@ from aiokafka.structs import TopicPartition
 from confluent_kafka import KafkaError, KafkaException
 
 from streams.kafka.errors import AbortedError, FencedError, classified
-from streams.kafka.fencing import bootstrap
+from streams.kafka.fencing import COORDINATOR_BUSY, bootstrap, of_coordinator
 from streams.kafka.log_source import PASSING, connection
 
 T = TypeVar("T")
@@ -34,15 +34,9 @@ _ANSWER_SECONDS: Final = 10.0
 _AGAIN: Final = 0.01
 _CLOSE_SECONDS: Final = 1.0
 _ALL_IN_SYNC: Final = -1
-#: the coordinator moves, or completes the transaction before
-_BUSY: Final = PASSING | {
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.CONCURRENT_TRANSACTIONS,
-    KafkaError.NOT_ENOUGH_REPLICAS,
-    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-}
+_BUSY: Final = (
+    PASSING | COORDINATOR_BUSY | {KafkaError.NOT_ENOUGH_REPLICAS, KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND}
+)
 
 
 class OwnClaim:
@@ -136,8 +130,7 @@ class OwnClaim:
         return EndTxnRequest(self._identity, self._producer, self._epoch, committed)
 
     async def _of_coordinator(self, client: AIOKafkaClient, asked: Any) -> Any:
-        node = await client.coordinator_lookup(CoordinationType.TRANSACTION, self._identity)
-        return await client.send(node, asked)
+        return await of_coordinator(client, self._identity, asked)
 
     async def _asked(
         self, client: AIOKafkaClient, ask: Callable[[], Awaitable[Any]], code_of: Callable[[Any], int]
